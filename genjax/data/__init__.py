@@ -1,0 +1,46 @@
+"""Sources of data by name, each as two splits of arrays: embedded digits, TensorFlow Datasets, folders of images."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from genjax.data import digits, folder, tfds
+from genjax.data.dataset import Dataset, Split, from_arrays
+from genjax.errors import BadInput
+
+__all__ = ["Dataset", "Split", "from_arrays", "load"]
+
+_EMBEDDED = {"digits": digits.load}  # what needs no folder, by name
+_FOLDER = "folder:"
+
+
+def load(name: str, *, data_dir: str | Path | None = None) -> Dataset:
+    """The data set of this name: `digits`, `folder:PATH`, or any that TensorFlow Datasets prepared in `data_dir`.
+
+    Raises:
+        BadInput: an unknown name (with the nearest known one), or what the source says.
+    """
+    data_dir = None if data_dir is None else Path(data_dir).expanduser()
+    if name in _EMBEDDED:
+        return _EMBEDDED[name]()
+    if name.startswith(_FOLDER):
+        return folder.load(name.removeprefix(_FOLDER), data_dir=data_dir)
+    if tfds.find(name, data_dir) is None:
+        check_name(name, data_dir=data_dir)
+    return tfds.load(name, data_dir=data_dir)
+
+
+def check_name(name: str, *, data_dir: str | Path | None = None) -> None:
+    """Raises BadInput with what there is and the nearest known name, unless a source knows `name`."""
+    base = name.partition(":")[0].partition("/")[0]
+    known, prepared = tfds.known(), tfds.prepared(data_dir)
+    if name in _EMBEDDED or base in known or base in prepared:
+        return
+    near = difflib.get_close_matches(base, [*_EMBEDDED, *prepared, *known], n=1)
+    raise BadInput(
+        f"unknown data set {name!r}{f'; did you mean {near[0]!r}?' if near else ';'} there is {', '.join(_EMBEDDED)}, "
+        f"{_FOLDER}PATH, "
+        + (f"prepared in {data_dir}: {', '.join(prepared)}, " if prepared else "")
+        + f"and the {len(known)} names of TensorFlow Datasets"
+    )

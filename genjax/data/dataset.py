@@ -1,0 +1,134 @@
+"""What every source of data hands over: two splits of arrays as stored, and the fingerprint of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from genjax.errors import BadInput
+
+
+class Split(NamedTuple):
+    """Examples as stored, and their labels where the source has them."""
+
+    x: np.ndarray  # [N, H, W, C] images or [N, D] vectors; uint8 or float32
+    label: np.ndarray | None = None  # [N] int32
+
+
+class Dataset(NamedTuple):
+    """A data set held in memory; `x / scale` lies in [0, 1]."""
+
+    name: str
+    train: Split
+    test: Split  # held out; never empty
+    scale: float  # 255 for bytes, 16 for the embedded digits, 1 for floats
+    num_classes: int | None  # None without labels
+    fingerprint: str  # sha256 of the content: see `fingerprint`
+
+
+def from_arrays(
+    name: str,
+    train_x: np.ndarray,
+    test_x: np.ndarray,
+    *,
+    train_label: np.ndarray | None = None,
+    test_label: np.ndarray | None = None,
+    scale: float | None = None,
+    num_classes: int | None = None,
+) -> Dataset:
+    """A data set of arrays in memory, checked.
+
+    `train_x` and `test_x` are images [N, H, W, C] or vectors [N, D] of one shape, uint8 or floating (kept as float32),
+    with every value in [0, scale]; `scale` is 255 for uint8 and 1 for floats unless given. Labels are integers from 0,
+    for both splits or for neither; `num_classes` is one more than the largest label unless given.
+
+    Raises:
+        BadInput: an empty split, shapes, dtypes or labels that disagree, NaN, infinity, or values outside [0, scale].
+    """
+    train_x, test_x = _checked_x(name, "train", train_x), _checked_x(name, "test", test_x)
+    if train_x.shape[1:] != test_x.shape[1:] or train_x.dtype != test_x.dtype:
+        raise BadInput(
+            f"data set {name!r}: train examples are {list(train_x.shape[1:])} {train_x.dtype} and test examples "
+            f"{list(test_x.shape[1:])} {test_x.dtype}; both splits need one shape and dtype"
+        )
+    scale = (255.0 if train_x.dtype == np.uint8 else 1.0) if scale is None else float(scale)
+    if not (np.isfinite(scale) and scale > 0):
+        raise BadInput(f"data set {name!r}: scale is {scale}; it needs to be finite and above 0")
+    for split, x in (("train", train_x), ("test", test_x)):
+        low, high = x.min(), x.max()  # NaN, if there is one anywhere
+        if not (np.isfinite(low) and np.isfinite(high)):
+            bad = int(x.size - np.isfinite(x).sum())
+            raise BadInput(f"data set {name!r}: {bad} of {x.size} values of the {split} split are NaN or infinite")
+        if low < 0 or high > scale:
+            raise BadInput(
+                f"data set {name!r}: the {split} split spans [{low}, {high}]; its values need to be in [0, {scale:g}]"
+            )
+
+    if (train_label is None) != (test_label is None):
+        seen, unseen = ("train", "test") if test_label is None else ("test", "train")
+        raise BadInput(
+            f"data set {name!r}: the {seen} split has labels and the {unseen} split has none; give both or neither"
+        )
+    if train_label is not None and test_label is not None:
+        train_label = _checked_label(name, "train", train_label, len(train_x))
+        test_label = _checked_label(name, "test", test_label, len(test_x))
+        seen_classes = 1 + int(max(train_label.max(), test_label.max()))
+        num_classes = seen_classes if num_classes is None else num_classes
+        if seen_classes > num_classes:
+            raise BadInput(
+                f"data set {name!r}: a label is {seen_classes - 1}; {num_classes} classes have 0..{num_classes - 1}"
+            )
+    elif num_classes is not None:
+        raise BadInput(f"data set {name!r}: {num_classes} classes are declared, but there are no labels")
+
+    train, test = Split(train_x, train_label), Split(test_x, test_label)
+    return Dataset(
+        name, train, test, scale, num_classes, fingerprint(train, test, scale=scale, num_classes=num_classes)
+    )
+
+
+def fingerprint(train: Split, test: Split, *, scale: float, num_classes: int | None) -> str:
+    """SHA-256 over scale, number of classes, and the name, dtype, shape and little-endian bytes of every array.
+
+    It is of the content alone: where the data lies, in which files and under which name does not enter.
+    """
+    digest = hashlib.sha256(f"scale {float(scale)!r}, classes {num_classes}\n".encode())
+    arrays = {"train.x": train.x, "train.label": train.label, "test.x": test.x, "test.label": test.label}
+    for name, array in arrays.items():
+        if array is None:
+            digest.update(f"{name} absent\n".encode())
+        else:
+            digest.update(f"{name} {array.dtype.name} {list(array.shape)}\n".encode())
+            digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
+
+
+def _checked_x(name: str, split: str, x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim not in (2, 4):
+        raise BadInput(
+            f"data set {name!r}: the {split} split has shape {list(x.shape)}; images are [N, H, W, C] (grey ones too: "
+            "x[..., None]), vectors [N, D]"
+        )
+    if x.size == 0:
+        raise BadInput(
+            f"data set {name!r}: the {split} split is empty, of shape {list(x.shape)}; it needs an example at least"
+        )
+    if x.dtype == np.uint8:
+        return x
+    if not np.issubdtype(x.dtype, np.floating):
+        raise BadInput(f"data set {name!r}: the {split} split is {x.dtype}; it needs to be uint8 or floating")
+    return x.astype(np.float32)
+
+
+def _checked_label(name: str, split: str, label: np.ndarray, num: int) -> np.ndarray:
+    label = np.asarray(label)
+    if label.shape != (num,):
+        raise BadInput(f"data set {name!r}: {split} labels have shape {list(label.shape)}; {num} examples need [{num}]")
+    if not np.issubdtype(label.dtype, np.integer) or label.min() < 0:
+        raise BadInput(
+            f"data set {name!r}: {split} labels are {label.dtype} from {label.min()}; they need to be integers from 0"
+        )
+    return label.astype(np.int32)

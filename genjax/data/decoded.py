@@ -1,0 +1,131 @@
+"""Decoded data sets, each kept as one array file that is named by its fingerprint and checked by it.
+
+Two files a data set: `<stem>-<fingerprint>.npz`, the arrays, and `<stem>.json`, which says what they were decoded from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from absl import logging
+
+from genjax.data.dataset import Dataset, from_arrays
+
+
+def load(name: str, stem: str, origin: str, *, folders: Iterable[Path], decode: Callable[[], Dataset]) -> Dataset:
+    """The data set as kept in one of `folders`, else as `decode()` gives it, and then kept in the first that takes it.
+
+    `origin` identifies what is decoded (see `origin_of`); arrays of another origin, or that are not those of the
+    fingerprint, are decoded again. Where no folder can be written, the data set is decoded and not kept.
+    """
+    folders = list(folders)
+    for folder in folders:
+        dataset = _read(name, folder / f"{stem}.json", origin)
+        if dataset is not None:
+            return dataset
+    dataset = decode()
+    problems = []
+    for folder in folders:
+        try:
+            _write(dataset, folder / f"{stem}.json", origin)
+            return dataset
+        except OSError as error:
+            problems.append(str(error))
+    logging.warning("%s is decoded, but not kept for the next start: %s", name, "; ".join(problems))
+    return dataset
+
+
+def folders(data_dir: Path | None) -> list[Path]:
+    """Where decoded arrays are looked for and kept: beside the data, else in the user's cache (XDG_CACHE_HOME)."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "genjax"
+    if data_dir is None:
+        return [cache]
+    where = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]  # two data folders may differ in content
+    return [data_dir / "decoded", cache / where]
+
+
+def origin_of(root: Path, files: Iterable[Path]) -> str:
+    """A digest of names, sizes and times of change: equal while nobody has touched the files."""
+    stats = [(file.relative_to(root).as_posix(), file.stat()) for file in sorted(files)]
+    listing = [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _read(name: str, index: Path, origin: str) -> Dataset | None:
+    if not index.exists():
+        return None
+    file = index
+    try:
+        entry = json.loads(index.read_text())
+        file = index.parent / entry["file"]
+        if entry["origin"] != origin:
+            logging.info("%s has changed since it was decoded: decoding it again", name)
+            return None
+        with np.load(file, allow_pickle=False) as arrays:
+            dataset = from_arrays(
+                name,
+                arrays["train_x"],
+                arrays["test_x"],
+                train_label=arrays.get("train_label"),
+                test_label=arrays.get("test_label"),
+                scale=entry["scale"],
+                num_classes=entry["num_classes"],
+            )
+        if dataset.fingerprint != entry["fingerprint"]:
+            raise ValueError(f"its content has the fingerprint {dataset.fingerprint[:16]}")
+    except Exception as error:  # whatever a damaged file makes the zip, npy and json readers say
+        logging.warning("%s is damaged (%s): decoding %s again", file, " ".join(str(error).split()), name)
+        return None
+    return dataset
+
+
+def _write(dataset: Dataset, index: Path, origin: str) -> None:
+    if not _may_write(index.parent):
+        raise PermissionError(f"{index.parent} is read-only")
+    index.parent.mkdir(parents=True, exist_ok=True)
+    file = index.with_name(f"{index.stem}-{dataset.fingerprint[:16]}.npz")
+    arrays: dict[str, Any] = {"train_x": dataset.train.x, "test_x": dataset.test.x}
+    if dataset.train.label is not None and dataset.test.label is not None:
+        arrays |= {"train_label": dataset.train.label, "test_label": dataset.test.label}
+    entry = {
+        "file": file.name,
+        "fingerprint": dataset.fingerprint,
+        "origin": origin,
+        "scale": dataset.scale,
+        "num_classes": dataset.num_classes,
+    }
+    with _replacing(file) as out:
+        np.savez(out, **arrays)
+    with _replacing(index) as out:
+        out.write(json.dumps(entry, indent=1).encode())
+    for other in index.parent.glob(f"{index.stem}-{'[0-9a-f]' * 16}.npz"):  # of an earlier origin
+        if other != file:
+            other.unlink(missing_ok=True)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name only once it is whole."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as out:
+            yield out
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether the folder, or the nearest one above it that exists, takes new files.
+
+    Root may write anywhere; a folder without any write bit is left alone even so.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK) and bool(existing.stat().st_mode & 0o222)

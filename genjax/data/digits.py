@@ -1,0 +1,33 @@
+"""The embedded data set: 1797 handwritten digits of 8x8 pixels, which scikit-learn carries with it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genjax.data.dataset import Dataset, from_arrays
+
+_NUM_TRAIN = 1297
+
+
+def load() -> Dataset:
+    """The digits: 1297 for training and 500 held out, images [N, 8, 8, 1] uint8 in 0..16, ten classes.
+
+    The split is the permutation of `np.random.RandomState(0)`, whose stream NumPy keeps frozen: it is part of the data,
+    the same in every run and for every seed.
+
+    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, 1998.
+    """
+    from sklearn.datasets import load_digits  # a second of imports that no other source should pay
+
+    pixels, label = load_digits(return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(label))
+    x = pixels.astype(np.uint8).reshape(-1, 8, 8, 1)[order]
+    label = label[order]
+    return from_arrays(
+        "digits",
+        x[:_NUM_TRAIN],
+        x[_NUM_TRAIN:],
+        train_label=label[:_NUM_TRAIN],
+        test_label=label[_NUM_TRAIN:],
+        scale=16,
+    )

@@ -1,0 +1,127 @@
+"""A folder of image files as a data set: class by subfolder, or no labels where the files lie in the folder itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from genjax.data import decoded
+from genjax.data.dataset import Dataset, from_arrays
+from genjax.errors import BadInput
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # Pillow's modes, and what each is read as
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+
+def load(path: str | Path, *, data_dir: str | Path | None = None) -> Dataset:
+    """The images below `path`, [N, H, W, 1] if they are grey and [N, H, W, 3] if they are in colour, uint8.
+
+    The label is the place of the first subfolder among their sorted names. Held out is a tenth of every class (one
+    image at least): those whose relative paths have the smallest SHA-256, whatever order the file system lists them
+    in. Decoded once, then kept (`decoded`) in `data_dir` or the user's cache, never in the folder itself.
+
+    Raises:
+        BadInput: no such folder, no images, too few to hold one out, images of mixed size or kind, unreadable files.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise BadInput(f"data set 'folder:{path}': there is no folder {root}; it needs to be a folder of images")
+    classes = _classes(root)
+    files = [file for members in classes.values() for file in members]
+    identity = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return decoded.load(
+        f"folder:{path}",
+        f"folder-{identity}",
+        decoded.origin_of(root, files),
+        folders=decoded.folders(None if data_dir is None else Path(data_dir)),
+        decode=lambda: _decode(f"folder:{path}", root, classes),
+    )
+
+
+def _classes(root: Path) -> dict[str, list[Path]]:
+    """The image files by class, the class `""` alone where they lie in the folder itself."""
+    classes: dict[str, list[Path]] = {}
+    for file in sorted(root.rglob("*")):
+        parts = file.relative_to(root).parts
+        if file.suffix.lower() in SUFFIXES and file.is_file() and not any(part.startswith(".") for part in parts):
+            classes.setdefault(parts[0] if len(parts) > 1 else "", []).append(file)
+    name = f"data set 'folder:{root}'"
+    if not classes:
+        raise BadInput(
+            f"{name}: no image in it; it needs files of {', '.join(SUFFIXES)}, by class in subfolders or all in itself"
+        )
+    if "" in classes and len(classes) > 1:
+        other = next(members[0] for key, members in classes.items() if key)
+        raise BadInput(f"{name}: {classes[''][0]} lies in no subfolder, {other} in one; all need to, or none")
+    if len(classes) > 1 and {key.lower() for key in classes} <= _SPLITS:
+        raise BadInput(
+            f"{name}: its subfolders {', '.join(classes)} are splits, not classes; give the folder of one split"
+        )
+    for members in classes.values():
+        if len(members) < 2:
+            raise BadInput(
+                f"{name}: {members[0]} is the only image of its class; every class needs 2, as one is held out"
+            )
+    return dict(sorted(classes.items()))
+
+
+def _decode(name: str, root: Path, classes: dict[str, list[Path]]) -> Dataset:
+    train: list[tuple[Path, int]] = []
+    test: list[tuple[Path, int]] = []
+    for label, members in enumerate(classes.values()):
+        by_digest = sorted(
+            members, key=lambda file: hashlib.sha256(os.fsencode(file.relative_to(root).as_posix())).digest()
+        )
+        held_out = set(by_digest[: max(1, len(members) // 10)])
+        train += [(file, label) for file in members if file not in held_out]
+        test += [(file, label) for file in members if file in held_out]
+    files = [file for file, _ in train + test]
+    first = _read(name, files[0])
+    x = np.empty((len(files), *first.shape), np.uint8)
+    # No bar where stderr is a file or a pipe.
+    for i, file in enumerate(tqdm(files, desc=f"decoding {name}, once", unit=" images", disable=None)):
+        image = _read(name, file)
+        if image.shape != first.shape:
+            raise BadInput(
+                f"data set {name!r}: {files[0]} is {_kind(first)} and {file} is {_kind(image)}; they need to be of "
+                "one size, and all grey or all in colour"
+            )
+        x[i] = image
+    if list(classes) == [""]:
+        return from_arrays(name, x[: len(train)], x[len(train) :])
+    return from_arrays(
+        name,
+        x[: len(train)],
+        x[len(train) :],
+        train_label=np.array([label for _, label in train]),
+        test_label=np.array([label for _, label in test]),
+        num_classes=len(classes),
+    )
+
+
+def _read(name: str, file: Path) -> np.ndarray:
+    """One image, [H, W, 1] or [H, W, 3] uint8."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            mode, pixels = image.mode, np.asarray(image.convert(_MODES.get(image.mode)))
+    except Exception as error:  # Pillow has a dozen, by format and by what is wrong
+        raise BadInput(
+            f"data set {name!r}: {file} is unreadable ({type(error).__name__}: {error}); repair or remove it"
+        ) from error
+    if mode not in _MODES:
+        raise BadInput(
+            f"data set {name!r}: {file} is of Pillow's mode {mode}; it needs to be grey (L) or in colour (RGB)"
+        )
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _kind(image: np.ndarray) -> str:
+    height, width, channels = image.shape
+    return f"{width}x{height} {'grey' if channels == 1 else 'colour'}"

@@ -1,0 +1,234 @@
+"""Preparing a data set of TensorFlow Datasets for `genjax.data.tfds` by its own builder, mostly without TensorFlow.
+
+The private names of TFDS that this takes are all in this file; its version is pinned for their sake.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import sys
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from absl import logging
+
+from genjax import data
+from genjax.data import tfds as reader
+from genjax.errors import BadInput
+
+_SECONDS_TO_ANSWER = 5
+
+
+def prepare(name: str, *, data_dir: str | Path, archives: str | Path | None = None) -> data.Dataset:
+    """Prepares `name` in `data_dir` as ArrayRecord, unless it is already, and returns it as `data.load` reads it.
+
+    What the data set is made of is downloaded; or else taken from the folder `archives`, under the names that TFDS
+    knows, after its size and SHA-256 have been found to be those that TFDS expects, and then nothing is downloaded.
+
+    Raises:
+        BadInput: an unknown name, missing or wrong archives (named, with what they need to be), no network and no
+            archives, TensorFlow needed and absent, or whatever else the builder says.
+    """
+    if name == "digits" or name.startswith("folder:"):
+        raise BadInput(f"data set {name!r} needs no preparing; use it as it is")
+    data_dir = Path(data_dir).expanduser()
+    data.check_name(name, data_dir=data_dir)
+    if reader.find(name, data_dir) is None:
+        _build(name, data_dir, None if archives is None else Path(archives).expanduser())
+    return data.load(name, data_dir=data_dir)
+
+
+def _build(name: str, data_dir: Path, archives: Path | None) -> None:
+    import tensorflow_datasets as tfds
+
+    if archives is not None and not archives.is_dir():
+        raise BadInput(f"--archives={archives} is no folder; it needs to hold the original archives of {name}")
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except Exception as error:
+        raise BadInput(f"data set {name!r} cannot be prepared in {data_dir}: {_reason(error)}") from error
+
+    # A folder of its own for what is unpacked, and for the archives: TFDS takes whatever it finds in its cache of
+    # either for good, and has made a Fashion-MNIST of MNIST's pixels that way.
+    with tempfile.TemporaryDirectory(prefix="preparing-", dir=data_dir) as scratch, ExitStack() as stack:
+        downloads = data_dir / "downloads" if archives is None else Path(scratch) / "downloads"
+        if archives is None:
+            _drop_damaged(builder, downloads)
+            absent = _absent_unless_reachable(builder.url_infos or {})
+        else:
+            absent = _seed(builder, archives, downloads)
+        refused = stack.enter_context(_refusing(absent))
+        if importlib.util.find_spec("tensorflow") is None:
+            stack.enter_context(_without_tensorflow(builder))
+        stack.enter_context(redirect_stdout(io.StringIO()))  # TFDS's banners; its progress goes to stderr
+        if not sys.stderr.isatty():
+            tfds.disable_progress_bar()
+        try:
+            builder.download_and_prepare(
+                download_dir=downloads,
+                download_config=tfds.download.DownloadConfig(
+                    extract_dir=Path(scratch) / "extracted", try_download_gcs=False
+                ),
+            )
+        except Exception as error:
+            for folder in (downloads / builder.name, downloads, data_dir / builder.name):
+                with suppress(OSError):  # only what is empty goes
+                    folder.rmdir()
+            if refused and archives is None:
+                raise BadInput(
+                    f"data set {name!r} cannot be downloaded: {'; '.join(refused)}; with a network run this again, "
+                    "without one add --archives=DIR, a folder of these files"
+                ) from error
+            if refused:
+                raise BadInput(
+                    f"data set {name!r} needs files that are not in {archives}: {'; '.join(refused)}"
+                ) from error
+            raise BadInput(f"data set {name!r} cannot be prepared in {data_dir}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, ImportError) and "tensorflow" in str(chain).lower():
+            return "its builder needs TensorFlow, which is not installed; install it by: pip install '.[prepare]'"
+        chain = chain.__cause__ or chain.__context__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _cached(builder: Any, downloads: Path, url: str, info: Any) -> Path:
+    """Where TFDS looks for a download of which it knows the checksum."""
+    from tensorflow_datasets.core.download import resource
+
+    return downloads / builder.name / resource.get_dl_fname(url, info.checksum)
+
+
+def _described(url: str, info: Any) -> str:
+    name = (info and info.filename) or Path(urllib.parse.urlparse(url).path).name
+    return (
+        f"{name} ({info.size:d} bytes, sha256 {info.checksum})"
+        if info
+        else f"{name} (from {url}; TFDS knows no checksum)"
+    )
+
+
+def _seed(builder: Any, archives: Path, downloads: Path) -> Callable[[str], str]:
+    """Links the right archives to where TFDS looks for downloads; returns what to say of one that is not there."""
+    from etils import epath
+    from tensorflow_datasets.core.download import checksums, resource
+
+    wrong = {}
+    infos = builder.url_infos or {}
+    for url, info in infos.items():
+        archive = archives / (info.filename or Path(urllib.parse.urlparse(url).path).name)
+        if not archive.is_file():
+            continue
+        found = checksums.compute_url_info(archive)
+        if found != info:
+            wrong[url] = f"the one there has {found.size:d} bytes, sha256 {found.checksum}"
+            continue
+        cached = _cached(builder, downloads, url, info)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        cached.symlink_to(archive.resolve())
+        resource.write_info_file(
+            url=url, path=epath.Path(cached), dataset_name=builder.name, original_fname=archive.name, url_info=info
+        )
+
+    def absent(url: str) -> str:
+        return f"{_described(url, infos.get(url))}{f', but {wrong[url]}' if url in wrong else ''}"
+
+    return absent
+
+
+def _drop_damaged(builder: Any, downloads: Path) -> None:
+    """Removes earlier downloads that are not what TFDS expects: it looks at their names alone."""
+    from tensorflow_datasets.core.download import checksums
+
+    for url, info in (builder.url_infos or {}).items():
+        cached = _cached(builder, downloads, url, info)
+        if cached.is_file() and checksums.compute_url_info(cached) != info:
+            logging.warning("%s is damaged: downloading it again", cached)
+            cached.unlink()
+
+
+def _absent_unless_reachable(infos: dict[str, Any]) -> Callable[[str], str | None]:
+    """Says None of a URL whose host answers; TFDS itself would try for minutes before it gives up."""
+    import requests
+
+    answers: dict[str, bool] = {}
+
+    def absent(url: str) -> str | None:
+        parts = urllib.parse.urlparse(url)
+        if parts.netloc not in answers and parts.scheme in ("http", "https"):
+            try:
+                requests.head(url, timeout=_SECONDS_TO_ANSWER)
+                answers[parts.netloc] = True
+            except requests.RequestException:
+                answers[parts.netloc] = False
+        if answers.get(parts.netloc, True):
+            return None
+        return f"{_described(url, infos.get(url))}, as {parts.netloc} does not answer"
+
+    return absent
+
+
+@contextmanager
+def _refusing(absent: Callable[[str], str | None]) -> Iterator[list[str]]:
+    """Within it, TFDS fails at once on downloads of which `absent(url)` says something; yields all that it said."""
+    from promise import Promise
+    from tensorflow_datasets.core.download.download_manager import DownloadManager
+
+    refused: list[str] = []
+    download = DownloadManager._download
+
+    def refuse(self: Any, resource: Any) -> Any:
+        reason = absent(resource.url)
+        if reason is None:
+            return download(self, resource)
+        refused.append(reason)
+        return Promise.reject(FileNotFoundError(reason))  # and not raised, so that the others are asked for as well
+
+    with mock.patch.object(DownloadManager, "_download", refuse):
+        yield refused
+
+
+class _TensorFlowAbsent(SimpleNamespace):
+    """The few names of TensorFlow that stock image builders use to open files; any other is an ImportError."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ImportError(f"tensorflow is needed for {name}")
+
+
+@contextmanager
+def _without_tensorflow(builder: Any) -> Iterator[None]:
+    """Within it, TFDS can unpack archives, run builders like MNIST's and CIFAR's, and encode PNG without TensorFlow.
+
+    It takes a plain `open` for TensorFlow's, and Pillow's PNG encoder for TensorFlow's; decoded, the images are equal.
+    JPEG would lose other bits than TensorFlow's does, so that is refused, as is whatever else a builder asks of it.
+    """
+    from PIL import Image
+    from tensorflow_datasets.core.download import extractor
+    from tensorflow_datasets.core.features import image_feature
+
+    def encode(self: Any, image: np.ndarray) -> bytes:
+        if self.encoding_format != "png" or image.dtype != np.uint8:
+            raise ImportError(f"tensorflow is needed to encode {image.dtype} images as {self.encoding_format}")
+        return self._encode_pil_image(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image))
+
+    files = _TensorFlowAbsent(gfile=_TensorFlowAbsent(GFile=open))
+    stand_in = _TensorFlowAbsent(io=files, compat=_TensorFlowAbsent(as_text=str))
+    module = sys.modules[type(builder).__module__]
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(extractor, "tf", stand_in))
+        stack.enter_context(mock.patch.object(image_feature._ImageEncoder, "_encode_image", encode))
+        if hasattr(module, "tf"):
+            stack.enter_context(mock.patch.object(module, "tf", stand_in))
+        yield
