@@ -68,7 +68,7 @@ def _read(name: str, index: Path, origin: str) -> Dataset | None:
         if entry["origin"] != origin:
             logging.info("%s has changed since it was decoded: decoding it again", name)
             return None
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             dataset = from_arrays(
                 name,
                 arrays["train_x"],

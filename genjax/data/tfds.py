@@ -152,7 +152,8 @@ def _features(tfds: Any, name: str, features: Any) -> tuple[str, str | None]:
     image = "image" if "image" in images else images[0] if len(images) == 1 else None
     if image is None:
         seen = (
-            ", ".join(f"{key} ({type(feature).__name__})" for key, feature in named.items()) or type(features).__name__
+            ", ".join(f"{key} ({type(feature).__name__})" for key, feature in sorted(named.items()))
+            or type(features).__name__
         )
         raise BadInput(f"data set {name!r}: its features are {seen}; it needs one Image, or one that is called image")
     if named[image].np_dtype != np.uint8:
