@@ -1,0 +1,1 @@
+"""Experiments: one module a system, run as `python -m experiments.NAME`."""

@@ -1,0 +1,246 @@
+"""What all experiments share: their flags, and the way from flags to a run directory."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags, logging
+from PIL import Image
+
+from genjax import data
+from genjax.data import batching
+from genjax.errors import BadInput
+from genjax.training import checkpoint, determinism, digest, pictures, run
+from genjax.training.fit import fit, streams
+from genjax.types import Batch, Key, Model
+
+FLAGS = flags.FLAGS
+
+NOT_IDENTITY = ("workdir", "data_dir", "tensorboard")
+"""Flags that say where things lie or are shown, not what is computed; all others make the run what it is."""
+
+
+class Experiment(NamedTuple):
+    """What a module of experiments adds to the shared flags."""
+
+    name: str
+    build: Callable[[data.Dataset], Model]  # reads the flags
+    draw: Callable[[Any, Batch, Key, Path], None]  # state, held-out examples, key, folder: writes pictures there
+    watch: Sequence[str]  # metrics for the progress bar and the last line
+
+
+def define_flags(*, num_steps: int, batch_size: int, learning_rate: float, eval_every: int) -> None:
+    """Defines the flags that every experiment has, with this one's defaults."""
+    flags.DEFINE_string("dataset", "digits", "digits (embedded), a TFDS name such as mnist, or folder:PATH")
+    flags.DEFINE_string("data_dir", None, "where TFDS data lies, as experiments.prepare leaves it")
+    flags.DEFINE_enum(
+        "binarize", "none", ["none", "static", "dynamic"], "draw pixels as 0 or 1: once, or at every step"
+    )
+    flags.DEFINE_integer("seed", 0, "root of all random numbers of the run", lower_bound=0)
+    flags.DEFINE_integer("num_steps", num_steps, "updates", lower_bound=1)
+    flags.DEFINE_integer("batch_size", batch_size, "examples an update", lower_bound=1)
+    flags.DEFINE_float("learning_rate", learning_rate, "Adam's", lower_bound=0.0)
+    flags.DEFINE_string("workdir", None, "run directory; by default runs/NAME-DATASET-SEED-(hash of the flags)")
+    flags.DEFINE_integer("log_every", 100, "steps a line of train metrics", lower_bound=1)
+    flags.DEFINE_integer("eval_every", eval_every, "steps between evaluations on the held-out set", lower_bound=1)
+    flags.DEFINE_integer("checkpoint_every", 1000, "steps between checkpoints", lower_bound=1)
+    flags.DEFINE_integer("steps_per_dispatch", 100, "updates a compiled call makes at most", lower_bound=1)
+    flags.DEFINE_integer(
+        "cpu_threads", determinism.DEFAULT_CPU_THREADS, "XLA's CPU threads; part of what fixes the bits", lower_bound=1
+    )
+    flags.DEFINE_bool("tensorboard", False, "write TensorBoard scalars and images too")
+
+
+def configuration(experiment: str) -> dict[str, Any]:
+    """The resolved value of every flag that the experiment's modules define, under their names."""
+    modules = FLAGS.flags_by_module_dict()
+    own = {flag.name: flag.value for name, found in modules.items() if _is_ours(name) for flag in found}
+    return {"experiment": experiment} | {name: own[name] for name in sorted(own)}
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith("experiments.") or module == sys.argv[0]
+
+
+def _default_workdir(config: dict[str, Any]) -> Path:
+    identity = {name: value for name, value in config.items() if name not in NOT_IDENTITY}
+    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    dataset = config["dataset"].rpartition("/")[2].rpartition(":")[2]
+    return Path("runs") / f"{config['experiment']}-{dataset}-seed{config['seed']}-{short}"
+
+
+def main(experiment: Experiment) -> None:
+    """Runs an experiment from the command line: status 0, or 2 with one line for what the user can put right."""
+    guarded(lambda: train(experiment))
+
+
+def guarded(command: Callable[[], int | None]) -> None:
+    """Parses the flags and runs a command; bad input, bad flags and a full disk are one line and exit status 2."""
+
+    def parse(argv: Sequence[str]) -> list[str]:
+        try:
+            rest = FLAGS(argv)
+        except flags.Error as error:
+            _stop(str(error).replace("\n", " "))
+        if len(rest) > 1:
+            _stop(f"unknown argument {rest[1]!r}; flags are written --name=value")
+        return rest
+
+    def call(argv: Sequence[str]) -> int | None:
+        del argv
+        try:
+            return command()
+        except BadInput as error:
+            _stop(str(error))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _stop(
+                f"the disk is full ({error.filename or 'while writing'}); free some room and run the same command again"
+            )
+
+    FLAGS.set_default("verbosity", logging.WARNING)
+    app.run(call, flags_parser=parse)
+
+
+def _stop(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+def widths(flag: str) -> tuple[int, ...]:
+    """A flag's comma-separated positive whole numbers."""
+    values: list[str] = getattr(FLAGS, flag)
+    try:
+        numbers = tuple(int(value) for value in values)
+    except ValueError:
+        numbers = (0,)
+    if any(number < 1 for number in numbers):
+        raise BadInput(f"--{flag}={','.join(values)}: give positive whole numbers, as in --{flag}=500,250")
+    return numbers
+
+
+def train(experiment: Experiment) -> None:
+    """Trains, evaluates and draws as the flags say, or goes on where a run of the same flags stopped."""
+    config = configuration(experiment.name)
+    determinism.set_up(cpu_threads=FLAGS.cpu_threads)
+    dataset = data.load(FLAGS.dataset, data_dir=FLAGS.data_dir)
+    stored = batching.statically_binarized(dataset) if FLAGS.binarize == "static" else dataset
+    transform = batching.dynamic_binarization if FLAGS.binarize == "dynamic" else None
+    source = batching.source(stored, batch_size=FLAGS.batch_size, transform=transform)
+    model = experiment.build(stored)
+
+    workdir = Path(FLAGS.workdir) if FLAGS.workdir else _default_workdir(config)
+    run.claim(workdir, config, free=NOT_IDENTITY)
+    if (workdir / "summary.json").exists():
+        _print_summary(workdir, "already finished")
+        return
+    manifest = run.open_manifest(workdir, seed=FLAGS.seed, data_fingerprint=dataset.fingerprint, warn=_warn)
+    board = TensorBoard(workdir) if FLAGS.tensorboard else None
+    metrics_path = workdir / "metrics.jsonl"
+    with checkpoint.Checkpoints(workdir / "checkpoints", keep=2, warn=_warn) as checkpoints:
+        first_step, state = checkpoints.restore(jax.eval_shape(model.init, jax.random.key(0))) or (0, None)
+        run.cut_metrics(metrics_path, upto=first_step)
+        start = f"from step {first_step}" if first_step else "from the start"
+        print(f"{experiment.name} on {dataset.name}, {start}, in {workdir}", file=sys.stderr)
+
+        def report(step: int, split: str, metrics: dict[str, float]) -> None:
+            run.append_metrics(metrics_path, step, split, metrics)
+            if board:
+                board.write_scalars(step, split, metrics)
+
+        def save(step: int, saved: Any) -> None:
+            run.sync(metrics_path)  # a checkpoint counts on the lines before it
+            checkpoints.save(step, saved)
+
+        began = time.monotonic()
+        state = fit(
+            model,
+            source,
+            seed=FLAGS.seed,
+            num_steps=FLAGS.num_steps,
+            state=state,
+            steps_per_dispatch=FLAGS.steps_per_dispatch,
+            log_every=FLAGS.log_every,
+            eval_every=FLAGS.eval_every,
+            checkpoint_every=FLAGS.checkpoint_every,
+            report=report,
+            save=save,
+            watch=experiment.watch,
+        )
+        seconds = time.monotonic() - began
+
+    picture_key, sample_key = jax.random.split(streams(FLAGS.seed).pictures)
+    experiment.draw(state, _examples(source, picture_key), sample_key, workdir)
+    lines = run.read_metrics(metrics_path)
+    pictures.save_curves(workdir / "curves.png", lines)
+    if board:
+        board.write_pictures(FLAGS.num_steps, workdir)
+    params_sha256 = digest.params_sha256(state.params)
+    run.write_json(
+        workdir / "manifest.json", manifest | {"steps_done": FLAGS.num_steps, "params_sha256": params_sha256}
+    )
+    summary = {
+        "experiment": experiment.name,
+        "num_steps": FLAGS.num_steps,
+        "seconds": round(seconds, 2),
+        "steps_per_second": round((FLAGS.num_steps - first_step) / seconds, 1),
+        "metrics": {name: value for name, value in lines[-1].items() if name not in ("step", "split")},
+        "params_sha256": params_sha256,
+    }
+    run.write_json(workdir / "summary.json", summary)
+    _print_summary(workdir, "finished")
+
+
+def _examples(source: batching.Source, key: Key, at_most: int = 2000) -> Batch:
+    """The first held-out examples, as the model reads them."""
+    group = source.test.groups[0]
+    batches, size = group[0].shape[:2]
+    read = [
+        source.test.read(jax.tree.map(lambda a, b=b: jnp.asarray(a[b]), group), jax.random.fold_in(key, b))
+        for b in range(min(batches, -(-at_most // size)))
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *read)
+
+
+def _print_summary(workdir: Path, how: str) -> None:
+    summary = run.read_json(workdir / "summary.json")
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items())
+    print(
+        f"{summary['experiment']} {how}: {summary['num_steps']} steps in {summary['seconds']} s "
+        f"({summary['steps_per_second']} steps/s); test {metrics}; params_sha256 {summary['params_sha256']}; {workdir}"
+    )
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+class TensorBoard:
+    """The run's scalars and pictures as TensorBoard events; needs the extra `tensorboard`."""
+
+    def __init__(self, workdir: Path):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise BadInput("--tensorboard needs tensorboardX: pip install 'genjax-autoencoders[tensorboard]'") from None
+        self._writer = SummaryWriter(str(workdir))
+
+    def write_scalars(self, step: int, split: str, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(f"{split}/{name}", value, step)
+
+    def write_pictures(self, step: int, workdir: Path) -> None:
+        for path in sorted(workdir.glob("*.png")):
+            self._writer.add_image(path.stem, np.asarray(Image.open(path).convert("RGB")), step, dataformats="HWC")
+        self._writer.close()

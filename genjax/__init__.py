@@ -1,0 +1,1 @@
+"""Autoencoders, variational autoencoders and adversarial networks as pure functions in JAX."""

@@ -1,0 +1,54 @@
+"""How far a reconstruction is from its target, per example: a sum over features, positive, worse when larger."""
+
+from __future__ import annotations
+
+import chex
+import jax.numpy as jnp
+import optax
+
+from genjax.types import Array
+
+
+def sum_features(values: Array) -> Array:
+    """Sums all but the first axis: [B, ...] -> [B]."""
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)))
+
+
+def squared_error(prediction: Array, target: Array) -> Array:
+    """Squared Euclidean distance between prediction and target.
+
+        l(x, x') = sum_j (x_j - x'_j)^2
+
+    Args:
+      prediction: [B, ...] float32.
+      target: the same shape.
+
+    Returns:
+      [B], in squared units of the data.
+
+    Raises:
+      AssertionError: naming both shapes where they differ.
+    """
+    chex.assert_equal_shape([prediction, target])
+    return sum_features(jnp.square(prediction - target))
+
+
+def binary_cross_entropy(logits: Array, target: Array) -> Array:
+    """Cross-entropy of independent Bernoulli pixels, from logits.
+
+        l(x, a) = -sum_j [x_j log sigm(a_j) + (1 - x_j) log(1 - sigm(a_j))] = sum_j softplus(a_j) - x_j a_j
+
+    For grey targets in (0, 1) the minimum over a is the sum of the pixels' binary entropies, not 0.
+
+    Args:
+      logits: [B, ...] float32, any finite value.
+      target: the same shape, in [0, 1].
+
+    Returns:
+      [B], in nats.
+
+    Raises:
+      AssertionError: naming both shapes where they differ.
+    """
+    chex.assert_equal_shape([logits, target])
+    return sum_features(optax.sigmoid_binary_cross_entropy(logits, target))

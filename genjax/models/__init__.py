@@ -1,0 +1,1 @@
+"""Models: one file each, read from top to bottom."""

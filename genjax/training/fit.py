@@ -1,0 +1,201 @@
+"""The loop: many steps a dispatch, metrics read one dispatch late, evaluation and checkpoints at their cadence.
+
+It knows a Model and a Source, and nothing of what they are. Its result is a function of (model, source, seed,
+num_steps) alone: how it is cut into dispatches, and when it logs, evaluates or saves, changes no bit of the state.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from genjax.data.batching import HeldOut, Source
+from genjax.errors import BadInput
+from genjax.types import Key, Metrics, Model
+
+Report = Callable[[int, str, dict[str, float]], None]  # step, split ("train" or "test"), metrics
+Save = Callable[[int, Any], None]  # step, state; the state's buffers are its own
+
+
+class Streams(NamedTuple):
+    """The root key's streams, one for each purpose."""
+
+    init: Key
+    data: Key
+    train: Key
+    test: Key
+    pictures: Key
+
+
+def streams(seed: int) -> Streams:
+    """Stream number i of a run is `fold_in(key(seed), i)`."""
+    root = jax.random.key(seed)
+    return Streams(*(jax.random.fold_in(root, number) for number in range(len(Streams._fields))))
+
+
+def evaluator(model: Model, held_out: HeldOut) -> Callable[[Any, Key], Metrics]:
+    """`evaluate` over a whole held-out set in one dispatch: (state, key) -> means over all its examples.
+
+    Batch b of group g draws from `fold_in(fold_in(key, g), b)`: the same noise at every evaluation.
+    """
+
+    def group_sums(state: Any, group: Any, key: Key) -> tuple[int, Metrics]:
+        batches, size = jax.tree.leaves(group)[0].shape[:2]
+
+        def one(index_and_stored: Any) -> Metrics:
+            index, stored = index_and_stored
+            read_key, model_key = jax.random.split(jax.random.fold_in(key, index))
+            return model.evaluate(state, held_out.read(stored, read_key), model_key)
+
+        means = jax.lax.map(one, (jnp.arange(batches), group))
+        return batches * size, jax.tree.map(lambda m: jnp.sum(m) * size, means)
+
+    @jax.jit
+    def evaluate(state: Any, groups: Any, key: Key) -> Metrics:
+        sums = [group_sums(state, group, jax.random.fold_in(key, g)) for g, group in enumerate(groups)]
+        total = sum(num for num, _ in sums)
+        return jax.tree.map(lambda *parts: sum(parts) / total, *(metrics for _, metrics in sums))
+
+    groups = jax.device_put(held_out.groups)
+    return lambda state, key: evaluate(state, groups, key)
+
+
+def _check_finite(first_step: int, values: dict[str, np.ndarray], split: str) -> None:
+    bad = {name: int(np.argmin(np.isfinite(v))) for name, v in values.items() if not np.isfinite(v).all()}
+    if bad:
+        first = min(bad.values())
+        # the loss is named where it is among them: the others follow from it
+        name = "loss" if bad.get("loss") == first else min(name for name, at in bad.items() if at == first)
+        raise BadInput(
+            f"{split} metric {name!r} is {values[name][first]} at step {first_step + first}; stopped, the last good "
+            "checkpoint is kept; a smaller --learning_rate is the usual remedy"
+        )
+
+
+def fit(
+    model: Model,
+    source: Source,
+    *,
+    seed: int,
+    num_steps: int,
+    state: Any = None,
+    steps_per_dispatch: int = 100,
+    log_every: int = 100,
+    eval_every: int = 500,
+    checkpoint_every: int = 0,
+    report: Report | None = None,
+    save: Save | None = None,
+    watch: Sequence[str] = ("loss",),
+) -> Any:
+    """Trains a model to `num_steps` updates.
+
+    Args:
+      seed: the root of every random number of the run.
+      state: where to go on from; None starts with `model.init`.
+      steps_per_dispatch: updates a compiled call makes at most.
+      log_every: `report(step, "train", ...)` gets the means of the train metrics over this many steps; a line also
+        ends at each evaluation and checkpoint, so that a run cut there and resumed reports the same lines.
+      eval_every: `report(step, "test", ...)` gets the means over the held-out set, also after the last step; 0 never.
+      checkpoint_every: `save(step, state)` is called, also after the last step; 0 only then.
+      watch: metrics that the progress bar shows.
+
+    Returns:
+      The model's state after `num_steps` updates.
+
+    Raises:
+      BadInput: when a metric or a parameter is not finite, naming the step and the metric; nothing later was saved.
+    """
+    root = streams(seed)
+    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # the loop donates its state; what leaves it is a copy
+    state = jax.jit(model.init)(root.init) if state is None else copy(state)
+    step = int(state.step)
+    evaluate = evaluator(model, source.test) if eval_every else None
+    arrays = jax.device_put(source.train.arrays)
+    carried = jax.jit(source.train.start)(arrays, state.step, root.data)
+
+    def one_step(state: Any, carried: Any, arrays: Any, keys: tuple[Key, Key]) -> tuple[Any, Any, Metrics]:
+        carried, batch = source.train.next(arrays, carried, state.step, keys[0])
+        state, metrics = model.train_step(state, batch, keys[1])
+        return state, carried, metrics
+
+    keys = (root.data, root.train)
+    shapes = jax.eval_shape(one_step, state, carried, arrays, keys)[2]
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def dispatch(state: Any, carried: Any, arrays: Any, keys: tuple[Key, Key], num: Any) -> tuple[Any, Any, Metrics]:
+        # the number of steps is data, not shape: one compilation, and the same code however the run is cut
+        def body(index: Any, carry: Any) -> Any:
+            state, carried, logs = carry
+            state, carried, metrics = one_step(state, carried, arrays, keys)
+            return state, carried, jax.tree.map(lambda log, metric: log.at[index].set(metric), logs, metrics)
+
+        logs = jax.tree.map(lambda s: jnp.zeros((steps_per_dispatch, *s.shape), s.dtype), shapes)
+        return jax.lax.fori_loop(0, num, body, (state, carried, logs))
+
+    def following(every: int) -> int:
+        return min((step // every + 1) * every, num_steps) if every else num_steps
+
+    report = report or (lambda step, split, metrics: None)
+    window: list[dict[str, np.ndarray]] = []  # train metrics not yet reported
+    window_start = step
+
+    def flush(upto: int) -> None:
+        nonlocal window, window_start
+        if upto > window_start:
+            joined = {name: np.concatenate([w[name] for w in window]) for name in window[0]}
+            head = {name: values[: upto - window_start] for name, values in joined.items()}
+            report(upto, "train", {name: float(np.mean(v, dtype=np.float64)) for name, v in head.items()})
+            window = [{name: values[upto - window_start :] for name, values in joined.items()}]
+            window_start = upto
+
+    def read_train(start: int, num: int, logs: Metrics) -> None:
+        values = {name: np.asarray(log)[:num] for name, log in logs.items()}
+        _check_finite(start + 1, values, "train")
+        window.append(values)
+        for boundary in range((start // log_every + 1) * log_every, start + num + 1, log_every):
+            flush(boundary)
+        bar.update(num)
+        bar.set_postfix({name: f"{values[name][-1]:.4g}" for name in watch if name in values}, refresh=False)
+
+    def read_test(step: int, metrics: Metrics) -> None:
+        values = {name: np.asarray(metric) for name, metric in metrics.items()}
+        _check_finite(step, {name: value[None] for name, value in values.items()}, "test")
+        flush(step)
+        report(step, "test", {name: float(value) for name, value in values.items()})
+
+    def read_state(step: int, saved: Any) -> None:
+        flush(step)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(saved.params):
+            if not np.isfinite(np.asarray(leaf, np.float32)).all():
+                raise BadInput(
+                    f"parameter {jax.tree_util.keystr(path)} is not finite at step {step}; stopped, not saved"
+                )
+        if save is not None:
+            save(step, saved)
+
+    # what was dispatched last round, read while the device works on the next
+    pending: list[Callable[[], None]] = []
+    with tqdm(
+        total=num_steps, initial=step, unit="step", file=sys.stderr, mininterval=0.2, disable=step >= num_steps
+    ) as bar:
+        while step < num_steps:
+            num = min(steps_per_dispatch, following(eval_every) - step, following(checkpoint_every) - step)
+            state, carried, logs = dispatch(state, carried, arrays, keys, num)
+            start, step, due = step, step + num, pending
+            pending = [partial(read_train, start, num, logs)]
+            if evaluate is not None and (step == num_steps or step % eval_every == 0):
+                pending.append(partial(read_test, step, evaluate(state, root.test)))
+            if step == num_steps or (checkpoint_every and step % checkpoint_every == 0):
+                pending.append(partial(read_state, step, copy(state)))
+            for read in due:
+                read()
+        for read in pending:
+            read()
+    return state

@@ -1,0 +1,115 @@
+"""Pictures of a run: grids of images, maps of codes, learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+from sklearn.decomposition import PCA
+
+
+def grid(images: ArrayLike, *, columns: int, gap: int = 1) -> np.ndarray:
+    """Images side by side, row after row, on a white ground.
+
+    Args:
+      images: [N, H, W, C] in [0, 1], C = 1 or 3; other C show their first channel.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    images = np.asarray(images, np.float32)
+    num, height, width, channels = images.shape
+    rows = -(-num // columns)
+    canvas = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), np.float32)
+    for index, image in enumerate(images):
+        y, x = (index // columns) * (height + gap), (index % columns) * (width + gap)
+        canvas[y : y + height, x : x + width] = image if channels == 3 else image[..., :1]
+    return np.round(np.clip(canvas, 0, 1) * 255).astype(np.uint8)
+
+
+def save_grid(path: Path, images: ArrayLike, *, columns: int) -> np.ndarray:
+    """Writes a grid as PNG, small images enlarged without smoothing; returns what was written."""
+    picture = grid(images, columns=columns)
+    factor = max(1, 800 // picture.shape[1])
+    picture = picture.repeat(factor, 0).repeat(factor, 1)
+    Image.fromarray(picture).save(path)
+    return picture
+
+
+def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.ndarray:
+    """Each row of the first over its row of the second: originals over their reconstructions; short rows end white."""
+
+    def rows(images: ArrayLike) -> np.ndarray:
+        images = np.asarray(images)
+        short = -len(images) % columns
+        images = np.concatenate([images, np.ones((short, *images.shape[1:]), images.dtype)])
+        return images.reshape(-1, columns, *images.shape[1:])
+
+    pairs = np.concatenate([rows(first), rows(second)], axis=1)
+    return pairs.reshape(-1, *pairs.shape[2:])
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> None:
+    """Writes a scatter of codes [N, d], coloured by label where there are any.
+
+    Two dimensions are shown as they are, more by their first two principal components, one over its rank.
+    """
+    points: np.ndarray = np.asarray(codes)
+    num, dim = points.shape
+    axes = ("z1", "z2")
+    if dim == 1:
+        ranks = np.argsort(np.argsort(points[:, 0]))
+        points, axes = np.stack([points[:, 0], ranks / num], axis=1), ("z1", "quantile")
+    elif dim > 2:
+        analysis = PCA(2).fit(points)
+        points = analysis.transform(points)
+        axes = tuple(
+            f"PC{i} ({share:.0%} of variance)" for i, share in enumerate(analysis.explained_variance_ratio_, start=1)
+        )
+    figure, ax = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
+    if labels is None:
+        ax.scatter(points[:, 0], points[:, 1], s=8)
+    else:
+        of_class: np.ndarray = np.asarray(labels)
+        classes = np.unique(of_class)
+        few = len(classes) <= 10
+        colours = plt.get_cmap("tab10" if few else "turbo")(np.arange(10) if few else np.linspace(0, 1, len(classes)))
+        for value, colour in zip(classes, colours, strict=False):
+            ax.scatter(*points[of_class == value].T, s=8, color=colour, label=str(value))
+        if len(classes) <= 20:
+            ax.legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    ax.set(xlabel=axes[0], ylabel=axes[1], title=f"codes of {num} held-out examples")
+    _save(figure, path)
+
+
+def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Writes the learning curves of a metrics.jsonl, a panel a metric, train and test over the step."""
+    lines = list(lines)
+    names = sorted({name for line in lines for name in line} - {"step", "split"})
+    columns = min(len(names), 2)
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.8 * columns, 3.2 * rows), squeeze=False, layout="constrained")
+    for ax, name in zip(axes.flat, names, strict=False):
+        for split in ("train", "test"):
+            points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
+            if points:
+                ax.plot(*np.array(points).T, label=split, marker="." if split == "test" else None)
+        ax.set(xlabel="step", title=name)
+        ax.legend(fontsize="small", frameon=False)
+    for ax in list(axes.flat)[len(names) :]:
+        ax.remove()
+    _save(figure, path)

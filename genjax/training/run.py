@@ -1,0 +1,189 @@
+"""The run directory: what a run was asked (config.json), was (manifest.json), measured (metrics.jsonl) and came to
+(summary.json). Every file is written whole or not at all, but metrics.jsonl, which only grows."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from genjax.errors import BadInput
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint", "scikit-learn")
+"""The packages whose versions belong to a run's identity: they make its data, its draws or its arithmetic."""
+
+IDENTITY = (
+    "python",
+    "packages",
+    "backend",
+    "device_kind",
+    "device_count",
+    "cpu_threads",
+    "xla_flags",
+    "data_fingerprint",
+)
+"""The entries of the manifest that must agree before two runs' bits can be compared."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that a reader finds the old file or the whole new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Reads one of a run's JSON files.
+
+    Raises:
+      BadInput: naming the file, if it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise BadInput(f"{path.parent} is no finished run: it has no {path.name}") from None
+    except ValueError as error:
+        raise BadInput(f"{path} is no JSON ({error}); restore it, or start in another --workdir") from None
+
+
+def _git_commit() -> str | None:
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def manifest(*, seed: int, data_fingerprint: str) -> dict[str, Any]:
+    """What a run is made of; starts JAX's backend."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    devices = jax.devices()
+    return {
+        "seed": seed,
+        "data_fingerprint": data_fingerprint,
+        "python": platform.python_version(),
+        "packages": versions,
+        "backend": jax.default_backend(),
+        "device_kind": devices[0].device_kind,
+        "device_count": len(devices),
+        "processor": _processor(),
+        "cpu_threads": int(os.environ["NPROC"]) if "NPROC" in os.environ else None,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "git_commit": _git_commit(),
+        "steps_done": 0,
+        "params_sha256": None,
+    }
+
+
+def differences(recorded: dict[str, Any], now: dict[str, Any], names: tuple[str, ...] = IDENTITY) -> list[str]:
+    """One phrase for each entry that differs: "packages.jax: 0.10.2 then, 0.12.0 now"."""
+    found = []
+    for name in names:
+        then, today = recorded.get(name), now.get(name)
+        if isinstance(then, dict) and isinstance(today, dict):
+            pairs = [(f"{name}.{key}", then.get(key), today.get(key)) for key in sorted({*then, *today})]
+        else:
+            pairs = [(name, then, today)]
+        found += [f"{label}: {a} then, {b} now" for label, a, b in pairs if a != b]
+    return found
+
+
+def open_manifest(workdir: Path, *, seed: int, data_fingerprint: str, warn: Callable[[str], None]) -> dict[str, Any]:
+    """The run's manifest, written at its first start; starts JAX's backend.
+
+    A run that goes on elsewhere than it began has bits of both: that is said by `warn`, and kept under "mixed".
+
+    Raises:
+      BadInput: if the data are not those the run began with.
+    """
+    path = workdir / "manifest.json"
+    now = manifest(seed=seed, data_fingerprint=data_fingerprint)
+    if path.exists():
+        recorded = read_json(path)
+        if recorded["data_fingerprint"] != data_fingerprint:
+            raise BadInput(
+                f"{workdir} began on data of fingerprint {recorded['data_fingerprint']}, not {data_fingerprint}; "
+                "give that data, or another --workdir"
+            )
+        changes = differences(recorded, now)
+        if changes:
+            warn(f"{workdir} goes on elsewhere than it began ({'; '.join(changes)}): its bits are not reproducible")
+            now["mixed"] = [*recorded.get("mixed", []), *changes]
+    write_json(path, now)
+    return now
+
+
+def claim(workdir: Path, config: dict[str, Any], *, free: Sequence[str]) -> None:
+    """Makes the run directory this configuration's, or checks that it is; flags in `free` may differ.
+
+    Raises:
+      BadInput: naming the flags, if a run of other flags lives there, or a folder that is no run's.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        recorded = read_json(path)
+        names = sorted(k for k in {*recorded, *config} if k not in free and recorded.get(k) != config.get(k))
+        if names:
+            wanted = ", ".join(f"--{name}={recorded.get(name)} (now {config.get(name)})" for name in names)
+            raise BadInput(f"{workdir} holds a run of other flags: {wanted}; give these, or another --workdir")
+    elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        raise BadInput(f"{workdir} exists and is no run's directory; give another --workdir")
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, config)
+
+
+def sync(path: Path) -> None:
+    """Puts a file's lines on the disk."""
+    with open(path, "a") as file:
+        os.fsync(file.fileno())
+
+
+def append_metrics(path: Path, step: int, split: str, metrics: dict[str, float]) -> None:
+    """Adds a line {"step", "split", then the metrics by name} to metrics.jsonl."""
+    with open(path, "a") as file:
+        file.write(json.dumps({"step": step, "split": split} | metrics) + "\n")
+
+
+def cut_metrics(path: Path, *, upto: int) -> None:
+    """Cuts off the lines after step `upto`, of work that a kill has lost."""
+    kept = [line for line in read_metrics(path) if line["step"] <= upto] if path.exists() else []
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    os.replace(temporary, path)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line that a kill cut short is left out."""
+    lines = path.read_text().splitlines(keepends=True)
+    whole = lines if not lines or lines[-1].endswith("\n") else lines[:-1]
+    try:
+        return [json.loads(line) for line in whole]
+    except ValueError as error:
+        raise BadInput(
+            f"{path} has a line that is no JSON ({error}); restore it, or start in another --workdir"
+        ) from None

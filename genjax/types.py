@@ -1,0 +1,53 @@
+"""The names and shapes that pass between the rooms: networks, models and batches are records of pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Array = jax.Array
+Key = jax.Array  # a typed key, as `jax.random.key(0)` makes it
+Params = Any  # a pytree of arrays
+Metrics = dict[str, Array]  # scalars by name, the same names at every step
+
+
+class Batch(NamedTuple):
+    """Examples with their labels, as the image sources give them."""
+
+    x: Array  # [B, ...] float32; images [B, H, W, C] in [0, 1]
+    label: Array | None = None  # [B] int32
+
+
+class Network(NamedTuple):
+    """A parametric function: `init(key)` makes the parameters, `apply(params, *inputs)` uses them.
+
+    Hand-written functions, Linen modules or another library's are all welcome; nothing else is known of them.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[..., Any]
+
+
+class State(Protocol):
+    """What every model's own NamedTuple of arrays has; the whole of it is the checkpoint."""
+
+    @property
+    def step(self) -> Array: ...  # [] int32, updates done
+
+    @property
+    def params(self) -> Params: ...  # what `params_sha256` is taken of
+
+
+class Model(NamedTuple):
+    """A model as four pure functions; the loop knows nothing else.
+
+    `train_step` folds `state.step` into the key, so the caller passes the same key for ever; its metrics are of the
+    parameters before the update. `evaluate` returns means over the batch. `sample` is None where a model cannot.
+    """
+
+    init: Callable[[Key], Any]  # key -> state
+    train_step: Callable[[Any, Any, Key], tuple[Any, Metrics]]  # state, batch, key -> state, metrics
+    evaluate: Callable[[Any, Any, Key], Metrics]  # state, batch, key -> metrics
+    sample: Callable[[Any, int, Key], Array] | None = None  # state, num, key -> [num, ...]

@@ -1,0 +1,61 @@
+"""Divergences against quadrature, Monte Carlo and each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.integrate
+import scipy.stats
+from jax.test_util import check_grads
+
+from genjax.losses import gaussian_kl, gaussian_kl_to_standard
+
+
+def quadrature(mean, std, prior_mean=0.0, prior_std=1.0):
+    q, p = scipy.stats.norm(mean, std), scipy.stats.norm(prior_mean, prior_std)
+    low, high = mean - 12 * std, mean + 12 * std
+    return scipy.integrate.quad(lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), low, high, epsabs=1e-13)[0]
+
+
+def test_kl_to_standard_against_quadrature(float64):
+    got = gaussian_kl_to_standard(jnp.array([[0.7]]), jnp.log(jnp.array([[0.35**2]])))
+    np.testing.assert_allclose(got, [quadrature(0.7, 0.35)], rtol=1e-10)
+
+
+def test_kl_to_standard_sums_over_dimensions(float64):
+    mean, std = np.array([0.7, -1.2, 0.0]), np.array([0.35, 2.0, 1.0])
+    got = gaussian_kl_to_standard(jnp.array(mean)[None], jnp.log(jnp.array(std) ** 2)[None])
+    np.testing.assert_allclose(got, [sum(quadrature(m, s) for m, s in zip(mean, std, strict=True))], rtol=1e-10)
+
+
+def test_kl_to_standard_gradients(key, float64):
+    mean, s = jax.random.normal(key, (2, 3, 4))
+    d_mean, d_s = jax.grad(lambda m, s: jnp.sum(gaussian_kl_to_standard(m, s)), argnums=(0, 1))(mean, s)
+    np.testing.assert_allclose(d_mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(d_s, (np.exp(s) - 1) / 2, rtol=1e-10)
+    check_grads(gaussian_kl_to_standard, (mean, s), order=2)
+
+
+def test_kl_to_standard_is_zero_only_at_the_prior_and_never_negative(key):
+    zero = jnp.zeros((1, 2))
+    assert float(gaussian_kl_to_standard(zero, zero)[0]) == 0
+    near = jax.random.normal(key, (10_000, 1)) * 1e-3  # where exp(s) - 1 - s cancels in float32
+    assert float(gaussian_kl_to_standard(0 * near, near).min()) >= 0
+    assert float(gaussian_kl_to_standard(zero + 0.01, zero)[0]) > 0
+
+
+def test_kl_between_gaussians(key, float64):
+    mean, s, prior_mean, t = jax.random.normal(key, (4, 1, 3))
+    got = gaussian_kl(mean, s, prior_mean, t)
+    rows = zip(mean[0], np.exp(s[0] / 2), prior_mean[0], np.exp(t[0] / 2), strict=True)
+    np.testing.assert_allclose(got, [sum(quadrature(*map(float, row)) for row in rows)], rtol=1e-9)
+    np.testing.assert_allclose(gaussian_kl(mean, s, 0 * mean, 0 * s), gaussian_kl_to_standard(mean, s), rtol=1e-12)
+    check_grads(gaussian_kl, (mean, s, prior_mean, t), order=2)
+
+
+def test_kl_between_gaussians_by_monte_carlo(key):
+    mean, s, prior_mean, t = np.asarray(jax.random.normal(key, (4, 2)), np.float64)
+    z = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), (100_000, 2))) * np.exp(s / 2) + mean
+    q, p = scipy.stats.norm(mean, np.exp(s / 2)), scipy.stats.norm(prior_mean, np.exp(t / 2))
+    terms = np.sum(q.logpdf(z) - p.logpdf(z), axis=1)
+    got = gaussian_kl(*(jnp.asarray(a, jnp.float32)[None] for a in (mean, s, prior_mean, t)))
+    assert abs(terms.mean() - float(got[0])) < 4 * terms.std() / np.sqrt(len(terms))

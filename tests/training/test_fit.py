@@ -1,0 +1,198 @@
+"""The loop against a plain Python loop of single steps: the same bits, however it is cut."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax.data import batching
+from genjax.data.dataset import from_arrays
+from genjax.errors import BadInput
+from genjax.losses import BERNOULLI
+from genjax.models import vae
+from genjax.training.digest import params_sha256
+from genjax.training.fit import evaluator, fit, streams
+from genjax.types import Network
+
+STEPS, SEED = 40, 3
+
+
+def build(learning_rate=1e-2):
+    """A VAE of two affine maps on 4 x 4 images."""
+
+    def encode(params, x):
+        return tuple(jnp.split(x.reshape(len(x), -1) @ params, 2, axis=-1))
+
+    encoder = Network(lambda key: jax.random.normal(key, (16, 4)) / 4, encode)
+    decoder = Network(lambda key: jax.random.normal(key, (2, 16)), lambda p, z: (z @ p).reshape(-1, 4, 4, 1))
+    parts = vae.VAE(encoder, decoder, BERNOULLI, 2)
+    return vae.model(parts, optax.adam(learning_rate), vae.objective(parts))
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    draw = np.random.RandomState(0).randint(0, 256, (50, 4, 4, 1)).astype(np.uint8)
+    return from_arrays("noise", draw[:37], draw[37:])
+
+
+@pytest.fixture(scope="module")
+def source(dataset):
+    return batching.source(dataset, batch_size=8, transform=batching.dynamic_binarization, test_batch=5)
+
+
+@pytest.fixture(scope="module")
+def reference(source):
+    """State and train metrics of a Python loop of jitted single steps."""
+    model, root = build(), streams(SEED)
+    state = jax.jit(model.init)(root.init)
+    arrays = jax.device_put(source.train.arrays)
+    carried = source.train.start(arrays, state.step, root.data)
+    step_fn, next_fn, metrics = jax.jit(model.train_step), jax.jit(source.train.next), []
+    for _ in range(STEPS):
+        carried, batch = next_fn(arrays, carried, state.step, root.data)
+        state, logged = step_fn(state, batch, root.train)
+        metrics.append(jax.tree.map(float, logged))
+    return state, metrics
+
+
+class Recorder:
+    def __init__(self):
+        self.lines, self.saved = [], []
+
+    def report(self, step, split, metrics):
+        self.lines.append((step, split, metrics))
+
+    def save(self, step, state):
+        self.saved.append((step, params_sha256(state.params)))
+
+    def of(self, split):
+        return [(step, metrics) for step, name, metrics in self.lines if name == split]
+
+
+def run(source, recorder=None, model=None, **options):
+    recorder = recorder or Recorder()
+    options = {"num_steps": STEPS, "seed": SEED} | options
+    return fit(model or build(), source, report=recorder.report, save=recorder.save, **options), recorder
+
+
+@pytest.mark.parametrize("steps_per_dispatch", [1, 7, 100])
+def test_bits_are_those_of_single_steps(source, reference, steps_per_dispatch):
+    state, recorder = run(source, steps_per_dispatch=steps_per_dispatch, log_every=10, eval_every=20)
+    assert params_sha256(state) == params_sha256(reference[0])
+    for index, (step, metrics) in enumerate(recorder.of("train")):
+        window = reference[1][10 * index : 10 * index + 10]
+        assert step == 10 * (index + 1)
+        assert metrics == {name: np.mean([m[name] for m in window]) for name in window[0]}
+
+
+def test_bits_do_not_depend_on_any_cadence(source, reference):
+    for cadence in ({"log_every": 3, "eval_every": 7, "checkpoint_every": 11}, {"log_every": 1, "eval_every": 0}):
+        state, _ = run(source, **cadence)
+        assert params_sha256(state) == params_sha256(reference[0])
+
+
+def test_going_on_from_a_state_repeats_the_bits_and_the_lines(source):
+    cadence = {"log_every": 10, "eval_every": 20, "checkpoint_every": 15}
+    whole, recorder = run(source, **cadence)
+    half, first = run(source, num_steps=15, **cadence)
+    kept = [line for line in first.lines if line[0] <= 15 and line[1] == "train"]
+    resumed, second = run(source, state=half, **cadence)
+    assert params_sha256(resumed) == params_sha256(whole)
+    assert kept + second.lines == recorder.lines
+    assert recorder.saved == [(15, params_sha256(half.params)), *second.saved]
+
+
+def test_the_state_that_is_given_stays_the_callers(source):
+    state, _ = run(source, num_steps=5)
+    run(source, state=state, num_steps=10)
+    assert np.isfinite(jax.tree.leaves(state.params)[0]).all()  # raises where the buffer was donated
+
+
+def test_the_last_line_of_a_window_may_be_short(source, reference):
+    _, recorder = run(source, log_every=25, eval_every=0)
+    assert [step for step, _ in recorder.of("train")] == [25, 40]
+    window = reference[1][25:]
+    assert recorder.of("train")[1][1]["loss"] == np.mean([m["loss"] for m in window])
+
+
+def test_saves_at_its_cadence_and_at_the_end(source, reference):
+    _, recorder = run(source, checkpoint_every=15)
+    assert [step for step, _ in recorder.saved] == [15, 30, 40]
+    assert recorder.saved[-1][1] == params_sha256(reference[0].params)
+
+
+def test_evaluation_is_the_mean_over_all_held_out_examples(dataset, source):
+    # a model whose metric is a mean over the batch of something known: the first pixel
+    model = build()._replace(evaluate=lambda state, batch, key: {"pixel": jnp.mean(batch.x[:, 0, 0, 0])})
+    plain = batching.source(dataset, batch_size=8, test_batch=5)  # 13 = 5 + 5 + 3
+    metrics = evaluator(model, plain.test)(model.init(jax.random.key(0)), jax.random.key(1))
+    np.testing.assert_allclose(metrics["pixel"], dataset.test.x[:, 0, 0, 0].mean() / 255, rtol=1e-6)
+
+
+def test_evaluation_draws_the_same_noise_each_time_and_other_noise_for_each_batch(dataset, source):
+    model = build()._replace(evaluate=lambda state, batch, key: {"draw": jax.random.normal(key)})
+    state, evaluate = model.init(jax.random.key(0)), evaluator(model, source.test)
+    once, again = (float(evaluate(state, jax.random.key(1))["draw"]) for _ in range(2))
+    assert once == again
+    single = evaluator(model, batching.held_out(dataset.test, batch_size=13, scale=255.0))
+    assert once != float(single(state, jax.random.key(1))["draw"])
+
+
+def test_one_trace_of_the_step_serves_the_whole_run(source):
+    traces, model = [], build()
+
+    def train_step(state, batch, key):
+        traces.append(1)
+        return model.train_step(state, batch, key)
+
+    run(source, model=model._replace(train_step=train_step), steps_per_dispatch=7, checkpoint_every=11, eval_every=13)
+    assert len(traces) <= 2  # one for the metrics' shapes, one to compile
+
+
+def poisoned(at, where):
+    """A model whose loss, or whose params alone, become NaN in update number `at`."""
+    model = build()
+
+    def train_step(state, batch, key):
+        new, metrics = model.train_step(state, batch, key)
+        bad = jnp.where(new.step == at, jnp.nan, 0.0)
+        if where == "metrics":
+            return new, metrics | {"rate": metrics["rate"] + bad}
+        return new._replace(params=jax.tree.map(lambda p: p + bad, new.params)), metrics
+
+    return model._replace(train_step=train_step)
+
+
+@pytest.mark.parametrize("steps_per_dispatch", [1, 7, 100])
+def test_a_metric_that_is_not_finite_stops_the_run_and_is_named(source, steps_per_dispatch):
+    recorder = Recorder()
+    with pytest.raises(BadInput, match=r"train metric 'rate' is nan at step 33\b") as error:
+        run(source, recorder, poisoned(33, "metrics"), checkpoint_every=10, steps_per_dispatch=steps_per_dispatch)
+    assert "\n" not in str(error.value)
+    assert [step for step, _ in recorder.saved] == [10, 20, 30]
+
+
+def test_params_that_are_not_finite_are_not_saved(source):
+    recorder = Recorder()
+    with pytest.raises(BadInput, match="not finite at step 20"):
+        run(source, recorder, poisoned(20, "params"), checkpoint_every=10, eval_every=0)
+    assert [step for step, _ in recorder.saved] == [10]
+
+
+def test_a_diverging_run_stops(source):
+    with pytest.raises(BadInput, match=r"(nan|inf) at step \d+"):
+        run(source, model=build(learning_rate=1e30))
+
+
+def test_no_key_is_used_twice(source, no_key_reuse):
+    state, _ = run(source, num_steps=6, eval_every=3)
+    assert int(state.step) == 6
+
+
+def test_seeds_differ_and_streams_are_distinct(source):
+    one, _ = run(source, num_steps=2, seed=0)
+    two, _ = run(source, num_steps=2, seed=1)
+    assert params_sha256(one.params) != params_sha256(two.params)
+    keys = [tuple(np.asarray(jax.random.key_data(key))) for seed in range(3) for key in streams(seed)]
+    assert len(set(keys)) == len(keys)
