@@ -30,13 +30,23 @@ NOT_IDENTITY = ("workdir", "data_dir", "tensorboard")
 """Flags that say where things lie or are shown, not what is computed; all others make the run what it is."""
 
 
+class Finished(NamedTuple):
+    """What an experiment is shown of its trained model, to draw and to measure."""
+
+    state: Any
+    dataset: data.Dataset  # as it was trained on
+    examples: Batch  # the first held-out examples, at most 2000, as the model reads them
+    key: Key
+    workdir: Path
+
+
 class Experiment(NamedTuple):
     """What a module of experiments adds to the shared flags."""
 
     name: str
     build: Callable[[data.Dataset], Model]  # reads the flags
-    draw: Callable[[Any, Batch, Key, Path], None]  # state, held-out examples, key, folder: writes pictures there
-    watch: Sequence[str]  # metrics for the progress bar and the last line
+    conclude: Callable[[Finished], dict[str, float]]  # writes pictures; gives more metrics, and baselines, by name
+    watch: Sequence[str]  # metrics for the progress bar
 
 
 def define_flags(*, num_steps: int, batch_size: int, learning_rate: float, eval_every: int) -> None:
@@ -181,7 +191,8 @@ def train(experiment: Experiment) -> None:
         seconds = time.monotonic() - began
 
     picture_key, sample_key = jax.random.split(streams(FLAGS.seed).pictures)
-    experiment.draw(state, _examples(source, picture_key), sample_key, workdir)
+    finished = Finished(state, stored, _examples(source, picture_key), sample_key, workdir)
+    concluded = experiment.conclude(finished)
     lines = run.read_metrics(metrics_path)
     pictures.save_curves(workdir / "curves.png", lines)
     if board:
@@ -195,7 +206,7 @@ def train(experiment: Experiment) -> None:
         "num_steps": FLAGS.num_steps,
         "seconds": round(seconds, 2),
         "steps_per_second": round((FLAGS.num_steps - first_step) / seconds, 1),
-        "metrics": {name: value for name, value in lines[-1].items() if name not in ("step", "split")},
+        "metrics": {name: value for name, value in lines[-1].items() if name not in ("step", "split")} | concluded,
         "params_sha256": params_sha256,
     }
     run.write_json(workdir / "summary.json", summary)

@@ -9,7 +9,6 @@ It leaves reconstructions, prior samples, the latent map and learning curves bes
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,7 +20,7 @@ from genjax import data, networks
 from genjax.losses import BERNOULLI, GAUSSIAN, gaussian
 from genjax.models import vae
 from genjax.training import pictures
-from genjax.types import Batch, Key, Model, Network
+from genjax.types import Model, Network
 
 FLAGS = flags.FLAGS
 
@@ -77,19 +76,21 @@ def build(dataset: data.Dataset) -> Model:
     return vae.model(parts, optax.adam(FLAGS.learning_rate), objective)
 
 
-def draw(state: vae.State, batch: Batch, key: Key, workdir: Path) -> None:
+def conclude(finished: common.Finished) -> dict[str, float]:
     """Writes originals over reconstructions, prior samples, and the map of the held-out codes."""
-    parts, columns = build_parts(batch.x.shape[1:]), 10
-    originals = batch.x[: 5 * columns]
-    reconstructions = jax.jit(partial(vae.reconstruct, parts=parts))(state.params, originals)
+    params, x, workdir = finished.state.params, finished.examples.x, finished.workdir
+    parts, columns = build_parts(x.shape[1:]), 10
+    originals = x[: 5 * columns]
+    reconstructions = jax.jit(partial(vae.reconstruct, parts=parts))(params, originals)
     pairs = pictures.interleave_rows(originals, reconstructions, columns=columns)
     pictures.save_grid(workdir / "reconstructions.png", pairs, columns=columns)
-    z = jax.random.normal(key, (columns * columns, parts.latent_dim))
-    samples = jax.jit(partial(vae.decode, parts=parts))(state.params, z)
+    z = jax.random.normal(finished.key, (columns * columns, parts.latent_dim))
+    samples = jax.jit(partial(vae.decode, parts=parts))(params, z)
     pictures.save_grid(workdir / "samples.png", samples, columns=columns)
-    mean, _ = jax.jit(partial(vae.encode, parts=parts))(state.params, batch.x)
-    pictures.save_latent_map(workdir / "latent_map.png", mean, batch.label)
+    mean, _ = jax.jit(partial(vae.encode, parts=parts))(params, x)
+    pictures.save_latent_map(workdir / "latent_map.png", mean, finished.examples.label)
+    return {}
 
 
 if __name__ == "__main__":
-    common.main(common.Experiment("vae", build, draw, watch=("negative_elbo", "distortion", "rate")))
+    common.main(common.Experiment("vae", build, conclude, watch=("negative_elbo", "distortion", "rate")))

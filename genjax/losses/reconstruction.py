@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import chex
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -52,3 +56,20 @@ def binary_cross_entropy(logits: Array, target: Array) -> Array:
     """
     chex.assert_equal_shape([logits, target])
     return sum_features(optax.sigmoid_binary_cross_entropy(logits, target))
+
+
+class Reconstruction(NamedTuple):
+    """How a decoder's output is held against its target, and what it says of it: two functions that must match.
+
+    `loss(output, target)` -> [B]; `mean(output)` -> the reconstruction itself, [B, ...].
+    """
+
+    loss: Callable[[Any, Array], Array]
+    mean: Callable[[Any], Array]
+
+
+SQUARED_ERROR = Reconstruction(squared_error, lambda output: output)
+"""The output is the reconstruction; its loss is in squared units of the data."""
+
+CROSS_ENTROPY = Reconstruction(binary_cross_entropy, jax.nn.sigmoid)
+"""The output is logits; the loss is in nats, for targets in [0, 1]."""

@@ -1,4 +1,7 @@
-"""Pictures of a run: grids of images, maps of codes, learning curves."""
+"""Pictures of a run: grids of images, maps of codes, learning curves.
+
+Matplotlib and scikit-learn are imported where they draw: they take seconds, and training need not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
-from sklearn.decomposition import PCA
 
 
 def grid(images: ArrayLike, *, columns: int, gap: int = 1) -> np.ndarray:
@@ -58,9 +55,12 @@ def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.
     return pairs.reshape(-1, *pairs.shape[2:])
 
 
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+def _panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:
+    """A figure of its own, without pyplot's global state, and its axes [rows, columns]."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> None:
@@ -68,6 +68,9 @@ def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> N
 
     Two dimensions are shown as they are, more by their first two principal components, one over its rank.
     """
+    from matplotlib import colormaps
+    from sklearn.decomposition import PCA
+
     points: np.ndarray = np.asarray(codes)
     num, dim = points.shape
     axes = ("z1", "z2")
@@ -80,20 +83,20 @@ def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> N
         axes = tuple(
             f"PC{i} ({share:.0%} of variance)" for i, share in enumerate(analysis.explained_variance_ratio_, start=1)
         )
-    figure, ax = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
+    figure, ((ax,),) = _panels(1, 1, width=6.4, height=5.6)
     if labels is None:
         ax.scatter(points[:, 0], points[:, 1], s=8)
     else:
         of_class: np.ndarray = np.asarray(labels)
         classes = np.unique(of_class)
         few = len(classes) <= 10
-        colours = plt.get_cmap("tab10" if few else "turbo")(np.arange(10) if few else np.linspace(0, 1, len(classes)))
+        colours = colormaps["tab10" if few else "turbo"](np.arange(10) if few else np.linspace(0, 1, len(classes)))
         for value, colour in zip(classes, colours, strict=False):
             ax.scatter(*points[of_class == value].T, s=8, color=colour, label=str(value))
         if len(classes) <= 20:
             ax.legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     ax.set(xlabel=axes[0], ylabel=axes[1], title=f"codes of {num} held-out examples")
-    _save(figure, path)
+    figure.savefig(path, dpi=120)
 
 
 def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
@@ -102,7 +105,7 @@ def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     names = sorted({name for line in lines for name in line} - {"step", "split"})
     columns = min(len(names), 2)
     rows = -(-len(names) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.8 * columns, 3.2 * rows), squeeze=False, layout="constrained")
+    figure, axes = _panels(rows, columns, width=4.8, height=3.2)
     for ax, name in zip(axes.flat, names, strict=False):
         for split in ("train", "test"):
             points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
@@ -112,4 +115,4 @@ def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
         ax.legend(fontsize="small", frameon=False)
     for ax in list(axes.flat)[len(names) :]:
         ax.remove()
-    _save(figure, path)
+    figure.savefig(path, dpi=120)

@@ -211,9 +211,8 @@ def test_none_whole_is_bad_input_and_changes_nothing(two, tmp_path):
     shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     damage(tmp_path / "2" / "meta" / "metadata", cut)
     damage(largest(tmp_path / "1"), cut)
-    with Checkpoints(tmp_path, keep=9, warn=pytest.fail) as checkpoints:
-        with pytest.raises(BadInput) as error:
-            checkpoints.restore(state_at(0))
+    with Checkpoints(tmp_path, keep=9, warn=pytest.fail) as checkpoints, pytest.raises(BadInput) as error:
+        checkpoints.restore(state_at(0))
     line = str(error.value)
     assert (
         line.startswith(f"checkpoint 2 in {tmp_path} is damaged (JSONDecodeError") and "no older one is whole" in line
@@ -233,15 +232,15 @@ def test_none_whole_is_bad_input_and_changes_nothing(two, tmp_path):
             r"params/encoder/bias is float32\[40\] in it, and absent here",
         ),
         (
-            lambda s: s._replace(params=s.params | {"decoder": s.params["decoder"][:1] + [s.params["decoder"][1] > 0]}),
+            lambda s: s._replace(params=s.params | {"decoder": [*s.params["decoder"][:1], s.params["decoder"][1] > 0]}),
             r"params/decoder/1 is uint8\[5\] in it, and bool\[5\] here",
         ),
     ],
 )
 def test_another_models_is_bad_input_naming_the_first_difference(two, change, said):
-    with Checkpoints(two, keep=9, warn=pytest.fail) as checkpoints:
-        with pytest.raises(BadInput, match=f"checkpoint 2 in {two} is of another model: {said}"):
-            checkpoints.restore(change(state_at(0)))
+    said = f"checkpoint 2 in {two} is of another model: {said}"
+    with Checkpoints(two, keep=9, warn=pytest.fail) as checkpoints, pytest.raises(BadInput, match=said):
+        checkpoints.restore(change(state_at(0)))
     assert steps_in(two) == ["1", "2"]
 
 
@@ -351,7 +350,7 @@ def test_a_part_alone(two, tmp_path):
         restore_part(two, "params/decoder", [*template.params["decoder"], template.step])
     with pytest.raises(BadInput, match=r"params/dec of checkpoint 2 .*: oder/0 is absent in it"):
         restore_part(two, "params/dec", {"oder": template.params["decoder"]})
-    with pytest.raises(BadInput, match="no checkpoint in .*nowhere"):
+    with pytest.raises(BadInput, match=r"no checkpoint in .*nowhere"):
         restore_part(tmp_path / "nowhere", "params", template.params)
     assert not (tmp_path / "nowhere").exists()
 
@@ -365,9 +364,13 @@ def test_a_part_alone(two, tmp_path):
 
 
 def assert_refused_and_older_kept(directory, said, capfd):
-    with pytest.raises(BadInput) as error, Checkpoints(directory, keep=9) as checkpoints:
-        checkpoints.save(3, state_at(3))
-        checkpoints.save(4, state_at(4))
+    def save_twice():
+        with Checkpoints(directory, keep=9) as checkpoints:
+            checkpoints.save(3, state_at(3))
+            checkpoints.save(4, state_at(4))
+
+    with pytest.raises(BadInput) as error:
+        save_twice()
     line = str(error.value)
     assert line.startswith("checkpoint 3 of 0.0 MB cannot be written in ") and said in line and "\n" not in line
     assert capfd.readouterr() == ("", "")
@@ -394,9 +397,9 @@ def test_a_write_the_system_refuses_half_way(two, tmp_path, capfd):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
-        with pytest.raises(BadInput, match="checkpoint 3 of 0.0 MB cannot be written in .*: File too large; make room"):
-            with Checkpoints(tmp_path, keep=9) as checkpoints:
-                checkpoints.save(3, state_at(3))
+        said = r"checkpoint 3 of 0.0 MB cannot be written in .*: File too large; make room"
+        with pytest.raises(BadInput, match=said), Checkpoints(tmp_path, keep=9) as checkpoints:
+            checkpoints.save(3, state_at(3))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert capfd.readouterr() == ("", "")

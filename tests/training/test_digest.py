@@ -81,7 +81,7 @@ def test_every_change_changes_it():
 
 @pytest.mark.parametrize("leaf", [3, 0.5, "text", np.array(["text"]), np.array([None])])
 def test_refuses_what_is_not_an_array_of_numbers(leaf):
-    with pytest.raises(TypeError, match="'params/a' is .*, not an array of numbers"):
+    with pytest.raises(TypeError, match=r"'params/a' is .*, not an array of numbers"):
         params_sha256({"params": {"a": leaf}})
 
 

@@ -1,0 +1,98 @@
+"""What a run promises, on real processes: the same bits run again, however it is cut or killed, on any number of cores.
+
+One table of experiments; a new experiment gets a row.
+"""
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+# name, its flags: small, but of the shapes at which a thread pool of another size gives other bits
+CASES = {
+    "vae-mlp": ("vae", "--network=mlp", "--hidden=500", "--latent_dim=20", "--batch_size=128", "--num_steps=300"),
+    "vae-convolutional": ("vae", "--network=convolutional", "--latent_dim=20", "--batch_size=128", "--num_steps=80"),
+}
+CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, pictures):
+    """(experiment, its flags)."""
+    name, *flags = CASES[request.param]
+    return name, [*flags, f"--dataset=folder:{pictures}", *CADENCE]
+
+
+@pytest.fixture(scope="module")
+def reference(case, train, tmp_path_factory):
+    """The run that the others are held against: (workdir, summary)."""
+    workdir = tmp_path_factory.mktemp("reference") / "run"
+    return workdir, train(case[0], workdir, *case[1])
+
+
+def same_bits(reference, workdir, summary, lines=True):
+    assert summary["params_sha256"] == reference[1]["params_sha256"]
+    assert summary["metrics"] == reference[1]["metrics"]
+    if lines:
+        assert (workdir / "metrics.jsonl").read_text() == (reference[0] / "metrics.jsonl").read_text()
+
+
+def test_run_again_in_a_fresh_process(case, reference, train, tmp_path):
+    same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], cached=False))
+
+
+@pytest.mark.parametrize("steps_per_dispatch", [1, 7])
+def test_any_number_of_steps_a_dispatch(case, reference, train, tmp_path, steps_per_dispatch):
+    summary = train(case[0], tmp_path / "run", *case[1], f"--steps_per_dispatch={steps_per_dispatch}")
+    same_bits(reference, tmp_path / "run", summary)
+
+
+def test_any_cadence(case, reference, train, tmp_path):
+    other = ("--log_every=4", "--eval_every=9", "--checkpoint_every=11")
+    same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], *other), lines=False)
+
+
+def test_one_core_or_two(case, reference, train, tmp_path):
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores, to run on one of them")
+    core = str(min(os.sched_getaffinity(0)))
+    same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], cores=core))
+
+
+def names(workdir):
+    """What lies among the checkpoints; a name with "tmp" is of one that is being written."""
+    folder = workdir / "checkpoints"
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def wait_until(condition, process):
+    while process.poll() is None and not condition():
+        time.sleep(0.0005)
+
+
+def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
+    flags = [*case[1], "--checkpoint_every=2", "--steps_per_dispatch=1"]
+    workdir, draw, kills, inside = tmp_path / "run", random.Random(0), 0, 0
+    for life in range(10):
+        process = launch(case[0], *flags, f"--workdir={workdir}")
+        if life % 4 == 3:  # anywhere, most likely while starting
+            time.sleep(draw.uniform(0, 3))
+        else:  # after some progress: in the middle of a save, or a random moment later
+            before = names(workdir)
+            wait_until(lambda before=before: names(workdir) - before, process)
+            if life % 2:
+                time.sleep(draw.uniform(0, 0.03))
+            else:
+                wait_until(lambda: any("tmp" in name for name in names(workdir)), process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        inside += any("tmp" in name for name in names(workdir))
+    assert kills == 10, "the run was over before it was killed ten times; give it more steps"
+    assert inside, "no kill fell into a save"
+    same_bits(reference, workdir, train(case[0], workdir, *flags), lines=False)
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
