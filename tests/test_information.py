@@ -176,6 +176,15 @@ def test_kl_divergence_is_not_symmetric():
     np.testing.assert_allclose(information.kl_divergence(p, q), 0.75 * math.log(3) - math.log(2), rtol=1e-5)
 
 
+def test_kl_divergence_has_the_gradients_of_its_terms(float64, generator):
+    q, p = simplex(generator, 2, 6)
+    gradient = jax.jit(jax.grad(information.kl_divergence, argnums=(0, 1)))
+    d_q, d_p = gradient(q, p)
+    np.testing.assert_allclose(d_q, np.log(q / p), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(d_p, 1 - q / p, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(gradient(q, q), 0.0, atol=1e-12)  # the minimum
+
+
 def test_kl_divergence_is_infinite_where_the_model_excludes_what_happens():
     q, p = jnp.array([0.5, 0.5, 0.0]), jnp.array([1.0, 0.0, 0.0])
     assert information.kl_divergence(q, p) == math.inf

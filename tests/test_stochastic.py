@@ -190,7 +190,8 @@ def test_quantiles_are_scipys_into_both_tails(quantile, distribution, float64):
 def test_quantiles_keep_their_digits_in_float32(quantile, distribution):
     u = jnp.concatenate([jnp.geomspace(1e-30, 1e-3, 50), jnp.linspace(0.01, 0.99, 98), 1 - 2.0 ** -jnp.arange(2, 25)])
     expected = distribution.ppf(np.asarray(u, np.float64))
-    np.testing.assert_allclose(quantile(u), expected, rtol=1e-5, atol=1e-6)
+    from_zero = distribution.support()[0] == 0  # then no digits are lost to a sum
+    np.testing.assert_allclose(quantile(u), expected, rtol=1e-5, atol=0 if from_zero else 1e-6)
 
 
 @continuous
@@ -320,14 +321,14 @@ CORRUPTIONS = {
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS.values(), ids=CORRUPTIONS)
 def test_corruptions_have_one_signature_and_keep_shape_and_type(corruption, key, float64):
-    x = jax.random.uniform(jax.random.fold_in(key, 0), (4, 5, 5, 1), jnp.float32)
-    key = jax.random.fold_in(key, 1)
-    corrupted = corruption(x, jax.random.clone(key))
+    x = np.linspace(0.1, 0.9, 25, dtype=np.float32).reshape(1, 5, 5, 1).repeat(2, axis=0)
+    corrupt = jax.jit(corruption)
+    corrupted = corrupt(x, jax.random.clone(key))
     chex.assert_equal_shape([corrupted, x])
     chex.assert_type(corrupted, jnp.float32)
-    np.testing.assert_allclose(jax.jit(corruption)(x, jax.random.clone(key)), corrupted, rtol=1e-6, atol=1e-6)
-    assert np.any(corrupted != corruption(x, jax.random.fold_in(key, 1)))
-    assert np.any(corrupted[0] - x[0] != corrupted[1] - x[1])  # each example has noise of its own
+    np.testing.assert_array_equal(corrupted, corrupt(x, jax.random.clone(key)))
+    assert np.any(corrupted != corrupt(x, jax.random.fold_in(key, 1)))
+    assert np.any(corrupted[0] != corrupted[1])  # each example has noise of its own
 
 
 @pytest.mark.parametrize(
