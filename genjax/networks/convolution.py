@@ -1,0 +1,131 @@
+"""Strided convolutions that are matrix products on a CPU and XLA's own convolutions elsewhere.
+
+XLA's CPU convolutions are slow, and several times slower still inside a compiled loop, where most training time is
+spent. The same maps as products of matrices are not. Both forms are plain functions of JAX, so every transformation
+(gradients of any order and mode, vmap, scan) works through either.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+
+from genjax.types import Array
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def convolution(x: Array, kernel: Array, *, stride: int) -> Array:
+    """Strided convolution with "SAME" zero padding (a cross-correlation, as everywhere in deep learning).
+
+        y[b, i, j, o] = sum_{t, u, c} x[b, i * stride + t - top, j * stride + u - left, c] * kernel[t, u, c, o]
+
+    where x is 0 outside, and (top, left) is half the padding, rounded down, that the output size needs.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [kh, kw, C, O].
+      stride: of both axes, 1 or more.
+
+    Returns:
+      [B, ceil(H / stride), ceil(W / stride), O], equal to `jax.lax.conv_general_dilated` with padding "SAME".
+
+    Raises:
+      ValueError: shapes that do not fit.
+    """
+    x, kernel = _checked(x, kernel, stride)
+
+    def elsewhere(x: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=_LAYOUT)
+
+    def on_cpu(x: Array, kernel: Array) -> Array:
+        window = kernel.shape[:2]
+        padding = lax.padtype_to_pads(x.shape[1:3], window, (stride, stride), "SAME")
+        patches = _patches(jnp.pad(x, ((0, 0), *padding, (0, 0))), window, stride)
+        return patches @ kernel.reshape(-1, kernel.shape[3])
+
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+
+
+def transposed_convolution(x: Array, kernel: Array, *, stride: int) -> Array:
+    """Strided transposed convolution with "SAME" padding (fractionally strided; "deconvolution").
+
+        y[b, i, j, o] = sum_{h, w, c} x[b, h, w, c] * kernel[h * stride - i + below, w * stride - j + right, c, o]
+
+    where kernel is 0 outside, and below = kh - 1 - floor(max(kh - stride, 0) / 2), right likewise with kw.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [kh, kw, C, O].
+      stride: of both axes, 1 or more.
+
+    Returns:
+      [B, H * stride, W * stride, O], equal to `jax.lax.conv_transpose` with padding "SAME".
+
+    Raises:
+      ValueError: shapes that do not fit.
+    """
+    x, kernel = _checked(x, kernel, stride)
+
+    def elsewhere(x: Array, kernel: Array) -> Array:
+        return lax.conv_transpose(x, kernel, (stride, stride), "SAME", dimension_numbers=_LAYOUT)
+
+    def on_cpu(x: Array, kernel: Array) -> Array:
+        (_, height, width, _), (kh, kw, _, features) = x.shape, kernel.shape
+        blocks = _blocks(kernel, stride)
+        rows, columns, channels, block = blocks.shape
+        # Output block m is sum_i x[m - i] @ blocks[i]: gather then multiply, or multiply then add up where it belongs.
+        # Both are the same sum; take the one with the smaller array in between.
+        if rows * columns * channels < kh * kw * features:
+            margin = ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0))
+            patches = _patches(jnp.pad(x, margin), (rows, columns), 1)
+            y = patches @ blocks[::-1, ::-1].reshape(-1, block)
+        else:
+            products = jnp.split(x @ blocks.transpose(2, 0, 1, 3).reshape(channels, -1), rows * columns, axis=-1)
+            shifts = [(i, j) for i in range(rows) for j in range(columns)]
+            y = jnp.zeros((), x.dtype)
+            for product, (i, j) in zip(products, shifts, strict=True):
+                y += jnp.pad(product, ((0, 0), (i, rows - 1 - i), (j, columns - 1 - j), (0, 0)))
+        y = _depth_to_space(y, stride)
+        top, left = max(kh - stride, 0) // 2, max(kw - stride, 0) // 2
+        return y[:, top : top + height * stride, left : left + width * stride]
+
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+
+
+def _checked(x: Array, kernel: Array, stride: int) -> tuple[Array, Array]:
+    if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
+        raise ValueError(f"x [B, H, W, C] and kernel [kh, kw, C, O] do not fit: {x.shape} and {kernel.shape}")
+    if stride < 1:
+        raise ValueError(f"stride must be 1 or more, got {stride}")
+    dtype = jnp.result_type(x, kernel)
+    return x.astype(dtype), kernel.astype(dtype)
+
+
+def _patches(x: Array, window: tuple[int, ...], stride: int) -> Array:
+    """What each position of the window sees: [B, H, W, C] -> [B, h, w, kh * kw * C], in the kernel's order."""
+    size, channels = x.shape[1:3], x.shape[3]
+    last = [(n - k) // stride * stride for n, k in zip(size, window, strict=True)]
+    views = [
+        lax.slice(x, (0, t, u, 0), (len(x), t + last[0] + 1, u + last[1] + 1, channels), (1, stride, stride, 1))
+        for t in range(window[0])
+        for u in range(window[1])
+    ]
+    return jnp.concatenate(views, axis=-1)
+
+
+def _blocks(kernel: Array, stride: int) -> Array:
+    """What one pixel adds to each stride x stride block of outputs: -> [ceil(kh/s), ceil(kw/s), C, s * s * O]."""
+    kh, kw, channels, features = kernel.shape
+    rows, columns = -(-kh // stride), -(-kw // stride)
+    padding = ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0))
+    kernel = jnp.pad(kernel[::-1, ::-1], padding)
+    kernel = kernel.reshape(rows, stride, columns, stride, channels, features).transpose(0, 2, 4, 1, 3, 5)
+    return kernel.reshape(rows, columns, channels, stride * stride * features)
+
+
+def _depth_to_space(x: Array, stride: int) -> Array:
+    """Lays out blocks: [B, H, W, s * s * C] -> [B, H * s, W * s, C]."""
+    batch, height, width, block = x.shape
+    x = x.reshape(batch, height, width, stride, stride, block // stride**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch, height * stride, width * stride, block // stride**2)

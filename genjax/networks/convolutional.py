@@ -1,0 +1,121 @@
+"""Convolutional encoder and its mirror image, for images of any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+
+from genjax.networks.convolution import convolution, transposed_convolution
+from genjax.networks.linen import from_linen
+from genjax.types import Array, Network
+
+
+class Convolution(nn.Module):
+    """`convolution` or `transposed_convolution` with a bias: params {"kernel": [k, k, C, O], "bias": [O]}."""
+
+    features: int  # O
+    kernel_size: int  # k
+    stride: int
+    transposed: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        convolve = transposed_convolution if self.transposed else convolution
+        y: Any = convolve(x, kernel, stride=self.stride)
+        return y + bias.reshape(1, 1, 1, -1)
+
+
+class _Encoder(nn.Module):
+    output_shape: tuple[int, ...]
+    features: tuple[int, ...]
+    kernel_size: int
+    stride: int
+    activation: Callable[[Array], Array]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for depth, features in enumerate(self.features, start=1):
+            x = self.activation(Convolution(features, self.kernel_size, self.stride, name=f"convolution_{depth}")(x))
+        y = nn.Dense(math.prod(self.output_shape), name="dense")(x.reshape(x.shape[0], -1))
+        return y.reshape(x.shape[0], *self.output_shape)
+
+
+class _Decoder(nn.Module):
+    image_shape: tuple[int, int, int]
+    features: tuple[int, ...]
+    kernel_size: int
+    stride: int
+    activation: Callable[[Array], Array]
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        sizes, channels = [self.image_shape[:2]], (self.image_shape[2], *self.features)
+        for _ in self.features:
+            sizes.append((-(-sizes[-1][0] // self.stride), -(-sizes[-1][1] // self.stride)))
+        smallest = (*sizes[-1], channels[-1])
+        x = nn.Dense(math.prod(smallest), name="dense")(z).reshape(z.shape[0], *smallest)
+        for depth in range(len(self.features), 0, -1):
+            name = f"convolution_{depth}"
+            layer = Convolution(channels[depth - 1], self.kernel_size, self.stride, transposed=True, name=name)
+            height, width = sizes[depth - 1]
+            x = layer(self.activation(x))[:, :height, :width]
+        return x
+
+
+def convolutional_encoder(
+    image_shape: Sequence[int],
+    output_shape: Sequence[int],
+    *,
+    features: Sequence[int] = (32, 64),
+    kernel_size: int = 4,
+    stride: int = 2,
+    activation: Callable[[Array], Array],
+) -> Network:
+    """Strided convolutions and a linear last layer: x [B, H, W, C] -> [B, *output_shape], for any H, W, C >= 1.
+
+        x^l = act(convolution(x^{l-1}) + b^l), each size going n -> ceil(n / stride);   y = flat(x^L) W + b
+
+    Args:
+      image_shape: (H, W, C).
+      output_shape: of one output.
+      features: channels of x^1, ..., x^L.
+      kernel_size: of every convolution, on both axes.
+      stride: of every convolution, on both axes.
+      activation: act.
+    """
+    module = _Encoder(tuple(output_shape), tuple(features), kernel_size, stride, activation)
+    return from_linen(module, tuple(image_shape))
+
+
+def convolutional_decoder(
+    input_dim: int,
+    image_shape: Sequence[int],
+    *,
+    features: Sequence[int] = (32, 64),
+    kernel_size: int = 4,
+    stride: int = 2,
+    activation: Callable[[Array], Array],
+) -> Network:
+    """The mirror of `convolutional_encoder`: z [B, input_dim] -> logits [B, H, W, C], for any H, W, C >= 1.
+
+        x^L = z W + b;   x^{l-1} = crop(transposed_convolution(act(x^l)) + b^l)
+
+    where x^l has the size and the channels that it has in the encoder, so the last layer is linear with C channels.
+
+    Args:
+      input_dim: length of z.
+      image_shape: (H, W, C).
+      features: channels of x^1, ..., x^L, in the encoder's order.
+      kernel_size: of every transposed convolution, on both axes.
+      stride: of every transposed convolution, on both axes.
+      activation: act.
+    """
+    height, width, channels = image_shape
+    module = _Decoder((height, width, channels), tuple(features), kernel_size, stride, activation)
+    return from_linen(module, (input_dim,))

@@ -1,0 +1,53 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+
+from genjax.networks.linen import from_linen
+from genjax.types import Array, Network
+
+
+class _MLP(nn.Module):
+    output_shape: tuple[int, ...]
+    hidden: tuple[int, ...]
+    activation: Callable[[Array], Array]
+    output_activation: Callable[[Array], Array] | None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        h = x.reshape(x.shape[0], -1)
+        for depth, width in enumerate(self.hidden, start=1):
+            h = self.activation(nn.Dense(width, name=f"layer_{depth}")(h))
+        y = nn.Dense(math.prod(self.output_shape), name=f"layer_{len(self.hidden) + 1}")(h)
+        y = y if self.output_activation is None else self.output_activation(y)
+        return y.reshape(x.shape[0], *self.output_shape)
+
+
+def mlp(
+    input_shape: Sequence[int],
+    output_shape: Sequence[int],
+    *,
+    hidden: Sequence[int],
+    activation: Callable[[Array], Array],
+    output_activation: Callable[[Array], Array] | None = None,
+) -> Network:
+    """A multilayer perceptron, x [B, *input_shape] -> y [B, *output_shape] (Rumelhart, Hinton & Williams 1986).
+
+        h^0 = x,   h^l = act(h^{l-1} W^l + b^l),   y = act_out(h^{L-1} W^L + b^L)
+
+    with samples in rows. Its params are {"layer_l": {"kernel": W^l [n_{l-1}, n_l], "bias": b^l [n_l]}}, l = 1..L.
+    `hidden=()` is a single layer, and with one output a single neuron (Rosenblatt 1958).
+
+    Args:
+      input_shape: of one example; flattened in row-major order.
+      output_shape: of one output.
+      hidden: widths n_1, ..., n_{L-1}.
+      activation: act, of the hidden layers.
+      output_activation: act_out; None for the identity, as for logits.
+    """
+    module = _MLP(tuple(output_shape), tuple(hidden), activation, output_activation)
+    return from_linen(module, tuple(input_shape))
