@@ -2,6 +2,15 @@
 
 from genjax.losses.divergence import gaussian_kl, gaussian_kl_to_standard
 from genjax.losses.likelihood import BERNOULLI, GAUSSIAN, Likelihood, gaussian
+from genjax.losses.penalty import (
+    code_kl,
+    code_l1,
+    hutchinson_jacobian_norm,
+    jacobian_norm,
+    sigmoid_jacobian_norm,
+    weight_l1,
+    weight_l2,
+)
 from genjax.losses.reconstruction import (
     CROSS_ENTROPY,
     SQUARED_ERROR,
@@ -18,8 +27,15 @@ __all__ = [
     "Likelihood",
     "Reconstruction",
     "binary_cross_entropy",
+    "code_kl",
+    "code_l1",
     "gaussian",
     "gaussian_kl",
     "gaussian_kl_to_standard",
+    "hutchinson_jacobian_norm",
+    "jacobian_norm",
+    "sigmoid_jacobian_norm",
     "squared_error",
+    "weight_l1",
+    "weight_l2",
 ]

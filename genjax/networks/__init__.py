@@ -5,6 +5,7 @@ from genjax.networks.convolution import convolution, transposed_convolution
 from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
 from genjax.networks.linen import from_linen
 from genjax.networks.mlp import mlp
+from genjax.networks.sparsity import group_threshold, hard_threshold, k_sparse, soft_threshold, unit_norm_rows
 
 __all__ = [
     "convolution",
@@ -12,7 +13,12 @@ __all__ = [
     "convolutional_encoder",
     "from_linen",
     "gaussian_heads",
+    "group_threshold",
+    "hard_threshold",
+    "k_sparse",
     "mlp",
+    "soft_threshold",
     "transposed_convolution",
+    "unit_norm_rows",
     "with_log_variance",
 ]

@@ -1,0 +1,192 @@
+"""The autoencoder (Bourlard & Kamp 1988; Hinton & Salakhutdinov 2006), plain, regularised, denoising or sparse.
+
+    z = code(encoder(x)),   x' = decoder(z),   J = E[l(x, x')] + sum_r lambda_r R_r
+
+Undercomplete where z is smaller than x, which is all the regularisation that a plain one has; with a code of zeros, or
+with penalties R, it may be larger. Denoising (Vincent et al. 2008) where the encoder sees a corrupted x, and the target
+is the clean one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax import gradients, losses
+from genjax.losses import Reconstruction
+from genjax.stochastic import Corruption
+from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params
+
+
+def identity(z: Array) -> Array:
+    """The code as the encoder gives it."""
+    return z
+
+
+class Autoencoder(NamedTuple):
+    """The parts of an autoencoder; its params are {"encoder": ..., "decoder": ...}."""
+
+    encoder: Network  # x [B, ...] -> [B, d]
+    decoder: Network  # z [B, d] -> what the reconstruction takes
+    reconstruction: Reconstruction
+    code: Callable[[Array], Array] = identity  # encoder's output -> z [B, d]: a sigmoid, or what makes it sparse
+
+
+class State(NamedTuple):
+    """What is carried from step to step."""
+
+    step: Array  # [] int32, updates done
+    params: Params
+    optimizer_state: Any
+
+
+class Penalty(NamedTuple):
+    """A term lambda R of the objective.
+
+    `value(params, x, z, key, *, parts)` -> R, [B] or [], where x is what the encoder saw and z its code.
+    """
+
+    name: str  # of its metric, R without lambda
+    weight: float  # lambda
+    value: Callable[..., Array]
+
+
+def init_params(key: Key, *, parts: Autoencoder) -> Params:
+    """Fresh parameters of both networks."""
+    encoder_key, decoder_key = jax.random.split(key)
+    return {"encoder": parts.encoder.init(encoder_key), "decoder": parts.decoder.init(decoder_key)}
+
+
+def encode(params: Params, x: Array, *, parts: Autoencoder) -> Array:
+    """The code: x [B, ...] -> z [B, d]."""
+    return parts.code(parts.encoder.apply(params["encoder"], x))
+
+
+def decode(params: Params, z: Array, *, parts: Autoencoder) -> Array:
+    """The reconstruction from a code: z [B, d] -> x' [B, ...]."""
+    return parts.reconstruction.mean(parts.decoder.apply(params["decoder"], z))
+
+
+def reconstruct(params: Params, x: Array, *, parts: Autoencoder) -> Array:
+    """The decoded code: x [B, ...] -> x' [B, ...]. Of a corrupted x, where trained on such, it is the denoised one."""
+    return decode(params, encode(params, x, parts=parts), parts=parts)
+
+
+def score(params: Params, x: Array, *, parts: Autoencoder) -> Array:
+    """The reconstruction loss of each example, larger for outliers: x [B, ...] -> [B]."""
+    output = parts.decoder.apply(params["decoder"], encode(params, x, parts=parts))
+    return parts.reconstruction.loss(output, x)
+
+
+def objective(
+    parts: Autoencoder, *, corruption: Corruption | None = None, penalties: Sequence[Penalty] = ()
+) -> gradients.Objective:
+    """The regularised objective of an autoencoder.
+
+        J = l(x, decoder(z)) + sum_r lambda_r R_r,   z = code(encoder(x~)),   x~ = corruption(x), or x without one
+
+    Args:
+      corruption: draws anew at every step, and in `evaluate` too.
+      penalties: each with a name of its own.
+
+    Returns:
+      `objective(params, batch, key) -> (loss [B], {"reconstruction_loss" and each penalty's name: [B]})`.
+    """
+
+    def regularised(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        corruption_key, *penalty_keys = jax.random.split(key, 1 + len(penalties))
+        x = batch.x if corruption is None else corruption(batch.x, corruption_key)
+        z = encode(params, x, parts=parts)
+        loss = parts.reconstruction.loss(parts.decoder.apply(params["decoder"], z), batch.x)
+        metrics = {"reconstruction_loss": loss}
+        for penalty, penalty_key in zip(penalties, penalty_keys, strict=True):
+            value = jnp.broadcast_to(penalty.value(params, x, z, penalty_key, parts=parts), loss.shape)
+            loss += penalty.weight * value
+            metrics[penalty.name] = value
+        return loss, metrics
+
+    return regularised
+
+
+# Penalties: their mathematics is in genjax.losses, under the same names
+
+
+def weight_l1(weight: float) -> Penalty:
+    """On the magnitudes of both networks' weights, sum |W_ij|."""
+    return Penalty("weight_l1", weight, lambda params, x, z, key, *, parts: losses.weight_l1(params))
+
+
+def weight_l2(weight: float) -> Penalty:
+    """On the squares of both networks' weights, 1/2 sum W_ij^2."""
+    return Penalty("weight_l2", weight, lambda params, x, z, key, *, parts: losses.weight_l2(params))
+
+
+def code_l1(weight: float) -> Penalty:
+    """On the magnitudes of the code, 1/2 sum_j |z_j|; the decoder's rows should then be of a fixed norm.
+
+    Otherwise a smaller code and larger weights do the same for less: see `networks.unit_norm_rows`.
+    """
+    return Penalty("code_l1", weight, lambda params, x, z, key, *, parts: losses.code_l1(z))
+
+
+def code_kl(weight: float, *, rate: float) -> Penalty:
+    """On units that fire at another mean rate than `rate`, for parts with `code=jax.nn.sigmoid`."""
+
+    def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
+        return losses.code_kl(parts.encoder.apply(params["encoder"], x), rate=rate)
+
+    return Penalty("code_kl", weight, value)
+
+
+def contractive(weight: float) -> Penalty:
+    """On the encoder's sensitivity, ||dz/dx||_F^2, exactly (Rifai et al. 2011)."""
+
+    def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
+        return losses.jacobian_norm(lambda x: encode(params, x, parts=parts), x)
+
+    return Penalty("jacobian_norm", weight, value)
+
+
+def hutchinson_contractive(weight: float) -> Penalty:
+    """As `contractive`, estimated without bias from one backward pass, for codes of many dimensions."""
+
+    def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
+        return losses.hutchinson_jacobian_norm(lambda x: encode(params, x, parts=parts), x, key)
+
+    return Penalty("jacobian_norm", weight, value)
+
+
+def sigmoid_layer_contractive(weight: float) -> Penalty:
+    """As `contractive` in closed form, for a single-layer `networks.mlp` encoder and `code=jax.nn.sigmoid`."""
+
+    def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
+        return losses.sigmoid_jacobian_norm(z, params["encoder"]["layer_1"]["kernel"])
+
+    return Penalty("jacobian_norm", weight, value)
+
+
+def model(parts: Autoencoder, optimizer: optax.GradientTransformation, objective: gradients.Objective) -> Model:
+    """An autoencoder that trains on the given objective: `objective(parts)` of this module, or one of your own.
+
+    Returns:
+      A Model; it cannot sample.
+    """
+    update = gradients.updater(objective, optimizer)
+
+    def init(key: Key) -> State:
+        params = init_params(key, parts=parts)
+        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
+
+    def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
+        key = jax.random.fold_in(key, state.step)
+        params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
+        return State(state.step + 1, params, optimizer_state), metrics
+
+    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
+        return gradients.batch_means(*objective(state.params, batch, key))
+
+    return Model(init, train_step, evaluate)

@@ -1,0 +1,129 @@
+"""Linear autoencoders and linear denoisers in closed form: what training one must come to.
+
+Samples are in rows. With S_i the singular values of the centred data X [n, D] and V its right singular vectors,
+
+    l_i = S_i^2 / n   and   (1/n) X^T X = V diag(l) V^T
+
+and the best rank-d reconstruction leaves (1/n) min ||X - X'||_F^2 = sum_{i > d} l_i (Eckart & Young 1936), which
+principal component analysis reaches, and with it every linear autoencoder at its optimum (Baldi & Hornik 1989).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from genjax.types import Array, Params
+
+
+class Affine(NamedTuple):
+    """An affine map, y = x W + b."""
+
+    kernel: Array  # W [D, E]
+    bias: Array  # b [E]
+
+    def __call__(self, x: Array) -> Array:
+        """The map of each row: x [B, D] -> [B, E]."""
+        return x @ self.kernel + self.bias[None]
+
+
+def _params(encoder: Affine, decoder: Affine) -> Params:
+    return {"encoder": {"layer_1": encoder._asdict()}, "decoder": {"layer_1": decoder._asdict()}}
+
+
+def pca(x: Array, *, latent_dim: int, weight: float = 0.0) -> Params:
+    """The global optimum of a linear autoencoder, with or without the penalty `weight_l2(weight)`.
+
+        min (1/n) sum_i ||x_i - x'_i||^2 + (lambda / 2) (||W_e||_F^2 + ||W_d||_F^2)
+        W_e = V_d diag(max(0, 1 - lambda / (2 l_i)))^{1/2},   W_d = W_e^T,   biases so that the mean maps to itself
+
+    Without the penalty it is the PCA of x: codes are the principal components, in falling order of variance. Of all
+    the optima, equal up to an invertible map of the code, it is the one of orthonormal axes.
+
+    Args:
+      x: [n, ...], flattened to [n, D].
+      latent_dim: d, at most min(n, D).
+      weight: lambda.
+
+    Returns:
+      Params of an autoencoder of two single-layer `networks.mlp`.
+
+    References:
+      Baldi & Hornik 1989; Kunin et al. 2019 (https://arxiv.org/abs/1901.08168), theorem 2.
+    """
+    x = x.reshape(x.shape[0], -1)
+    mean = jnp.mean(x, axis=0)
+    _, s, vt = jnp.linalg.svd(x - mean[None], full_matrices=False)
+    axes, variances = vt[:latent_dim], jnp.square(s[:latent_dim]) / x.shape[0]
+    shrunk = jnp.where(weight < 2 * variances, 1 - weight / jnp.where(variances > 0, 2 * variances, 1), 0)
+    kernel = axes.T * jnp.sqrt(shrunk)[None]
+    return _params(Affine(kernel, -mean @ kernel), Affine(kernel.T, mean))
+
+
+def canonicalise(params: Params, x: Array) -> Params:
+    """The same linear autoencoder with its code rotated to the principal axes of its reconstructions of x.
+
+    Reconstructions stay what they are; the decoder's rows become orthonormal and the codes of x centred, uncorrelated
+    and in falling order of variance. At the optimum they are the principal components of x, up to sign, where l_i are
+    distinct; the sign is the one that makes each axis's largest entry positive.
+
+    Args:
+      params: of an autoencoder of two single-layer `networks.mlp`, the decoder of full rank.
+      x: [n, ...], flattened to [n, D].
+    """
+    x = x.reshape(x.shape[0], -1)
+    encoder, decoder = (Affine(**params[name]["layer_1"]) for name in ("encoder", "decoder"))
+    mean = decoder(encoder(x)).mean(axis=0)
+    # the decoder's image has the orthonormal basis Q; within it, the SVD of the reconstructions
+    q, r = jnp.linalg.qr(decoder.kernel.T)
+    coordinates = (encoder(x) - encoder(x).mean(axis=0)[None]) @ r.T
+    _, _, rotation = jnp.linalg.svd(coordinates, full_matrices=False)
+    axes = rotation @ q.T
+    largest = jnp.take_along_axis(axes, jnp.argmax(jnp.abs(axes), axis=1, keepdims=True), axis=1)
+    axes *= jnp.sign(largest)
+    to_axes = decoder.kernel @ axes.T
+    bias = encoder.bias @ to_axes + (decoder.bias - mean) @ axes.T
+    return _params(Affine(encoder.kernel @ to_axes, bias), Affine(axes, mean))
+
+
+def wiener(covariance: Array, *, variance: float, rank: int | None = None) -> Array:
+    """The best linear denoiser of centred x under white noise: the optimum of a linear denoising autoencoder.
+
+        A = C (C + sigma^2 I)^{-1},   of rank k:  A = sum_{i <= k} l_i / (l_i + sigma^2) u_i u_i^T
+
+    for C = U diag(l) U^T; it leaves E ||x - A (x + n)||^2 = tr C - sum_{i <= k} l_i^2 / (l_i + sigma^2).
+
+    Args:
+      covariance: C [D, D].
+      variance: sigma^2.
+      rank: k; None for D.
+
+    Returns:
+      A [D, D], symmetric.
+
+    References:
+      Wiener 1949; Pretorius et al. 2018.
+    """
+    values, u = jnp.linalg.eigh(covariance)
+    gains = values / (values + variance)
+    kept = u if rank is None else u[:, len(values) - rank :]
+    gains = gains if rank is None else gains[len(values) - rank :]
+    return (kept * gains[None]) @ kept.T
+
+
+def linear_mmse(x: Array, corrupted: Array) -> Affine:
+    """The best affine denoiser in the mean square, from examples of any corruption.
+
+        x' = m_x + (y - m_y) C_yy^{-1} C_yx
+
+    For additive white noise and many examples it tends to `wiener` of x's covariance.
+
+    Args:
+      x: [n, D], clean.
+      corrupted: y [n, D].
+    """
+    mean_x, mean_y = x.mean(axis=0), corrupted.mean(axis=0)
+    centred = corrupted - mean_y[None]
+    kernel = jnp.linalg.pinv(centred.T @ centred, hermitian=True) @ (centred.T @ (x - mean_x[None]))
+    return Affine(kernel, mean_x - mean_y @ kernel)
