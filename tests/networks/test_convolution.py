@@ -56,8 +56,8 @@ def assert_close(got, expected, atol):
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
 def test_value_and_gradients_are_those_of_xla(name, stride, kernel_size, inputs):
     # Sizes are even, odd and below the window; few channels out take the transposed map's one form, many the other.
-    sizes, channels = [(2, 7), (6, 1), (5, 4)], [(1, 9), (3, 1), (2, 2)]
-    windows = [(kernel_size, kernel_size), (kernel_size, kernel_size + 1), (kernel_size, kernel_size)]
+    sizes, channels = [(2, 7), (5, 4)], [(1, 9), (3, 1)]
+    windows = [(kernel_size, kernel_size), (kernel_size, kernel_size % 5 + 1)]
     pairs = [inputs(*shapes) for shapes in zip(sizes, windows, channels, strict=True)]
     got = values_and_gradients(ours(name, stride), pairs)
     for (height, width), (_, features), (y, _) in zip(sizes, channels, got, strict=True):
@@ -144,7 +144,9 @@ def test_gradient_pays_for_one_lowering_only(name, monkeypatch, inputs):
             return jnp.sum(jnp.tanh(ours(name, 2)(x, kernel)))
 
         compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(x, kernel).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        analysis = compiled.memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     chosen_while_lowering = memory()
     monkeypatch.setattr(lax, "platform_dependent", lambda *args, cpu, default: cpu(*args))
