@@ -1,0 +1,70 @@
+"""Probes on features of which is known what a line can read."""
+
+import numpy as np
+import pytest
+
+from genjax.evaluation import probes
+
+
+@pytest.fixture
+def labels():
+    return np.random.RandomState(0).randint(0, 3, 300)
+
+
+def test_draws_hold_each_class_equally_and_no_row_twice(labels):
+    rows = probes.draw_labels(labels, per_class=10, draws=12, seed=0)
+    assert rows.shape == (12, 30)
+    for draw in rows:
+        assert len(set(draw)) == 30
+        np.testing.assert_array_equal(np.bincount(labels[draw]), [10, 10, 10])
+    assert len({tuple(draw) for draw in rows}) == 12
+    np.testing.assert_array_equal(rows, probes.draw_labels(labels, per_class=10, draws=12, seed=0))
+
+
+def test_too_few_examples_are_said(labels):
+    with pytest.raises(ValueError, match="smallest class has"):
+        probes.draw_labels(labels, per_class=200, draws=1, seed=0)
+
+
+def test_separable_and_empty_features(labels):
+    draw = np.random.RandomState(1)
+    rows = probes.draw_labels(labels, per_class=20, draws=10, seed=0)
+    clear = 1e3 * (np.eye(3)[labels] + 0.05 * draw.normal(size=(300, 3)))
+    noise = draw.normal(size=(300, 3))
+    found = probes.linear_probe(clear, labels, clear, labels, rows=rows)
+    assert found.mean == 1 and found.standard_error == 0
+    found = probes.linear_probe(noise, labels, draw.normal(size=(300, 3)), labels, rows=rows)
+    assert abs(found.mean - 1 / 3) < 0.06 and 0 < found.standard_error < 0.02
+
+
+def test_mean_and_standard_error():
+    accuracies = np.array([0.8, 0.9, 0.85, 0.95])
+    probe = probes.Probe(accuracies)
+    assert probe.mean == pytest.approx(0.875)
+    assert probe.standard_error == pytest.approx(np.sqrt(((accuracies - 0.875) ** 2).sum() / 3 / 4))
+
+
+def test_the_strength_is_chosen_on_validation_rows():
+    # what is learned from few rows of many noisy features is better with a strong penalty, and the probe finds it out
+    draw = np.random.RandomState(0)
+    labels = np.arange(2000) % 2
+    features = draw.normal(size=(2000, 60)) + 0.25 * (2 * labels[:, None] - 1)
+    rows = probes.draw_labels(labels[:1000], per_class=40, draws=10, seed=0)
+    data = features[:1000], labels[:1000], features[1000:], labels[1000:]
+    loose = probes.linear_probe(*data, rows=rows, strengths=(1e4,))
+    tight = probes.linear_probe(*data, rows=rows, strengths=(1e-3,))
+    chosen = probes.linear_probe(*data, rows=rows, strengths=(1e4, 1e-3))
+    assert tight.mean > loose.mean + 0.02
+    assert chosen.mean > tight.mean - 0.01
+
+
+def test_the_test_set_changes_nothing_but_the_score(labels):
+    draw = np.random.RandomState(3)
+    features = np.eye(3)[labels] + 0.8 * draw.normal(size=(300, 3))
+    rows = probes.draw_labels(labels, per_class=20, draws=3, seed=0)
+    whole = probes.linear_probe(features, labels, features, labels, rows=rows).accuracies
+    halves = [
+        probes.linear_probe(features, labels, features[part], labels[part], rows=rows).accuracies
+        for part in (slice(0, 150), slice(150, 300))
+    ]
+    np.testing.assert_allclose(whole, np.mean(halves, axis=0))
