@@ -1,11 +1,23 @@
 """What every test runs under: silent broadcasting is an error, and no network or accelerator is assumed."""
 
+import os
 import zlib
+
+# Most of the tests' time is XLA compiling functions that run once; the experiments that tests start do not inherit this.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keeps a file's tests in one worker, where they share its fixtures, but each row of the promises in its own."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def launch(tmp_path_factory):
 
     def launch(name, *flags, cores=None, cached=True, **options):
         command = [sys.executable, "-m", f"experiments.{name}", *map(str, flags)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
         if cached:
             environment |= {
                 "JAX_COMPILATION_CACHE_DIR": str(cache),

@@ -1,6 +1,7 @@
 """What a run promises, on real processes: the same bits run again, however it is cut or killed, on any number of cores.
 
-One table of experiments; a new experiment gets a row.
+One table of experiments; a new experiment gets a row. The rows in `IN_DETAIL` are tested promise by promise, the others
+all at once, which names no culprit but fails with any of them; `-m slow` tests every row in detail.
 """
 
 import json
@@ -13,17 +14,44 @@ import pytest
 
 # name, its flags: small, but of the shapes at which a thread pool of another size gives other bits
 CASES = {
-    "vae-mlp": ("vae", "--network=mlp", "--hidden=500", "--latent_dim=20", "--batch_size=128", "--num_steps=300"),
-    "vae-convolutional": ("vae", "--network=convolutional", "--latent_dim=20", "--batch_size=128", "--num_steps=80"),
+    "vae-mlp": (
+        "vae",
+        "--network=mlp",
+        "--hidden=500",
+        "--latent_dim=20",
+        "--batch_size=128",
+        "--num_steps=300",
+        "--dataset=PICTURES",
+    ),
+    "vae-convolutional": (
+        "vae",
+        "--network=convolutional",
+        "--latent_dim=20",
+        "--batch_size=128",
+        "--num_steps=80",
+        "--dataset=PICTURES",
+    ),
 }
+IN_DETAIL = ("vae-mlp", "vae-convolutional")
 CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")
 
 
-@pytest.fixture(scope="module", params=CASES)
+def row(name, marks=()):
+    return pytest.param(name, marks=[pytest.mark.xdist_group(name), *marks])
+
+
+ROWS = [row(name, () if name in IN_DETAIL else [pytest.mark.slow]) for name in CASES]
+
+
+@pytest.fixture(scope="module", params=ROWS)
 def case(request, pictures):
     """(experiment, its flags)."""
-    name, *flags = CASES[request.param]
-    return name, [*flags, f"--dataset=folder:{pictures}", *CADENCE]
+    return flags_of(request.param, pictures)
+
+
+def flags_of(name, pictures):
+    experiment, *flags = CASES[name]
+    return experiment, [flag.replace("PICTURES", f"folder:{pictures}") for flag in (*flags, *CADENCE)]
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +124,17 @@ def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
     same_bits(reference, workdir, train(case[0], workdir, *flags), lines=False)
     steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("name", [row(name) for name in CASES if name not in IN_DETAIL])
+def test_all_at_once(name, pictures, launch, train, tmp_path):
+    experiment, flags = flags_of(name, pictures)
+    summary = train(experiment, tmp_path / "first", *flags)
+    other = [*flags, "--log_every=4", "--eval_every=9", "--checkpoint_every=2", "--steps_per_dispatch=3"]
+    core, workdir = str(min(os.sched_getaffinity(0))), tmp_path / "second"
+    process = launch(experiment, *other, f"--workdir={workdir}", cores=core)
+    wait_until(lambda: len(names(workdir)) > 1, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the run was over before it was killed; give it more steps"
+    same_bits((tmp_path / "first", summary), workdir, train(experiment, workdir, *other, cores=core), lines=False)
