@@ -3,7 +3,7 @@
 import os
 import zlib
 
-# Most of the tests' time is XLA compiling functions that run once; the experiments that tests start do not inherit this.
+# Most of the tests' time is XLA compiling functions that run once; experiments started by tests do not inherit this.
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 import jax

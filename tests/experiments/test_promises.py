@@ -12,25 +12,11 @@ import time
 
 import pytest
 
-# name, its flags: small, but of the shapes at which a thread pool of another size gives other bits
+# by name, a command: small, but of the shapes at which a thread pool of another size gives other bits
+SHAPE = "--dataset=PICTURES --batch_size=128"
 CASES = {
-    "vae-mlp": (
-        "vae",
-        "--network=mlp",
-        "--hidden=500",
-        "--latent_dim=20",
-        "--batch_size=128",
-        "--num_steps=300",
-        "--dataset=PICTURES",
-    ),
-    "vae-convolutional": (
-        "vae",
-        "--network=convolutional",
-        "--latent_dim=20",
-        "--batch_size=128",
-        "--num_steps=80",
-        "--dataset=PICTURES",
-    ),
+    "vae-mlp": f"vae --network=mlp --hidden=500 --latent_dim=20 --num_steps=300 {SHAPE}",
+    "vae-convolutional": f"vae --network=convolutional --latent_dim=20 --num_steps=80 {SHAPE}",
 }
 IN_DETAIL = ("vae-mlp", "vae-convolutional")
 CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")
@@ -50,7 +36,7 @@ def case(request, pictures):
 
 
 def flags_of(name, pictures):
-    experiment, *flags = CASES[name]
+    experiment, *flags = CASES[name].split()
     return experiment, [flag.replace("PICTURES", f"folder:{pictures}") for flag in (*flags, *CADENCE)]
 
 
