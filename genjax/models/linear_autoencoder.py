@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
 
 from genjax.types import Array, Params
 
@@ -54,7 +56,8 @@ def pca(x: Array, *, latent_dim: int, weight: float = 0.0) -> Params:
     """
     x = x.reshape(x.shape[0], -1)
     mean = jnp.mean(x, axis=0)
-    _, s, vt = jnp.linalg.svd(x - mean[None], full_matrices=False)
+    # the triangle of a QR factorisation has the same singular values and right vectors, and may be much smaller
+    _, s, vt = jnp.linalg.svd(jnp.linalg.qr(x - mean[None], mode="r"), full_matrices=False)
     axes, variances = vt[:latent_dim], jnp.square(s[:latent_dim]) / x.shape[0]
     shrunk = jnp.where(weight < 2 * variances, 1 - weight / jnp.where(variances > 0, 2 * variances, 1), 0)
     kernel = axes.T * jnp.sqrt(shrunk)[None]
@@ -85,6 +88,24 @@ def canonicalise(params: Params, x: Array) -> Params:
     to_axes = decoder.kernel @ axes.T
     bias = encoder.bias @ to_axes + (decoder.bias - mean) @ axes.T
     return _params(Affine(encoder.kernel @ to_axes, bias), Affine(axes, mean))
+
+
+def largest_angle(a: ArrayLike, b: ArrayLike) -> float:
+    """The largest principal angle between two subspaces, as accurate where it is small: asin ||(I - B B^T) A||_2.
+
+    Args:
+      a: [d, D], rows that span the first; orthonormalised to A.
+      b: [d, D], rows that span the second; orthonormalised to B.
+
+    Returns:
+      In radians, from 0 to pi / 2.
+
+    References:
+      Bjorck & Golub 1973.
+    """
+    basis_a, basis_b = (np.linalg.qr(np.asarray(rows, np.float64).T)[0] for rows in (a, b))
+    residual = basis_a - basis_b @ (basis_b.T @ basis_a)
+    return float(np.arcsin(min(1.0, np.linalg.norm(residual, ord=2))))
 
 
 def wiener(covariance: Array, *, variance: float, rank: int | None = None) -> Array:
