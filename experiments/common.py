@@ -108,6 +108,8 @@ def guarded(command: Callable[[], int | None]) -> None:
 
     def call(argv: Sequence[str]) -> int | None:
         del argv
+        if FLAGS["verbosity"].using_default_value:  # JAX tells of each kind of device it did not find
+            logging.set_verbosity(logging.WARNING)
         try:
             return command()
         except BadInput as error:
@@ -119,7 +121,6 @@ def guarded(command: Callable[[], int | None]) -> None:
                 f"the disk is full ({error.filename or 'while writing'}); free some room and run the same command again"
             )
 
-    FLAGS.set_default("verbosity", logging.WARNING)
     app.run(call, flags_parser=parse)
 
 

@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory):
-    """Starts `python -m experiments.NAME FLAGS...`; on the given cores only, if any are given.
+    """Starts `python -m experiments.NAME FLAGS...`, behind a prefix that limits its means.
 
     The processes of a test session share a compilation cache, which spares each the seconds that the first one took.
     """
     cache = tmp_path_factory.mktemp("compiled")
 
-    def launch(name, *flags, cores=None, cached=True, **options):
-        command = [sys.executable, "-m", f"experiments.{name}", *map(str, flags)]
+    def launch(name, *flags, prefix=(), cached=True):
+        command = [*prefix, sys.executable, "-m", f"experiments.{name}", *map(str, flags)]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
         if cached:
             environment |= {
@@ -30,12 +30,8 @@ def launch(tmp_path_factory):
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
                 "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
             }
-        environment |= options.pop("env", {})
-        if cores is not None:
-            command = ["taskset", "-c", cores, *command]
-        return subprocess.Popen(
-            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, **options
-        )
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe, cwd=ROOT)
 
     return launch
 

@@ -22,11 +22,7 @@ IN_DETAIL = ("vae-mlp", "vae-convolutional")
 CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")
 
 
-def row(name, marks=()):
-    return pytest.param(name, marks=[pytest.mark.xdist_group(name), *marks])
-
-
-ROWS = [row(name, () if name in IN_DETAIL else [pytest.mark.slow]) for name in CASES]
+ROWS = [pytest.param(name, marks=() if name in IN_DETAIL else pytest.mark.slow) for name in CASES]
 
 
 @pytest.fixture(scope="module", params=ROWS)
@@ -69,11 +65,16 @@ def test_any_cadence(case, reference, train, tmp_path):
     same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], *other), lines=False)
 
 
-def test_one_core_or_two(case, reference, train, tmp_path):
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("needs two cores, to run on one of them")
-    core = str(min(os.sched_getaffinity(0)))
-    same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], cores=core))
+@pytest.fixture(scope="module")
+def on_one_core():
+    """The prefix that keeps a process on one of the cores."""
+    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs Linux and two cores, to run on one of them")
+    return "taskset", "-c", str(min(os.sched_getaffinity(0)))
+
+
+def test_one_core_or_two(case, reference, train, tmp_path, on_one_core):
+    same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], prefix=on_one_core))
 
 
 def names(workdir):
@@ -112,15 +113,17 @@ def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
     assert steps == sorted(steps)
 
 
-@pytest.mark.parametrize("name", [row(name) for name in CASES if name not in IN_DETAIL])
-def test_all_at_once(name, pictures, launch, train, tmp_path):
+@pytest.mark.parametrize("name", [name for name in CASES if name not in IN_DETAIL])
+def test_all_at_once(name, pictures, launch, train, tmp_path, on_one_core):
     experiment, flags = flags_of(name, pictures)
     summary = train(experiment, tmp_path / "first", *flags)
     other = [*flags, "--log_every=4", "--eval_every=9", "--checkpoint_every=2", "--steps_per_dispatch=3"]
-    core, workdir = str(min(os.sched_getaffinity(0))), tmp_path / "second"
-    process = launch(experiment, *other, f"--workdir={workdir}", cores=core)
+    workdir = tmp_path / "second"
+    process = launch(experiment, *other, f"--workdir={workdir}", prefix=on_one_core)
     wait_until(lambda: len(names(workdir)) > 1, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "the run was over before it was killed; give it more steps"
-    same_bits((tmp_path / "first", summary), workdir, train(experiment, workdir, *other, cores=core), lines=False)
+    same_bits(
+        (tmp_path / "first", summary), workdir, train(experiment, workdir, *other, prefix=on_one_core), lines=False
+    )
