@@ -5,7 +5,7 @@ Matplotlib and scikit-learn are imported where they draw: they take seconds, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,4 +115,57 @@ def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
         ax.legend(fontsize="small", frameon=False)
     for ax in list(axes.flat)[len(names) :]:
         ax.remove()
+    figure.savefig(path, dpi=120)
+
+
+def save_captioned_grid(
+    path: Path, images: ArrayLike, *, title: str, rows: Sequence[str] = (), columns: Sequence[str] = ()
+) -> None:
+    """Writes a grid of images under a title, with captions to the left of its rows and below its columns.
+
+    Args:
+      images: [R, C, H, W, channels] in [0, 1].
+      rows: R captions, or none.
+      columns: C captions, or none.
+    """
+    images = np.asarray(images, np.float32)
+    num_rows, num_columns, height, width = images.shape[:4]
+    picture = grid(images.reshape(-1, *images.shape[2:]), columns=num_columns)
+    figure_width = 7.5
+    shape = figure_width * picture.shape[0] / picture.shape[1]
+    figure, ((ax,),) = _panels(1, 1, width=figure_width + (1.2 if rows else 0), height=shape + 0.9)
+    ax.imshow(picture, interpolation="nearest")
+    ax.set_title(title, fontsize="small")
+    ax.set_yticks((height + 1) * np.arange(num_rows) + (height - 1) / 2 if rows else [], rows, fontsize="small")
+    ax.set_xticks((width + 1) * np.arange(num_columns) + (width - 1) / 2 if columns else [], columns, fontsize="small")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def save_table(path: Path, values: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
+    """Writes a table of numbers [R, C], each on a ground as light as it is large; what is not finite stays white."""
+    table: np.ndarray = np.asarray(values, np.float64)
+    figure, ((ax,),) = _panels(1, 1, width=1.6 + 1.1 * len(columns), height=1.2 + 0.42 * len(rows))
+    finite = np.ma.masked_invalid(table)
+    ax.imshow(finite, cmap="viridis", aspect="auto")
+    middle = (finite.min() + finite.max()) / 2
+    for (row, column), value in np.ndenumerate(table):
+        if np.isfinite(value):
+            colour = "black" if value > middle else "white"
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
+    ax.set_xticks(range(len(columns)), columns, rotation=20)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set(title=title)
+    figure.savefig(path, dpi=120)
+
+
+def save_plane(path: Path, points: ArrayLike, values: ArrayLike, line: ArrayLike, *, title: str) -> None:
+    """Writes points of the plane [N, 2] coloured by a value each [N], and a line [M, 2] over them."""
+    x, through = np.asarray(points), np.asarray(line)
+    figure, ((ax,),) = _panels(1, 1, width=6.4, height=5.6)
+    drawn = ax.scatter(x[:, 0], x[:, 1], s=8, c=np.asarray(values), cmap="viridis")
+    ax.plot(through[:, 0], through[:, 1], color="black", linewidth=1)
+    figure.colorbar(drawn, ax=ax, label="z")
+    ax.set(xlabel="x1", ylabel="x2", title=title, aspect="equal")
     figure.savefig(path, dpi=120)

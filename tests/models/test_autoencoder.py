@@ -1,0 +1,273 @@
+"""The autoencoder against hand-set weights, supervised training on (x, x), NumPy, and denoising identities."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax import gradients, losses, networks, stochastic
+from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
+from genjax.models import autoencoder
+from genjax.types import Batch, Network
+
+
+def mlps(data_dim=6, latent_dim=2, hidden=(5,), reconstruction=SQUARED_ERROR, code=autoencoder.identity):
+    """An encoder and its mirror image."""
+    encoder = networks.mlp((data_dim,), (latent_dim,), hidden=hidden, activation=jnp.tanh)
+    decoder = networks.mlp((latent_dim,), (data_dim,), hidden=hidden[::-1], activation=jnp.tanh)
+    return autoencoder.Autoencoder(encoder, decoder, reconstruction, code)
+
+
+def affine_params(w, b, v, p):
+    return {
+        "encoder": {"layer_1": {"kernel": jnp.asarray(w), "bias": jnp.asarray(b)}},
+        "decoder": {"layer_1": {"kernel": jnp.asarray(v), "bias": jnp.asarray(p)}},
+    }
+
+
+def denoiser(a):
+    """The autoencoder x -> A x, in rows x A^T, as an encoder alone."""
+    identity = Network(lambda key: {}, lambda params, z: z)
+    return autoencoder.Autoencoder(Network(lambda key: {}, lambda params, x: x @ a.T), identity, SQUARED_ERROR)
+
+
+NO_PARAMS = {"encoder": {}, "decoder": {}}
+
+
+def test_a_decoder_that_undoes_its_encoder_reconstructs(key):
+    parts = mlps(4, 4, hidden=())
+    w = np.linalg.qr(np.asarray(jax.random.normal(key, (4, 4))))[0]
+    b = np.arange(4.0)
+    params = affine_params(w, b, w.T, -b @ w.T)
+    x = jax.random.normal(key, (7, 4))
+    np.testing.assert_allclose(autoencoder.reconstruct(params, x, parts=parts), x, atol=1e-5)
+    np.testing.assert_allclose(autoencoder.score(params, x, parts=parts), 0, atol=1e-10)
+
+
+def test_rows_and_columns_are_one_autoencoder(key):
+    # z = sigm(W_e x + b), x' = W_d z + p with columns; Flax kernels are the transposes
+    keys = jax.random.split(key, 4)
+    we, b, wd, p = (
+        np.asarray(jax.random.normal(k, s)) for k, s in zip(keys, [(2, 6), (2,), (6, 2), (6,)], strict=True)
+    )
+    parts = mlps(hidden=(), code=jax.nn.sigmoid)
+    x = np.asarray(jax.random.normal(key, (5, 6)))
+    columns = [wd @ (1 / (1 + np.exp(-(we @ one + b)))) + p for one in x]
+    got = autoencoder.reconstruct(affine_params(we.T, b, wd.T, p), jnp.asarray(x), parts=parts)
+    np.testing.assert_allclose(got, columns, atol=1e-5)
+
+
+@pytest.mark.parametrize("reconstruction", [SQUARED_ERROR, CROSS_ENTROPY])
+def test_reconstruct_is_decode_of_encode_for_each_example(key, reconstruction):
+    parts = mlps(reconstruction=reconstruction, code=partial(networks.k_sparse, k=1))
+    params = autoencoder.init_params(key, parts=parts)
+    x = jax.random.uniform(key, (8, 6))
+    z = autoencoder.encode(params, x, parts=parts)
+    assert np.all(np.sum(np.asarray(z) != 0, axis=1) == 1)
+    whole = autoencoder.reconstruct(params, x, parts=parts)
+    np.testing.assert_array_equal(whole, autoencoder.decode(params, z, parts=parts))
+    order = np.random.RandomState(0).permutation(8)
+    np.testing.assert_allclose(autoencoder.reconstruct(params, x[order], parts=parts), whole[order], rtol=1e-5)
+    one = autoencoder.score(params, x[3:4], parts=parts)
+    np.testing.assert_allclose(autoencoder.score(params, x, parts=parts)[3:4], one, rtol=1e-5)
+    output = parts.decoder.apply(params["decoder"], z)
+    np.testing.assert_array_equal(autoencoder.score(params, x, parts=parts), reconstruction.loss(output, x))
+
+
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.adam(1e-2)])
+def test_a_step_is_a_supervised_step_with_x_as_its_target(key, optimizer):
+    parts = mlps()
+    model = autoencoder.model(parts, optimizer, autoencoder.objective(parts))
+    state = model.init(key)
+
+    def supervised(params, x, y, key):
+        loss = losses.squared_error(
+            parts.decoder.apply(params["decoder"], parts.encoder.apply(params["encoder"], x)), y
+        )
+        return loss, {}
+
+    update = jax.jit(gradients.updater(supervised, optimizer))
+    params, optimizer_state = state.params, state.optimizer_state
+    for seed in range(3):
+        x = jax.random.normal(jax.random.key(seed), (4, 6))
+        state, metrics = jax.jit(model.train_step)(state, Batch(x), key)
+        params, optimizer_state, expected = update(params, optimizer_state, x, x, key)
+        chex.assert_trees_all_equal(state.params, params)
+        assert metrics["loss"] == metrics["reconstruction_loss"] == expected["loss"]
+    assert state.step == 3
+
+
+def test_least_squares_is_what_a_linear_model_learns(key, float64):
+    # argmin 1/2 sum |y^ - y|^2 is that of numpy.linalg.lstsq; of y = a x + e the risk is s^2 + (a - t)^2 E x^2
+    x = jax.random.normal(key, (40, 3))
+    y = jax.random.normal(jax.random.fold_in(key, 1), (40, 2))
+
+    def risk(w, batch, key):
+        return losses.squared_error(batch[0] @ w, batch[1]) / 2, {}
+
+    optimizer = optax.sgd(0.3)
+    update = jax.jit(gradients.updater(risk, optimizer))
+    w, state = jnp.zeros((3, 2)), optimizer.init(jnp.zeros((3, 2)))
+    for _ in range(200):
+        w, state, _ = update(w, state, (x, y), key)
+    np.testing.assert_allclose(w, np.linalg.lstsq(x, y)[0], atol=1e-6)
+
+    x_key, e_key = jax.random.split(key)
+    x, noise = jax.random.uniform(x_key, (100_000, 1)), 0.5 * jax.random.normal(e_key, (100_000, 1))
+    values = np.asarray(losses.squared_error(1.2 * x, 2.0 * x + noise))
+    assert abs(values.mean() - (0.25 + 0.8**2 / 3)) < 4 * values.std() / np.sqrt(len(values))
+
+
+def test_each_penalty_is_added_with_its_weight(key):
+    parts = mlps(hidden=(), code=jax.nn.sigmoid)
+    params = autoencoder.init_params(key, parts=parts)
+    x = jax.random.normal(key, (4, 6))
+    kernels = [np.asarray(params[half]["layer_1"]["kernel"]) for half in ("encoder", "decoder")]
+    logits = parts.encoder.apply(params["encoder"], x)
+    z = np.asarray(jax.nn.sigmoid(logits))
+    plain = autoencoder.score(params, x, parts=parts)
+    norm = ((z * (1 - z)) ** 2) @ np.sum(kernels[0] ** 2, axis=0)
+    expected = {
+        autoencoder.weight_l1(0.3): np.full(4, sum(np.abs(k).sum() for k in kernels)),
+        autoencoder.weight_l2(0.3): np.full(4, sum(np.sum(k**2) for k in kernels) / 2),
+        autoencoder.code_l1(0.3): np.abs(z).sum(1) / 2,
+        autoencoder.code_kl(0.3, rate=0.1): np.full(4, losses.code_kl(logits, rate=0.1)),
+        autoencoder.contractive(0.3): norm,
+        autoencoder.sigmoid_layer_contractive(0.3): norm,
+    }
+    for penalty, value in expected.items():
+        loss, metrics = autoencoder.objective(parts, penalties=[penalty])(params, Batch(x), key)
+        assert set(metrics) == {"reconstruction_loss", penalty.name}
+        np.testing.assert_allclose(metrics["reconstruction_loss"], plain, rtol=1e-6)
+        np.testing.assert_allclose(metrics[penalty.name], value, rtol=1e-5, err_msg=penalty.name)
+        np.testing.assert_allclose(loss, plain + 0.3 * value, rtol=1e-5, err_msg=penalty.name)
+
+    two = list(expected)[1:3]
+    loss, _ = autoencoder.objective(parts, penalties=two)(params, Batch(x), key)
+    np.testing.assert_allclose(loss, plain + 0.3 * sum(expected[penalty] for penalty in two), rtol=1e-5)
+
+
+def test_hutchinson_penalty_draws_anew_at_every_step_and_agrees_on_average(key):
+    parts = mlps(latent_dim=3, code=jax.nn.sigmoid)
+    params = autoencoder.init_params(key, parts=parts)
+    batch = Batch(jax.random.normal(key, (4, 6)))
+    exact = autoencoder.objective(parts, penalties=[autoencoder.contractive(1.0)])(params, batch, key)[1]
+    estimate = autoencoder.objective(parts, penalties=[autoencoder.hutchinson_contractive(1.0)])
+    draws = jax.vmap(lambda k: estimate(params, batch, k)[1]["jacobian_norm"])(jax.random.split(key, 4000))
+    error = np.std(draws, axis=0) / np.sqrt(4000)
+    assert np.all(np.abs(np.mean(draws, axis=0) - exact["jacobian_norm"]) < 4 * error)
+
+
+def test_the_encoder_sees_the_corrupted_example_and_the_loss_the_clean_one(key):
+    parts = mlps()
+    params = autoencoder.init_params(key, parts=parts)
+    x = jax.random.normal(key, (4, 6))
+    seen = []
+
+    def penalty(params, x, z, key, *, parts):
+        seen.append((x, z))
+        return jnp.zeros(())
+
+    objective = autoencoder.objective(
+        parts, corruption=lambda x, key: x + 1, penalties=[autoencoder.Penalty("none", 1.0, penalty)]
+    )
+    loss, _ = objective(params, Batch(x), key)
+    output = autoencoder.reconstruct(params, x + 1, parts=parts)
+    np.testing.assert_allclose(loss, np.sum((np.asarray(output) - np.asarray(x)) ** 2, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(seen[0][0], x + 1)
+    np.testing.assert_array_equal(seen[0][1], autoencoder.encode(params, x + 1, parts=parts))
+
+
+def test_noise_is_fresh_at_every_step_and_no_key_is_used_twice(key, no_key_reuse):
+    parts = mlps()
+    objective = autoencoder.objective(
+        parts, corruption=stochastic.gaussian_noise(scale=0.5), penalties=[autoencoder.hutchinson_contractive(0.1)]
+    )
+    model = autoencoder.model(parts, optax.sgd(0.0), objective)
+    state, batch = model.init(jax.random.fold_in(key, 0)), Batch(jax.random.normal(jax.random.fold_in(key, 1), (4, 6)))
+    step = jax.jit(model.train_step)
+    losses_seen = set()
+    for _ in range(3):
+        state, metrics = step(state, batch, jax.random.fold_in(key, 2))
+        losses_seen.add(float(metrics["reconstruction_loss"]))
+    assert len(losses_seen) == 3
+
+
+def test_denoising_a_linear_map_splits_into_bias_and_noise(key, float64):
+    # E ||x - A (x + n)||^2 = ||x - A x||^2 + s^2 ||A||_F^2
+    a, scale = np.asarray(jax.random.normal(key, (4, 4))) / 2, 0.7
+    x = jnp.broadcast_to(jax.random.normal(jax.random.fold_in(key, 1), (1, 4)), (50_000, 4))
+    objective = autoencoder.objective(denoiser(a), corruption=stochastic.gaussian_noise(scale=scale))
+    values = np.asarray(objective(NO_PARAMS, Batch(x), key)[0])
+    exact = np.sum((x[0] - a @ x[0]) ** 2) + scale**2 * np.sum(a**2)
+    assert abs(values.mean() - exact) < 4 * values.std() / np.sqrt(len(values))
+
+
+def test_the_best_denoiser_follows_the_score(key, float64):
+    # Alain & Bengio 2014 (Tweedie's formula): r(y) = E[x|y] minimises the denoising loss, and (r(y) - y) / s^2 is the
+    # gradient of log p_s(y); p = 1/2 N(-1, .3^2) + 1/2 N(1, .3^2), so p_s = 1/2 N(-1, v) + 1/2 N(1, v), v = .3^2 + s^2
+    scale, spread = 0.4, 0.3
+    variance = spread**2 + scale**2
+
+    def log_p(y):
+        return jax.nn.logsumexp(jnp.stack([-((y - m) ** 2) / (2 * variance) for m in (-1, 1)]))
+
+    score = jax.vmap(jax.grad(log_p))
+    m_key, x_key, noise_key = jax.random.split(key, 3)
+    x = jax.random.rademacher(m_key, (100_000, 1)) + spread * jax.random.normal(x_key, (100_000, 1))
+    identity = Network(lambda key: {}, lambda params, z: z)
+
+    def loss_of(shift):
+        encoder = Network(lambda key: {}, lambda params, y: y + scale**2 * score(y[:, 0])[:, None] + shift(y))
+        parts = autoencoder.Autoencoder(encoder, identity, SQUARED_ERROR)
+        objective = autoencoder.objective(parts, corruption=stochastic.gaussian_noise(scale=scale))
+        return np.asarray(objective(NO_PARAMS, Batch(x), noise_key)[0])
+
+    best = loss_of(jnp.zeros_like)
+    # the best error is the posterior variance, s^2 + s^4 E[(log p_s)''], and any departure h costs E h^2, exactly
+    y = x + scale * jax.random.normal(jax.random.fold_in(noise_key, 1), x.shape)
+    curvature = jax.vmap(jax.grad(jax.grad(log_p)))(y[:, 0])
+    expected = scale**2 + scale**4 * np.asarray(curvature)
+    assert abs(best.mean() - expected.mean()) < 4 * np.hypot(best.std(), expected.std()) / np.sqrt(len(x))
+    for shift in (lambda y: 0.1 + 0 * y, lambda y: 0.1 * y, lambda y: 0.1 * jnp.sin(3 * y)):
+        worse = loss_of(shift) - best
+        cost = np.asarray(jnp.square(shift(y)))[:, 0]
+        assert abs(worse.mean() - cost.mean()) < 4 * np.hypot(worse.std(), cost.std()) / np.sqrt(len(x))
+
+
+def test_evaluate_is_the_mean_over_the_batch(key):
+    parts = mlps()
+    model = autoencoder.model(parts, optax.sgd(0.1), autoencoder.objective(parts))
+    state, x = model.init(key), jax.random.normal(key, (4, 6))
+    metrics = model.evaluate(state, Batch(x), key)
+    np.testing.assert_allclose(
+        metrics["reconstruction_loss"], np.mean(autoencoder.score(state.params, x, parts=parts)), rtol=1e-6
+    )
+    assert model.sample is None
+
+
+def test_a_penalty_of_another_shape_is_refused(key):
+    parts = mlps()
+    wrong = autoencoder.Penalty("wrong", 1.0, lambda params, x, z, key, *, parts: z)
+    params = autoencoder.init_params(key, parts=parts)
+    with pytest.raises(ValueError, match=r"\(4, 2\)"):
+        autoencoder.objective(parts, penalties=[wrong])(params, Batch(jnp.zeros((4, 6))), key)
+
+
+def test_more_code_penalty_gives_sparser_codes(key):
+    # a linear dictionary of unit atoms, an overcomplete code: the number of active units falls as lambda grows
+    encoder = networks.mlp((4,), (8,), hidden=(), activation=jnp.tanh)
+    decoder = networks.unit_norm_rows(networks.mlp((8,), (4,), hidden=(), activation=jnp.tanh))
+    parts = autoencoder.Autoencoder(encoder, decoder, SQUARED_ERROR, jax.nn.relu)
+    batch, active = Batch(jax.random.normal(key, (64, 4))), []
+    for weight in (0.0, 0.5, 2.0):
+        objective = autoencoder.objective(parts, penalties=[autoencoder.code_l1(weight)])
+        model = autoencoder.model(parts, optax.adam(1e-2), objective)
+        step = jax.jit(lambda s, model=model: model.train_step(s, batch, key)[0])
+        state = jax.lax.fori_loop(0, 500, lambda _, s, step=step: step(s), model.init(key))
+        active.append(np.mean(np.asarray(autoencoder.encode(state.params, batch.x, parts=parts)) > 1e-3))
+    assert active[0] > active[1] + 0.03 > active[2] + 0.06
