@@ -2,13 +2,16 @@
 
     python -m experiments.vae
     python -m experiments.vae --dataset=mnist --data_dir=DIR --binarize=dynamic --latent_dim=20 --num_steps=4680
+    python -m experiments.vae --likelihood=learned_gaussian --num_importance_samples=2000 --num_steps=6000
 
 It leaves reconstructions, prior samples, the latent map and learning curves beside the run's metrics.
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,11 +19,13 @@ import optax
 from absl import flags
 
 from experiments import common
-from genjax import data, networks
-from genjax.losses import BERNOULLI, GAUSSIAN, gaussian
+from genjax import data, gradients, networks
+from genjax.errors import BadInput
+from genjax.evaluation import likelihood
+from genjax.losses import BERNOULLI, GAUSSIAN, binomial, discretized_logistic, gaussian
 from genjax.models import vae
 from genjax.training import pictures
-from genjax.types import Model, Network
+from genjax.types import Array, Key, Model, Network, Params
 
 FLAGS = flags.FLAGS
 
@@ -30,10 +35,21 @@ flags.DEFINE_list("hidden", ["500"], "widths of the MLP encoder's hidden layers;
 flags.DEFINE_list("features", ["32", "64"], "channels of the convolutional encoder; the decoder mirrors them")
 flags.DEFINE_enum("activation", "relu", ["relu", "tanh", "sigmoid"], "of the hidden layers")
 flags.DEFINE_integer("latent_dim", 8, "dimensions of z", lower_bound=1)
-flags.DEFINE_enum("likelihood", "bernoulli", ["bernoulli", "gaussian", "learned_gaussian"], "p(x|z)")
-flags.DEFINE_float("variance", 0.05, "of the gaussian likelihood; where the learned one starts", lower_bound=1e-6)
+flags.DEFINE_enum(
+    "likelihood",
+    "bernoulli",
+    ["bernoulli", "binomial", "gaussian", "learned_gaussian", "discretized_logistic"],
+    "p(x|z); of the discretized logistic the scale is learned",
+)
+flags.DEFINE_integer("num_levels", 17, "grey levels of a discrete likelihood: digits 17, bytes 256", lower_bound=2)
+flags.DEFINE_float("variance", 0.05, "of the gaussian likelihood; where a learned one starts", lower_bound=1e-6)
 flags.DEFINE_float("rate_weight", 1.0, "lambda_1: weight of the KL divergence; the beta of a beta-VAE", lower_bound=0.0)
 flags.DEFINE_float("distortion_weight", 1.0, "lambda_2: weight of the reconstruction", lower_bound=0.0)
+flags.DEFINE_integer("warm_up_steps", 0, "updates in which rate_weight grows from 0 to its value", lower_bound=0)
+flags.DEFINE_float("free_bits", 0.0, "nats of rate that each latent dimension has for nothing", lower_bound=0.0)
+flags.DEFINE_integer(
+    "num_importance_samples", 0, "measure the held-out likelihood by so many samples, beside that of PCA", lower_bound=0
+)
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jax.numpy.tanh, "sigmoid": jax.nn.sigmoid}
 
@@ -60,20 +76,39 @@ def build_parts(image_shape: tuple[int, ...]) -> vae.VAE:
     """The networks and likelihood that the flags name."""
     encoder, decoder = build_networks(image_shape)
     if FLAGS.likelihood == "learned_gaussian":
-        decoder = networks.with_log_variance(decoder, initial=float(np.log(FLAGS.variance)))
-    likelihood = {
-        "bernoulli": BERNOULLI,
-        "gaussian": gaussian(variance=FLAGS.variance),
-        "learned_gaussian": GAUSSIAN,
-    }[FLAGS.likelihood]
-    return vae.VAE(encoder, decoder, likelihood, FLAGS.latent_dim)
+        decoder = networks.with_log_variance(decoder, initial=math.log(FLAGS.variance))
+    elif FLAGS.likelihood == "discretized_logistic":
+        # a logistic of scale s has the variance (pi s)^2 / 3
+        decoder = networks.with_log_variance(decoder, initial=0.5 * math.log(3 * FLAGS.variance) - math.log(math.pi))
+    density = {
+        "bernoulli": lambda: BERNOULLI,
+        "binomial": lambda: binomial(num_trials=FLAGS.num_levels - 1),
+        "gaussian": lambda: gaussian(variance=FLAGS.variance),
+        "learned_gaussian": lambda: GAUSSIAN,
+        "discretized_logistic": lambda: discretized_logistic(num_levels=FLAGS.num_levels),
+    }[FLAGS.likelihood]()
+    return vae.VAE(encoder, decoder, density, FLAGS.latent_dim)
 
 
 def build(dataset: data.Dataset) -> Model:
     """The model that the flags name."""
+    if FLAGS.likelihood in ("binomial", "discretized_logistic") and dataset.scale != FLAGS.num_levels - 1:
+        raise BadInput(
+            f"--num_levels={FLAGS.num_levels}: {dataset.name} has {dataset.scale + 1:g} grey levels; "
+            f"give --num_levels={dataset.scale + 1:g}"
+        )
     parts = build_parts(dataset.train.x.shape[1:])
-    objective = vae.objective(parts, rate_weight=FLAGS.rate_weight, distortion_weight=FLAGS.distortion_weight)
-    return vae.model(parts, optax.adam(FLAGS.learning_rate), objective)
+
+    def objective(rate_weight: Any) -> gradients.Objective:
+        return vae.objective(
+            parts, rate_weight=rate_weight, distortion_weight=FLAGS.distortion_weight, free_bits=FLAGS.free_bits
+        )
+
+    optimizer = optax.adam(FLAGS.learning_rate)
+    if not FLAGS.warm_up_steps:
+        return vae.model(parts, optimizer, objective(FLAGS.rate_weight))
+    warm_up = optax.linear_schedule(0.0, FLAGS.rate_weight, FLAGS.warm_up_steps)
+    return vae.model(parts, optimizer, vae.Scheduled(lambda step: objective(warm_up(step))))
 
 
 def conclude(finished: common.Finished) -> dict[str, float]:
@@ -89,7 +124,35 @@ def conclude(finished: common.Finished) -> dict[str, float]:
     pictures.save_grid(workdir / "samples.png", samples, columns=columns)
     mean, _ = jax.jit(partial(vae.encode, parts=parts))(params, x)
     pictures.save_latent_map(workdir / "latent_map.png", mean, finished.examples.label)
-    return {}
+    return measure_likelihood(finished, parts) if FLAGS.num_importance_samples else {}
+
+
+def measure_likelihood(finished: common.Finished, parts: vae.VAE) -> dict[str, float]:
+    """The held-out examples' negative log-likelihood, beside the exact one of probabilistic PCA as a density."""
+    x, dataset = finished.examples.x, finished.dataset
+
+    @jax.jit
+    def estimate(params: Params, x: Array, key: Key) -> likelihood.Estimate:
+        log_weight = vae.importance_sampler(params, x, parts=parts)
+        return likelihood.log_likelihood(log_weight, key, num_samples=FLAGS.num_importance_samples)
+
+    found = [
+        estimate(finished.state.params, x[start : start + 100], jax.random.fold_in(finished.key, start))
+        for start in range(0, len(x), 100)
+    ]
+    value, error = (np.concatenate(each) for each in zip(*found, strict=True))
+    measured = {
+        "negative_log_likelihood": -float(value.mean()),
+        "negative_log_likelihood_error": float(np.sqrt(np.sum(error**2)) / len(x)),
+    }
+    if FLAGS.likelihood in ("gaussian", "learned_gaussian") and FLAGS.latent_dim < math.prod(x.shape[1:]):
+        from sklearn.decomposition import PCA
+
+        train = dataset.train.x.reshape(len(dataset.train.x), -1) / dataset.scale
+        # Tipping & Bishop 1999: scikit-learn's score is the exact likelihood of probabilistic PCA
+        pca = PCA(FLAGS.latent_dim, svd_solver="full").fit(train)
+        measured["ppca_negative_log_likelihood"] = -float(pca.score(np.reshape(x, (len(x), -1))))
+    return measured
 
 
 if __name__ == "__main__":

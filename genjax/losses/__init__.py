@@ -1,7 +1,7 @@
 """Losses: pure functions, one value per example [B], in nats unless said, positive = worse."""
 
 from genjax.losses.divergence import gaussian_kl, gaussian_kl_to_standard
-from genjax.losses.likelihood import BERNOULLI, GAUSSIAN, Likelihood, gaussian
+from genjax.losses.likelihood import BERNOULLI, GAUSSIAN, Likelihood, binomial, discretized_logistic, gaussian
 from genjax.losses.penalty import (
     code_kl,
     code_l1,
@@ -27,8 +27,10 @@ __all__ = [
     "Likelihood",
     "Reconstruction",
     "binary_cross_entropy",
+    "binomial",
     "code_kl",
     "code_l1",
+    "discretized_logistic",
     "gaussian",
     "gaussian_kl",
     "gaussian_kl_to_standard",

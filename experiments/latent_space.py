@@ -1,0 +1,260 @@
+"""The latent space of a trained autoencoder or VAE: what lies in it, and what lies between two codes.
+
+    python -m experiments.latent_space --run=DIR
+
+It leaves pictures (grid, walks, traversals, concepts, completeness) and latent_space.json in --out, by default
+DIR/latent_space. The numbers:
+
+    inside_*               fraction within the held-out images' 99 % quantile of distance to the training images:
+                           decoded draws of N(0, I), or of the codes' own Gaussian where the model has no prior
+    largest_slope_*        largest ||x_{t+1} - x_t|| / ||z_{t+1} - z_t|| along walks between held-out codes, z in
+                           units of the codes' standard deviation
+    middle_distance_*      distance of mid-walk frames to the training images, beside a cross-fade of the pixels
+    concept_*              how often g(f(x) + c) is taken for the concept's class, beside a random direction of the
+                           same length and the same mean difference of pixels
+    prior_moment_*         of the aggregate posterior, over its active units: 0 and 1 where it is the prior
+
+Distances are root mean squared over the 5 nearest training images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import common, loading
+from genjax.errors import BadInput
+from genjax.evaluation import latent, neighbours
+from genjax.models import vae
+from genjax.training import pictures
+from genjax.training import run as run_directory
+from genjax.types import Array, Key
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("run", None, "the directory of a trained run")
+flags.DEFINE_string("data_dir", None, "where the run's data lies now, if it has moved")
+flags.DEFINE_integer("seed", 0, "of the walks and draws", lower_bound=0)
+flags.DEFINE_integer("num_levels", 15, "images along a side of the grid and a traversal", lower_bound=2)
+flags.DEFINE_integer("num_frames", 16, "images of a walk", lower_bound=3)
+flags.DEFINE_integer("num_walks", 200, "walks that are measured; the first few are drawn", lower_bound=1)
+flags.DEFINE_string("out", None, "where it all goes; by default DIR/latent_space")
+
+SHOWN, TRAVERSED, DRAWS = 4, 10, 1000  # walks and dimensions in a picture, codes drawn to be decoded
+
+
+class Space(NamedTuple):
+    """A trained model's latent space, with data to see it by."""
+
+    encode: Callable[[Array], Array]
+    decode: Callable[[Array], Array]
+    has_prior: bool
+    x: Array  # held-out images
+    label: Array | None
+    z: Array  # their codes
+    train_x: Array
+    train_label: Array | None
+    train_z: Array
+    out: Path
+
+    def distance(self, x: Array) -> np.ndarray:
+        """To the training images, [N]."""
+        return np.sqrt(neighbours.knn_distance(x, self.train_x, num_neighbours=min(5, len(self.train_x))))
+
+
+def open_space(run: loading.Run, out: Path, key: Key) -> Space:
+    """Loads the two halves of the model, each on its own, and encodes the data."""
+    codec = loading.codec(run)
+    encoder, decoder = loading.part(run, "encoder", codec.encoder), loading.part(run, "decoder", codec.decoder)
+    train_key, test_key = jax.random.split(key)
+    train = loading.read(run, run.dataset.train, train_key, at_most=10_000)
+    test = loading.read(run, run.dataset.test, test_key, at_most=2000)
+
+    def encode(x: Array) -> Array:
+        return loading.apply(codec.encoder, encoder, x)
+
+    def decode(z: Array) -> Array:
+        return loading.apply(codec.decoder, decoder, z)
+
+    return Space(
+        encode, decode, codec.has_prior, test.x, test.label, encode(test.x), train.x, train.label, encode(train.x), out
+    )
+
+
+def levels(space: Space, num: int) -> Array:
+    """Coordinates that share the codes' mass evenly, [num, d]: the prior's quantiles, or the data's."""
+    if space.has_prior:
+        return jnp.broadcast_to(latent.gaussian_levels(num)[:, None], (num, space.z.shape[1]))
+    return latent.data_levels(space.train_z, num)
+
+
+def origin(space: Space) -> Array:
+    """The prior's mean, or the codes' median."""
+    return jnp.zeros(space.z.shape[1]) if space.has_prior else jnp.median(space.train_z, axis=0)
+
+
+def draw_grid(space: Space, num: int) -> None:
+    """The plane of the two dimensions whose codes move most, and a walk along each of the first few."""
+    order = np.argsort(-np.var(space.train_z, axis=0))
+    along, how = levels(space, num), "quantiles of N(0, 1)" if space.has_prior else "quantiles of the codes"
+    if len(order) > 1:
+        i, j = int(order[0]), int(order[1])
+        images = space.decode(latent.grid(origin(space), along[:, i], along[:, j], axes=(i, j)))
+        pictures.save_captioned_grid(
+            space.out / "grid.png",
+            images.reshape(num, num, *images.shape[1:]),
+            title=f"z{i + 1} to the right, z{j + 1} upwards, by {how}; other dimensions at the centre",
+            columns=[f"{value:.1f}" for value in along[:, i]],
+            rows=[f"{value:.1f}" for value in along[::-1, j]],
+        )
+    walked = order[:TRAVERSED]
+    codes = latent.traversals(origin(space), along)[walked]
+    images = space.decode(codes.reshape(-1, codes.shape[-1]))
+    pictures.save_captioned_grid(
+        space.out / "traversals.png",
+        images.reshape(len(walked), num, *images.shape[1:]),
+        title=f"one dimension at a time, by {how}; those whose codes move most come first",
+        rows=[f"z{j + 1}" for j in walked],
+    )
+
+
+def walks(space: Space, num_walks: int, num_frames: int, key: Key) -> dict[str, float]:
+    """Walks between pairs of held-out images: straight and along the arc in z, and a cross-fade in x."""
+    first, second = jax.random.randint(key, (2, num_walks), 0, len(space.x))
+    second = jnp.where(first == second, (second + 1) % len(space.x), second)
+
+    def along(walk: Callable[..., Array], ends: Array) -> Array:
+        return jax.vmap(lambda a, b: walk(a, b, num=num_frames))(ends[first], ends[second])
+
+    codes = {"linear": along(latent.linear_walk, space.z), "spherical": along(latent.spherical_walk, space.z)}
+    frames = {
+        name: space.decode(z.reshape(-1, z.shape[-1])).reshape(*z.shape[:2], *space.x.shape[1:])
+        for name, z in codes.items()
+    }
+    frames["cross_fade"] = along(latent.linear_walk, space.x)
+    measured, spread = {}, float(jnp.sqrt(jnp.mean(jnp.var(space.train_z, axis=0))))
+    for name, images in frames.items():
+        measured[f"middle_distance_{name}"] = space.distance(images[:, num_frames // 2]).mean()
+        steps = np.asarray(jax.vmap(latent.step_lengths)(images))
+        measured[f"step_irregularity_{name}"] = np.mean(steps.std(axis=1) / np.maximum(steps.mean(axis=1), 1e-12))
+        if name in codes:
+            lengths = np.asarray(jax.vmap(latent.step_lengths)(codes[name]))
+            measured[f"largest_slope_{name}"] = np.max(steps / np.maximum(lengths, 1e-12)) * spread
+    measured["middle_distance_held_out"] = space.distance(space.x).mean()
+    shown = [(number, name) for number in range(min(SHOWN, num_walks)) for name in frames]
+    pictures.save_captioned_grid(
+        space.out / "walks.png",
+        jnp.stack([frames[name][number] for number, name in shown]),
+        title="from one held-out image to another, through z straight and along the arc, and by fading pixels",
+        rows=[name.replace("_", " ") for _, name in shown],
+    )
+    return measured
+
+
+def completeness(space: Space, key: Key) -> dict[str, float]:
+    """Whether codes drawn at random decode to something like the data."""
+    dim = space.z.shape[1]
+    noise = jax.random.normal(key, (DRAWS, dim))
+    draws = {"prior": noise}
+    # what a plain autoencoder has for a prior: the Gaussian of its codes
+    centre, spread = jnp.mean(space.train_z, axis=0), jnp.cov(space.train_z, rowvar=False).reshape(dim, dim)
+    values, vectors = jnp.linalg.eigh(spread)
+    draws["code_gaussian"] = centre[None] + (noise * jnp.sqrt(jnp.maximum(values, 0))[None]) @ vectors.T
+    radius = np.quantile(space.distance(space.x), 0.99)
+    measured: dict[str, float] = {"radius": radius}
+    images = {name: space.decode(z) for name, z in draws.items()}
+    images["reconstruction"] = space.decode(space.z)
+    for name, decoded in images.items():
+        distances = space.distance(decoded)
+        measured[f"inside_{name}"] = np.mean(distances <= radius)
+        measured[f"distance_{name}"] = distances.mean()
+    columns = 20
+    names = {"prior": "N(0, I)", "code_gaussian": "codes' Gaussian"}
+    pictures.save_captioned_grid(
+        space.out / "completeness.png",
+        jnp.concatenate([images[name][: 3 * columns].reshape(3, columns, *space.x.shape[1:]) for name in draws]),
+        title="decoded draws inside the data's radius: "
+        + ", ".join(f"{measured[f'inside_{name}']:.1%} of {names[name]}" for name in draws),
+        rows=[caption for name in draws for caption in ("", names[name], "")],
+    )
+    return measured
+
+
+def concepts(space: Space, key: Key) -> dict[str, float]:
+    """Adds each class's vector to codes of the other classes, and asks the nearest training images what it is."""
+    label, train_label = np.asarray(space.label), np.asarray(space.train_label)
+    flat = np.reshape(space.train_x, (len(space.train_x), -1))
+    classes, strengths = np.unique(train_label), np.linspace(-1, 2, 7)
+    seen: dict[str, list[float]] = {"latent": [], "random": [], "pixel": []}
+    rows = []
+    for number, value in enumerate(classes):
+        has = train_label == value
+        c = latent.concept_vector(space.train_z, jnp.asarray(has))
+        direction = jax.random.normal(jax.random.fold_in(key, number), c.shape)
+        direction *= jnp.linalg.norm(c) / jnp.linalg.norm(direction)
+        pixels = latent.concept_vector(jnp.asarray(flat), jnp.asarray(has)).reshape(space.x.shape[1:])
+        others = np.flatnonzero(label != value)
+        moved = {
+            "latent": space.decode(space.z[others] + c[None]),
+            "random": space.decode(space.z[others] + direction[None]),
+            "pixel": jnp.clip(space.x[others] + pixels[None], 0, 1),
+        }
+        for name, images in moved.items():
+            seen[name].append(neighbours.knn_accuracy(flat, train_label, images, np.full(len(images), value)))
+        rows.append(space.decode(space.z[others[:1]] + jnp.asarray(strengths, c.dtype)[:, None] * c[None]))
+    pictures.save_captioned_grid(
+        space.out / "concepts.png",
+        jnp.stack(rows),
+        title="a held-out image of another class, plus alpha times the class's concept vector",
+        rows=[f"class {value}" for value in classes],
+        columns=[f"{alpha:+.1f}" for alpha in strengths],
+    )
+    return {f"concept_{name}": float(np.mean(values)) for name, values in seen.items()}
+
+
+def prior_moments(run: loading.Run, space: Space) -> dict[str, float]:
+    """Of a VAE: how many units are active, and how far the codes together are from N(0, I)."""
+    parts = run.experiment.build_parts(run.dataset.train.x.shape[1:])
+    params = {"encoder": loading.part(run, "encoder", parts.encoder)}
+    mean, log_variance = jax.jit(lambda params, x: vae.encode(params, x, parts=parts))(params, space.x)
+    active = np.asarray(latent.active_units(mean))
+    moments = latent.aggregate_moments(mean, log_variance)
+    information, divergence = jax.jit(latent.rate_parts)(mean, log_variance, jax.random.key(0))
+    measured = {"active_units": active.sum(), "information": information, "aggregate_divergence": divergence}
+    if active.any():
+        measured["prior_moment_mean"] = np.abs(np.asarray(moments.mean))[active].max()
+        measured["prior_moment_second"] = np.asarray(moments.second)[active].mean()
+    return {name: float(value) for name, value in measured.items()}
+
+
+def main() -> None:
+    """Explores, draws and writes."""
+    if not FLAGS.run:
+        raise BadInput("--run is missing: give the directory of a trained autoencoder or VAE")
+    num_levels, num_walks, num_frames, seed = FLAGS.num_levels, FLAGS.num_walks, FLAGS.num_frames, FLAGS.seed
+    out = Path(FLAGS.out or Path(FLAGS.run) / "latent_space")
+    run = loading.open_run(FLAGS.run, data_dir=FLAGS.data_dir)
+    read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(seed), 4)
+    out.mkdir(parents=True, exist_ok=True)
+    space = open_space(run, out, read_key)
+    draw_grid(space, num_levels)
+    numbers: dict[str, Any] = walks(space, num_walks, num_frames, walk_key) | completeness(space, draw_key)
+    if space.label is not None:
+        numbers |= concepts(space, concept_key)
+    if space.has_prior:
+        numbers |= prior_moments(run, space)
+    numbers = {name: round(float(value), 6) for name, value in numbers.items()}
+    run_directory.write_json(out / "latent_space.json", numbers)
+    for name, value in numbers.items():
+        print(f"{name:32} {value:10.4f}")
+    print(f"pictures and latent_space.json are in {out}")
+
+
+if __name__ == "__main__":
+    common.guarded(main)

@@ -1,0 +1,162 @@
+"""From a run's directory back to its model: what looks at trained models begins here.
+
+    run = loading.open_run(directory)
+    model = loading.model(run)
+    state = loading.state(run, model)
+
+An experiment can be opened when its module has `build(dataset) -> Model`; its latent space can be explored when it has
+`build_parts(image_shape)` giving parts that `codec` knows.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from genjax import data
+from genjax.data import batching
+from genjax.errors import BadInput
+from genjax.models import autoencoder, vae
+from genjax.training import checkpoint, determinism
+from genjax.training import run as run_directory
+from genjax.types import Array, Batch, Key, Model, Network, Params
+
+FLAGS = flags.FLAGS
+
+
+class Run(NamedTuple):
+    """A run as its directory tells it."""
+
+    directory: Path
+    config: dict[str, Any]  # its flags, and "experiment"
+    dataset: data.Dataset  # as it was trained on
+    experiment: ModuleType  # its module; FLAGS are the run's
+
+
+class Codec(NamedTuple):
+    """A model's two ways, each with parameters of its own, so that one can be loaded without the other."""
+
+    encoder: Network  # x [B, ...] -> z [B, d]; of a VAE the posterior mean
+    decoder: Network  # z [B, d] -> x [B, ...]; of a VAE the mean of p(x|z)
+    has_prior: bool  # z ~ N(0, I) is what it was trained for
+
+
+def open_run(directory: str | Path, *, data_dir: str | None = None) -> Run:
+    """Reads a run's flags, sets FLAGS to them, and loads its data; call it before JAX's backend starts.
+
+    The flags of the program that calls are gone afterwards: read them before.
+
+    Args:
+      data_dir: where the data lies now, if it has moved.
+
+    Raises:
+      BadInput: no run there, of an experiment that is not known, or its data are not those it was trained on.
+    """
+    directory = Path(directory)
+    config = run_directory.read_json(directory / "config.json")
+    fingerprint = run_directory.read_json(directory / "manifest.json")["data_fingerprint"]
+    determinism.set_up(cpu_threads=config["cpu_threads"])
+    experiment = _adopt(config)
+    dataset = data.load(config["dataset"], data_dir=data_dir or config["data_dir"])
+    if dataset.fingerprint != fingerprint:
+        raise BadInput(
+            f"{directory} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give --data_dir"
+        )
+    stored = batching.statically_binarized(dataset) if config["binarize"] == "static" else dataset
+    return Run(directory, config, stored, experiment)
+
+
+def _adopt(config: dict[str, Any]) -> ModuleType:
+    """Imports the run's experiment afresh, defining its flags in place of this program's, with the run's values."""
+    modules = [name for name in FLAGS.flags_by_module_dict() if name.startswith("experiments.") or name == sys.argv[0]]
+    for module in modules:
+        for flag in list(FLAGS.flags_by_module_dict()[module]):
+            delattr(FLAGS, flag.name)
+        if module != "experiments.common":  # defines them on behalf of others
+            sys.modules.pop(module, None)
+    name = f"experiments.{config['experiment']}"
+    sys.modules.pop(name, None)
+    try:
+        experiment = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise BadInput(f"there is no experiment {config['experiment']!r} to open the run with") from None
+    own = {name: value for name, value in config.items() if name != "experiment"}
+    missing = [name for name in own if name not in FLAGS]
+    if missing:
+        raise BadInput(f"the run has --{missing[0]}, which {name} does not know now; open it with the code it is of")
+    if not FLAGS.is_parsed():
+        FLAGS.mark_as_parsed()
+    for flag, value in own.items():
+        FLAGS[flag].value = value
+    return experiment
+
+
+def model(run: Run) -> Model:
+    """The run's model, untrained."""
+    return run.experiment.build(run.dataset)
+
+
+def state(run: Run, model: Model) -> Any:
+    """The run's last whole checkpoint, as the model's state."""
+    template = jax.eval_shape(model.init, jax.random.key(0))
+    fields = {name: _restore(run, name, getattr(template, name)) for name in template._fields}
+    return type(template)(**fields)
+
+
+def codec(run: Run) -> Codec:
+    """The run's encoder and decoder.
+
+    Raises:
+      BadInput: if its model has no such two.
+    """
+    build_parts = getattr(run.experiment, "build_parts", lambda image_shape: None)
+    parts = build_parts(run.dataset.train.x.shape[1:])
+    if not isinstance(parts, vae.VAE | autoencoder.Autoencoder):
+        raise BadInput(f"{run.directory}: a run of {run.config['experiment']} has no encoder and decoder to explore")
+    has_prior = isinstance(parts, vae.VAE)
+    family: Any = vae if has_prior else autoencoder
+
+    def encode(params: Params, x: Array) -> Array:
+        code = family.encode({"encoder": params}, x, parts=parts)
+        return code[0] if has_prior else code
+
+    def decode(params: Params, z: Array) -> Array:
+        return family.decode({"decoder": params}, z, parts=parts)
+
+    return Codec(Network(parts.encoder.init, encode), Network(parts.decoder.init, decode), has_prior)
+
+
+def part(run: Run, name: str, network: Network) -> Params:
+    """The trained parameters under `params/NAME` alone; nothing else of the checkpoint need be known."""
+    template = jax.eval_shape(network.init, jax.random.key(0))
+    return _restore(run, f"params/{name}", template)
+
+
+def _restore(run: Run, path: str, template: Any) -> Any:
+    return checkpoint.restore_part(run.directory / "checkpoints", path, template)[1]
+
+
+def read(run: Run, split: data.Split, key: Key, *, at_most: int) -> Batch:
+    """The first examples of a split, as the run's model reads them; a dynamic binarisation draws from the key."""
+    transform = batching.dynamic_binarization if run.config["binarize"] == "dynamic" else None
+    first: Any = data.Split(split.x[:at_most], None if split.label is None else split.label[:at_most])
+    held_out = batching.held_out(first, batch_size=at_most, scale=run.dataset.scale, transform=transform)
+    return held_out.read(jax.tree.map(lambda a: jnp.asarray(a[0]), held_out.groups[0]), key)
+
+
+def apply(network: Network, params: Params, inputs: Array, *, batch_size: int = 500) -> Array:
+    """The network over any number of inputs, in batches of one compiled size."""
+    return jax.jit(
+        lambda params, inputs: jax.lax.map(
+            lambda one: network.apply(params, one[None])[0], inputs, batch_size=batch_size
+        )
+    )(params, inputs)
