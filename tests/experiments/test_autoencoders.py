@@ -1,0 +1,126 @@
+"""The experiments on autoencoders as processes: small runs that end, flags they refuse, and, if slow, their marks."""
+
+import json
+
+import pytest
+
+SMALL = ("--num_steps=20", "--eval_every=20")
+
+
+def written(workdir):
+    return {path.name for path in workdir.glob("*.png")}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--latent_dim=2", "--hidden=16", "--weight_l1=1e-4", "--weight_l2=1e-4"),
+        ("--network=convolutional", "--features=4,8", "--reconstruction=squared_error", "--contractive=0.1"),
+        ("--latent_dim=80", "--overcomplete", "--hidden=", "--code=k_sparse", "--code_l1=0.1"),
+        ("--latent_dim=20", "--hidden=16", "--code=sigmoid", "--code_kl=0.1"),
+        ("--latent_dim=20", "--hidden=16", "--code=group", "--threshold=0.5"),
+    ],
+)
+def test_autoencoder(train, tmp_path, flags):
+    summary = train("autoencoder", tmp_path / "run", *SMALL, *flags)
+    measured = summary["metrics"]
+    assert {"loss", "reconstruction_loss", "psnr", "trustworthiness", "nearest_neighbour_accuracy"} <= set(measured)
+    for name, metric in (("contractive", "jacobian_norm"), ("code_kl", "code_kl"), ("weight_l1", "weight_l1")):
+        assert (metric in measured) == any(flag.startswith(f"--{name}=") for flag in flags)
+    compared = "--overcomplete" not in flags
+    assert ("pca_psnr" in measured) == compared
+    pictures = {"reconstructions.png", "latent_map.png", "curves.png"}
+    assert written(tmp_path / "run") == pictures | ({"pca_latent_map.png"} if compared else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "line"),
+    [
+        ("autoencoder", ("--latent_dim=64",), "--latent_dim=64: the data have 64 dimensions"),
+        ("autoencoder", ("--code=k_sparse", "--active_units=9"), "--active_units=9: the code has 8 units"),
+        ("autoencoder", ("--code=group", "--group_size=3"), "--group_size=3: a code of 8 units"),
+        ("autoencoder", ("--code_kl=0.1",), "--code_kl=0.1: a linear code has no rates"),
+        ("denoising", ("--noise=gausian",), "--noise=gausian: give some of gaussian, "),
+        ("denoising", ("--noise=masking,masking",), "--noise=masking,masking: give some of gaussian, "),
+        ("contractive", ("--jacobian=closed_form",), "--jacobian=closed_form: the encoder has hidden layers 64,32,16"),
+    ],
+)
+def test_flags_that_contradict_each_other(finish, tmp_path, name, flags, line):
+    status, _, err = finish(name, *flags, f"--workdir={tmp_path / 'run'}")
+    assert status == 2
+    assert err.splitlines()[-1].startswith(f"error: {line}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_linear_autoencoder_comes_to_pca(train, tmp_path):
+    measured = train("linear_pca", tmp_path / "run", "--eval_every=2000")["metrics"]
+    assert measured["largest_angle"] < 1e-3
+    assert abs(measured["train_loss"] / measured["closed_form_train_loss"] - 1) < 1e-3
+    assert written(tmp_path / "run") == {"axes.png", "curves.png"}
+
+
+def test_penalised_linear_autoencoder_comes_to_its_closed_form(train, tmp_path):
+    measured = train("linear_pca", tmp_path / "run", "--eval_every=2000", "--weight_l2=0.1")["metrics"]
+    assert measured["largest_angle"] < 1e-3
+    assert abs(measured["relative_excess"]) < 1e-3
+
+
+def test_denoising(train, tmp_path):
+    flags = ("--noise=gaussian,masking", "--hidden=16", "--latent_dim=8")
+    measured = train("denoising", tmp_path / "run", *SMALL, *flags)["metrics"]
+    table = json.loads((tmp_path / "run" / "table.json").read_text())
+    kinds = ["clean", "gaussian", "salt_and_pepper", "rayleigh", "centred_rayleigh", "speckle", "masking"]
+    assert list(table["trained on masking"]) == kinds
+    assert measured["masking_psnr"] == table["trained on masking"]["masking"]
+    assert measured["gaussian_noisy_psnr"] == pytest.approx(-20 * -0.5229, abs=0.2)  # -20 log10 of the scale, .3
+    for noise in ("gaussian", "masking"):
+        assert measured[f"{noise}_linear_mmse_psnr"] > measured[f"{noise}_noisy_psnr"] + 2
+    assert written(tmp_path / "run") == {"denoised_gaussian.png", "denoised_masking.png", "table.png", "curves.png"}
+
+
+def test_a_denoiser_does_not_depend_on_those_beside_it(train, tmp_path):
+    # each has a key of its own kind, and the sum of losses has a gradient for each alone
+    lines = {}
+    for name, noise in (("alone", "masking"), ("beside", "gaussian,masking")):
+        flags = ("--hidden=16", "--latent_dim=8", f"--noise={noise}")
+        lines[name] = train("denoising", tmp_path / name, *SMALL, *flags)["metrics"]["masking_reconstruction_loss"]
+    assert lines["alone"] == pytest.approx(lines["beside"], rel=1e-5)
+
+
+def test_contractive_on_the_curve(train, tmp_path):
+    measured = train("contractive", tmp_path / "run", *SMALL)["metrics"]
+    assert {"rank_correlation", "sensitivity_ratio", "pca_rank_correlation", "pca_sensitivity_ratio"} <= set(measured)
+    assert measured["pca_sensitivity_ratio"] > 1
+    assert written(tmp_path / "run") == {"curve.png", "curves.png"}
+
+
+@pytest.mark.parametrize("flags", [("--jacobian=hutchinson",), ("--jacobian=closed_form", "--hidden=")])
+def test_contractive_on_images(train, tmp_path, flags):
+    measured = train("contractive", tmp_path / "run", *SMALL, "--dataset=digits", "--latent_dim=4", *flags)["metrics"]
+    assert {"jacobian_norm", "psnr", "pca_psnr"} <= set(measured)
+    assert written(tmp_path / "run") == {"directions.png", "reconstructions.png", "curves.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("latent_dim", "mark"), [(2, 14.3), (4, 16.3), (8, 18.7), (16, 21.4)])
+def test_autoencoder_beats_pca_by_its_mark(train, tmp_path, latent_dim, mark, seed):
+    measured = train("autoencoder", tmp_path / "run", f"--latent_dim={latent_dim}", f"--seed={seed}")["metrics"]
+    assert measured["psnr"] > mark > measured["pca_psnr"]
+
+
+@pytest.mark.slow
+def test_denoisers_beat_the_linear_filter_by_a_decibel(train, tmp_path):
+    measured = train("denoising", tmp_path / "run")["metrics"]
+    for noise in ("gaussian", "salt_and_pepper", "rayleigh"):
+        assert measured[f"{noise}_psnr"] > measured[f"{noise}_linear_mmse_psnr"] + 1
+        for other in ("noisy", "median", "gaussian_filter"):
+            assert measured[f"{noise}_linear_mmse_psnr"] > measured[f"{noise}_{other}_psnr"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_contractive_code_follows_the_curve(train, tmp_path, seed):
+    measured = train("contractive", tmp_path / "run", f"--seed={seed}")["metrics"]
+    assert measured["rank_correlation"] > 0.95 > measured["pca_rank_correlation"]
+    assert measured["sensitivity_ratio"] < 0.2 < measured["pca_sensitivity_ratio"]
