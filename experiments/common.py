@@ -25,6 +25,7 @@ from genjax.training.fit import fit, streams
 from genjax.types import Batch, Key, Model
 
 FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # the shared flags are the experiment's own, and stand in its --helpshort
 
 NOT_IDENTITY = ("workdir", "data_dir", "tensorboard")
 """Flags that say where things lie or are shown, not what is computed; all others make the run what it is."""

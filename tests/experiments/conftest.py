@@ -21,7 +21,7 @@ def launch(tmp_path_factory):
     """
     cache = tmp_path_factory.mktemp("compiled")
 
-    def launch(name, *flags, prefix=(), cached=True):
+    def launch(name, *flags, prefix=(), cached=True, cwd=ROOT):
         command = [*prefix, sys.executable, "-m", f"experiments.{name}", *map(str, flags)]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
         if cached:
@@ -31,7 +31,7 @@ def launch(tmp_path_factory):
                 "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
             }
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe, cwd=ROOT)
+        return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe, cwd=cwd)
 
     return launch
 

@@ -1,0 +1,72 @@
+"""What `experiments.vae` leaves behind, for each kind of network and likelihood."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = (
+    "--num_steps=30",
+    "--log_every=10",
+    "--eval_every=15",
+    "--checkpoint_every=20",
+    "--hidden=16",
+    "--features=4,8",
+)
+FILES = {
+    "config.json",
+    "manifest.json",
+    "metrics.jsonl",
+    "summary.json",
+    "checkpoints",
+    "reconstructions.png",
+    "samples.png",
+    "latent_map.png",
+    "curves.png",
+}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--latent_dim=2",),
+        ("--network=convolutional", "--likelihood=learned_gaussian", "--dataset=PICTURES", "--batch_size=32"),
+        ("--likelihood=gaussian", "--binarize=static", "--rate_weight=4", "--activation=tanh"),
+        ("--binarize=dynamic", "--latent_dim=1"),
+    ],
+)
+def test_run_directory(train, tmp_path, pictures, flags):
+    workdir = tmp_path / "run"
+    summary = train("vae", workdir, *SMALL, *(flag.replace("PICTURES", f"folder:{pictures}") for flag in flags))
+    assert {path.name for path in workdir.iterdir()} == FILES
+    config, manifest = (json.loads((workdir / name).read_text()) for name in ("config.json", "manifest.json"))
+    assert config["experiment"] == "vae" and config["num_steps"] == 30 and config["seed"] == 0
+    assert manifest["steps_done"] == 30 and manifest["backend"] == "cpu" and manifest["cpu_threads"] == 4
+    assert manifest["params_sha256"] == summary["params_sha256"] and len(summary["params_sha256"]) == 64
+    assert set(summary) == {"experiment", "num_steps", "seconds", "steps_per_second", "metrics", "params_sha256"}
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    reported = [(line["step"], line["split"]) for line in lines]
+    assert reported == [(10, "train"), (15, "train"), (15, "test"), (20, "train"), (30, "train"), (30, "test")]
+    assert {name: lines[-1][name] for name in ("negative_elbo", "rate", "distortion")}.items() <= summary[
+        "metrics"
+    ].items()
+    for line in lines:
+        np.testing.assert_allclose(line["negative_elbo"], line["rate"] + line["distortion"], rtol=1e-5)
+    for name in FILES:
+        if name.endswith(".png"):
+            assert np.asarray(Image.open(workdir / name).convert("L")).std() > 5
+
+
+def test_helpshort_documents_every_flag(finish):
+    _, out, err = finish("vae", "--helpshort")
+    for flag in ("dataset", "seed", "workdir", "cpu_threads", "eval_every", "latent_dim", "likelihood"):
+        assert f"--{flag}:" in out + err
+
+
+def test_the_default_run_directory_is_found_again(finish, tmp_path):
+    status, out, _ = finish("vae", *SMALL, "--seed=7", cwd=tmp_path)
+    assert status == 0
+    workdir = out.strip().rpartition("; ")[2]
+    assert workdir.startswith("runs/vae-digits-seed7-") and (tmp_path / workdir / "summary.json").exists()
+    assert "already finished" in finish("vae", *SMALL, "--seed=7", cwd=tmp_path)[1]
