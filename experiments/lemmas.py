@@ -32,9 +32,6 @@ from genjax.types import Array, Batch, Key, Params
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_integer("seed", 0, "root of all random numbers", lower_bound=0)
-flags.DEFINE_string("workdir", None, "where lemmas.png goes; by default runs/lemmas-seed(seed)")
-
 STANDARD_ERRORS = 4
 KOLMOGOROV = 1.95  # over sqrt(n): what the distance of an honest sample of n exceeds once in a thousand
 
@@ -529,6 +526,12 @@ def check(workdir: Path, *, seed: int) -> int:
     return 1 if failed else 0
 
 
+def define_flags() -> None:
+    """Defines the flags of the command; the table itself needs none."""
+    flags.DEFINE_integer("seed", 0, "root of all random numbers", lower_bound=0)
+    flags.DEFINE_string("workdir", None, "where lemmas.png goes; by default runs/lemmas-seed(seed)")
+
+
 def main() -> int:
     """The command."""
     determinism.set_up()
@@ -538,4 +541,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    define_flags()
     common.guarded(main)

@@ -90,9 +90,9 @@ def test_a_value_that_is_not_a_number_does_not_hold():
 
 def test_the_command_exits_with_status_1(tmp_path):
     code = """
-import sys
 from experiments import common, lemmas
 lemmas.LEMMAS = (lambda key: lemmas.Shown([lemmas.Line("two and two", 5.0, 4.0, 0.5)]),)
+lemmas.define_flags()
 common.guarded(lemmas.main)
 """
     command = [sys.executable, "-c", code, f"--workdir={tmp_path / 'run'}", "--seed=3"]

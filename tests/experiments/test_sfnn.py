@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from absl import flags
 
-from experiments import sfnn as page
 from genjax.data import batching
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The experiment's page in this process; its flags are taken back, since another page's have the same names."""
+    before = {*flags.FLAGS}
+    yield importlib.import_module("experiments.sfnn")
+    for name in {*flags.FLAGS} - before:
+        delattr(flags.FLAGS, name)
+    del sys.modules["experiments.sfnn"]
 
 
 @pytest.fixture(scope="module")
 def run(train, tmp_path_factory):
     """A shorter run than the default: (workdir, its metrics)."""
     workdir = tmp_path_factory.mktemp("sfnn") / "run"
-    flags = ("--num_steps=1500", "--num_stochastic=4", "--num_draws=10", "--eval_every=500")
+    flags = ("--num_steps=800", "--num_stochastic=5", "--num_draws=10", "--batch_size=50", "--eval_every=400")
     return workdir, train("sfnn", workdir, *flags)["metrics"]
 
 
@@ -29,7 +42,7 @@ def test_it_beats_the_gaussian_and_not_the_truth(run):
     assert (workdir / "samples.png").stat().st_size > 10_000
 
 
-def test_data_are_pairs_in_the_unit_square_and_the_same_every_time():
+def test_data_are_pairs_in_the_unit_square_and_the_same_every_time(page):
     dataset = page.inverse_sine()
     again = page.inverse_sine()
     assert dataset.fingerprint == again.fingerprint
@@ -45,7 +58,7 @@ def test_data_are_pairs_in_the_unit_square_and_the_same_every_time():
     assert len(train) == 2000 and len(test) == 1000 and not train & test
 
 
-def test_batches_carry_the_pairs():
+def test_batches_carry_the_pairs(page):
     dataset = page.inverse_sine()
     stream = batching.source(dataset, batch_size=50).train
     key = jax.random.key(0)
@@ -57,7 +70,7 @@ def test_batches_carry_the_pairs():
     assert all(of_x[x] == y for x, y in got)
 
 
-def test_true_likelihood_is_that_of_the_pairs_by_counting():
+def test_true_likelihood_is_that_of_the_pairs_by_counting(page):
     # in a thin slice of x among very many pairs, y is uniform where it is possible
     x, many = page.pairs(2_000_000, 5)
     assert many is not None
