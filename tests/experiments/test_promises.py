@@ -1,7 +1,7 @@
 """What a run promises, on real processes: the same bits run again, however it is cut or killed, on any number of cores.
 
 One table of experiments; a new experiment gets a row. The rows in `IN_DETAIL` are tested promise by promise, the others
-all at once, which names no culprit but fails with any of them; `-m slow` tests every row in detail.
+all at once, which names no culprit but fails with any of them; `-m slow` tests every row both ways.
 """
 
 import json
@@ -17,8 +17,15 @@ SHAPE = "--dataset=PICTURES --batch_size=128"
 CASES = {
     "vae-mlp": f"vae --network=mlp --hidden=500 --latent_dim=20 --num_steps=300 {SHAPE}",
     "vae-convolutional": f"vae --network=convolutional --latent_dim=20 --num_steps=80 {SHAPE}",
+    "autoencoder": f"autoencoder --hidden=300 --latent_dim=20 --num_steps=120 {SHAPE}",
+    "denoising": f"denoising --hidden=300 --latent_dim=20 --num_steps=60 {SHAPE}",
+    "contractive": f"contractive --hidden=100 --latent_dim=4 --jacobian=hutchinson --num_steps=60 {SHAPE}",
+    "linear_pca": "linear_pca --num_steps=60",
+    "iwae": f"iwae --num_samples=5 --num_steps=60 --num_test_samples=10 {SHAPE}",
+    "sfnn": "sfnn --num_steps=60",
 }
 IN_DETAIL = ("vae-mlp", "vae-convolutional")
+AT_ONCE = ("autoencoder", "iwae")  # in a plain run; the others with `-m slow`
 CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")
 
 
@@ -113,7 +120,10 @@ def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
     assert steps == sorted(steps)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in IN_DETAIL])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in AT_ONCE else pytest.mark.slow) for name in CASES if name not in IN_DETAIL],
+)
 def test_all_at_once(name, pictures, launch, train, tmp_path, on_one_core):
     experiment, flags = flags_of(name, pictures)
     summary = train(experiment, tmp_path / "first", *flags)
