@@ -51,14 +51,14 @@ def knn_distance(x: ArrayLike, reference: ArrayLike, *, num_neighbours: int = 5)
     Args:
       x: [M, ...]; flattened.
       reference: [N, ...].
-      num_neighbours: k.
+      num_neighbours: k, or all references where there are fewer.
 
     Returns:
       [M], in squared units of the data.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    search = NearestNeighbors(n_neighbors=num_neighbours).fit(_flat(reference))
+    search = NearestNeighbors(n_neighbors=min(num_neighbours, len(np.asarray(reference)))).fit(_flat(reference))
     distances, _ = search.kneighbors(_flat(x))
     return np.square(distances).mean(axis=1)
 

@@ -16,14 +16,18 @@ class Quantiser(NamedTuple):
     num_symbols: int  # K; values beyond the last symbol's are moved to it
 
 
-def with_step(values: ArrayLike, *, step: float) -> Quantiser:
-    """A quantiser of one step for all coordinates, aligned to 0, that covers these values: [N, D], for training ones.
+def with_step(values: ArrayLike, *, step: ArrayLike) -> Quantiser:
+    """A quantiser of a given step, aligned to 0, that covers these values: [N, D], for training ones.
 
     One step for all is what spends bits where they matter: a coordinate that hardly varies costs hardly anything.
+
+    Args:
+      step: [] for all coordinates, or [D].
     """
     values = np.asarray(values, np.float64)
+    step = np.broadcast_to(np.asarray(step, np.float64), values.shape[1:])
     low, high = np.round(values.min(0) / step), np.round(values.max(0) / step)
-    return Quantiser(step * low, np.full(len(low), float(step)), int((high - low).max()) + 1)
+    return Quantiser(step * low, step, int((high - low).max()) + 1)
 
 
 def with_bits(values: ArrayLike, *, bits: int) -> Quantiser:
@@ -111,7 +115,7 @@ def rate_savings(
       [num]; -0.2 is 20 % fewer bits than the anchor.
 
     Raises:
-      ValueError: curves that share no range of PSNR.
+      ValueError: a curve of one point, or curves that share no range of PSNR.
     """
     curve, anchor, low, high = _common(rates, psnrs, anchor_rates, anchor_psnrs)
     at = np.linspace(low, high, num)
@@ -145,5 +149,7 @@ def _log_rate(rates: ArrayLike, psnrs: ArrayLike):
     from scipy.interpolate import PchipInterpolator
 
     psnrs = np.asarray(psnrs, np.float64)
+    if len(psnrs) < 2:
+        raise ValueError(f"a curve needs two points or more, not {len(psnrs)}")
     order = np.argsort(psnrs)
     return PchipInterpolator(psnrs[order], np.log(np.asarray(rates, np.float64))[order])

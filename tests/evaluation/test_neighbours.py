@@ -43,3 +43,4 @@ def test_knn_distance_is_the_mean_of_the_smallest():
     np.testing.assert_allclose(
         neighbours.knn_distance(x, reference, num_neighbours=4), np.sort(squares, axis=1)[:, :4].mean(1)
     )
+    np.testing.assert_allclose(neighbours.knn_distance(x, reference, num_neighbours=99), squares.mean(1))

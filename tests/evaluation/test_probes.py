@@ -58,6 +58,20 @@ def test_the_strength_is_chosen_on_validation_rows():
     assert chosen.mean > tight.mean - 0.01
 
 
+def test_scale_place_and_rotation_of_the_features_do_not_matter(labels):
+    draw = np.random.RandomState(4)
+    features = np.eye(3)[labels] + 0.6 * draw.normal(size=(300, 3))
+    rotation, _ = np.linalg.qr(draw.normal(size=(3, 3)))
+    rows = probes.draw_labels(labels, per_class=20, draws=3, seed=0)
+    plain = probes.linear_probe(features, labels, features, labels, rows=rows)
+    moved = 1e4 * features @ rotation + 7
+    np.testing.assert_allclose(
+        plain.accuracies, probes.linear_probe(moved, labels, moved, labels, rows=rows).accuracies
+    )
+    constant = np.ones((300, 2))
+    assert probes.linear_probe(constant, labels, constant, labels, rows=rows).mean < 0.45
+
+
 def test_the_test_set_changes_nothing_but_the_score(labels):
     draw = np.random.RandomState(3)
     features = np.eye(3)[labels] + 0.8 * draw.normal(size=(300, 3))

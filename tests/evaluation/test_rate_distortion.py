@@ -103,6 +103,8 @@ def test_curves_without_common_psnr_are_refused(measure):
     rates, psnrs = CURVE
     with pytest.raises(ValueError, match="no range"):
         measure(rates, psnrs + 20, rates, psnrs)
+    with pytest.raises(ValueError, match="two points or more"):
+        measure(rates[:1], psnrs[:1], rates, psnrs)
 
 
 def test_the_envelope_is_what_time_sharing_cannot_beat():
