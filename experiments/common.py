@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from PIL import Image
 
 from genjax import data
@@ -109,8 +110,8 @@ def guarded(command: Callable[[], int | None]) -> None:
 
     def call(argv: Sequence[str]) -> int | None:
         del argv
-        if FLAGS["verbosity"].using_default_value:  # JAX tells of each kind of device it did not find
-            logging.set_verbosity(logging.WARNING)
+        # JAX tells, as information, of each kind of device that it did not find
+        logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
         try:
             return command()
         except BadInput as error:
