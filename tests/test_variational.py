@@ -183,7 +183,7 @@ def test_gaussian_is_the_nearest_to_a_logistic_posterior(key, float64):
     assert abs(losses.mean() - (best.fun - log_evidence)) < 4 * losses.std() / np.sqrt(len(losses)) + 1e-4
 
 
-def test_loss_is_constant_at_the_posterior_of_a_conjugate_model(key, float64):
+def test_loss_is_the_evidence_at_the_posterior_of_a_conjugate_model(key, float64):
     # x ~ N(z, 1/4) seen once, z ~ N(0, 1): the posterior is N(0.8 x, 0.2), the evidence N(x; 0, 1.25)
     x = 0.9
 

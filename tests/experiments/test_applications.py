@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+pytestmark = pytest.mark.slow  # processes: some minutes in all
+
 ROOT = Path(__file__).parents[2]
 SHORT = ("--num_steps=30", "--log_every=10", "--eval_every=30")
 DATA_DIR = os.environ.get("GENJAX_DATA_DIR")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes: some minutes in all
+
 SMALL = ("--num_steps=20", "--eval_every=20")
 
 

@@ -16,6 +16,8 @@ from experiments import lemmas
 from genjax import losses, stochastic, variational
 from genjax.losses import Reconstruction
 
+pytestmark = pytest.mark.slow  # processes: some minutes in all
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -14,6 +14,8 @@ from absl import flags
 
 from genjax.data import batching
 
+pytestmark = pytest.mark.slow  # processes: some minutes in all
+
 
 @pytest.fixture(scope="module")
 def page():

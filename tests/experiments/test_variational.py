@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow  # processes: some minutes in all
+
 SMALL = ("--num_steps=60", "--hidden=32", "--eval_every=60", "--log_every=30")
 
 

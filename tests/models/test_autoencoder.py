@@ -76,6 +76,7 @@ def test_reconstruct_is_decode_of_encode_for_each_example(key, reconstruction):
     np.testing.assert_allclose(autoencoder.score(params, x, parts=parts)[3:4], one, rtol=1e-5)
     output = parts.decoder.apply(params["decoder"], z)
     np.testing.assert_array_equal(autoencoder.score(params, x, parts=parts), reconstruction.loss(output, x))
+    np.testing.assert_array_equal(whole, reconstruction.mean(output))
 
 
 @pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.adam(1e-2)])
@@ -141,7 +142,10 @@ def test_each_penalty_is_added_with_its_weight(key):
     }
     for penalty, value in expected.items():
         loss, metrics = autoencoder.objective(parts, penalties=[penalty])(params, Batch(x), key)
-        assert set(metrics) == {"reconstruction_loss", penalty.name}
+        assert {name: value.shape for name, value in metrics.items()} == {
+            "reconstruction_loss": (4,),
+            penalty.name: (4,),
+        }
         np.testing.assert_allclose(metrics["reconstruction_loss"], plain, rtol=1e-6)
         np.testing.assert_allclose(metrics[penalty.name], value, rtol=1e-5, err_msg=penalty.name)
         np.testing.assert_allclose(loss, plain + 0.3 * value, rtol=1e-5, err_msg=penalty.name)
