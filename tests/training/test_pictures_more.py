@@ -27,7 +27,8 @@ def test_table(tmp_path, figure):
     assert tuple(label.get_text() for label in ax.get_yticklabels()) == rows
     assert tuple(label.get_text() for label in ax.get_xticklabels()) == columns
     assert ax.get_title() == "PSNR"
-    assert min(Image.open(tmp_path / "table.png").size) > 100
+    with Image.open(tmp_path / "table.png") as picture:
+        assert min(picture.size) > 100
 
 
 def test_plane(tmp_path, figure):
@@ -38,4 +39,5 @@ def test_plane(tmp_path, figure):
     np.testing.assert_array_equal(ax.collections[0].get_array(), points[:, 0])
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), line)
     assert ax.get_title() == "a line"
-    assert min(Image.open(tmp_path / "plane.png").size) > 100
+    with Image.open(tmp_path / "plane.png") as picture:
+        assert min(picture.size) > 100
