@@ -1,5 +1,19 @@
 """Losses: pure functions, one value per example [B], in nats unless said, positive = worse."""
 
+from genjax.losses.adversarial import (
+    HINGE,
+    LEAST_SQUARES,
+    MINIMAX,
+    NON_SATURATING,
+    WASSERSTEIN,
+    Adversarial,
+    dragan_penalty,
+    gradient_penalty,
+    lipschitz_penalty,
+    mean_logit,
+    r1_penalty,
+    weighted,
+)
 from genjax.losses.divergence import gaussian_kl, gaussian_kl_to_standard
 from genjax.losses.likelihood import BERNOULLI, GAUSSIAN, Likelihood, binomial, discretized_logistic, gaussian
 from genjax.losses.penalty import (
@@ -23,7 +37,13 @@ __all__ = [
     "BERNOULLI",
     "CROSS_ENTROPY",
     "GAUSSIAN",
+    "HINGE",
+    "LEAST_SQUARES",
+    "MINIMAX",
+    "NON_SATURATING",
     "SQUARED_ERROR",
+    "WASSERSTEIN",
+    "Adversarial",
     "Likelihood",
     "Reconstruction",
     "binary_cross_entropy",
@@ -31,13 +51,19 @@ __all__ = [
     "code_kl",
     "code_l1",
     "discretized_logistic",
+    "dragan_penalty",
     "gaussian",
     "gaussian_kl",
     "gaussian_kl_to_standard",
+    "gradient_penalty",
     "hutchinson_jacobian_norm",
     "jacobian_norm",
+    "lipschitz_penalty",
+    "mean_logit",
+    "r1_penalty",
     "sigmoid_jacobian_norm",
     "squared_error",
     "weight_l1",
     "weight_l2",
+    "weighted",
 ]
