@@ -28,89 +28,94 @@ from genjax.models import autoencoder, linear_autoencoder
 from genjax.training import pictures
 from genjax.types import Array, Model, Params
 
-FLAGS = flags.FLAGS
 
-common.define_flags(num_steps=3000, batch_size=128, learning_rate=1e-3, eval_every=500)
-flags.DEFINE_enum("network", "mlp", ["mlp", "convolutional"], "encoder and decoder")
-flags.DEFINE_list("hidden", ["256", "128"], "widths of the MLP encoder's hidden layers; the decoder mirrors them")
-flags.DEFINE_list("features", ["32", "64"], "channels of the convolutional encoder; the decoder mirrors them")
-flags.DEFINE_enum("activation", "silu", ["relu", "silu", "tanh", "sigmoid"], "of the hidden layers")
-flags.DEFINE_integer("latent_dim", 8, "dimensions of z", lower_bound=1)
-flags.DEFINE_bool("overcomplete", False, "allow as many dimensions of z as of x, or more")
-flags.DEFINE_enum("reconstruction", "cross_entropy", ["cross_entropy", "squared_error"], "loss")
-flags.DEFINE_enum(
-    "code", "linear", ["linear", "sigmoid", "k_sparse", "hard", "soft", "group"], "what follows the encoder"
-)
-flags.DEFINE_integer("active_units", 16, "of a k_sparse code", lower_bound=1)
-flags.DEFINE_float("threshold", 0.1, "of a hard, soft or group code", lower_bound=0.0)
-flags.DEFINE_integer("group_size", 4, "of a group code", lower_bound=1)
-flags.DEFINE_float("weight_l1", 0.0, "lambda of sum |W_ij|", lower_bound=0.0)
-flags.DEFINE_float("weight_l2", 0.0, "lambda of 1/2 sum W_ij^2", lower_bound=0.0)
-flags.DEFINE_float("code_l1", 0.0, "lambda of 1/2 sum |z_j|; gives the decoder rows of norm 1", lower_bound=0.0)
-flags.DEFINE_float("code_kl", 0.0, "lambda of sum KL(rate || mean z_j), with --code=sigmoid", lower_bound=0.0)
-flags.DEFINE_float("code_rate", 0.05, "rho, the rate that code_kl aims at", lower_bound=1e-6, upper_bound=1 - 1e-6)
-flags.DEFINE_float("contractive", 0.0, "lambda of ||dz/dx||^2", lower_bound=0.0)
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(num_steps=3000, batch_size=128, learning_rate=1e-3, eval_every=500)
+    flags.DEFINE_enum("network", "mlp", ["mlp", "convolutional"], "encoder and decoder")
+    flags.DEFINE_list("hidden", ["256", "128"], "widths of the MLP encoder's hidden layers; the decoder mirrors them")
+    flags.DEFINE_list("features", ["32", "64"], "channels of the convolutional encoder; the decoder mirrors them")
+    flags.DEFINE_enum("activation", "silu", ["relu", "silu", "tanh", "sigmoid"], "of the hidden layers")
+    flags.DEFINE_integer("latent_dim", 8, "dimensions of z", lower_bound=1)
+    flags.DEFINE_bool("overcomplete", False, "allow as many dimensions of z as of x, or more")
+    flags.DEFINE_enum("reconstruction", "cross_entropy", ["cross_entropy", "squared_error"], "loss")
+    flags.DEFINE_enum(
+        "code", "linear", ["linear", "sigmoid", "k_sparse", "hard", "soft", "group"], "what follows the encoder"
+    )
+    flags.DEFINE_integer("active_units", 16, "of a k_sparse code", lower_bound=1)
+    flags.DEFINE_float("threshold", 0.1, "of a hard, soft or group code", lower_bound=0.0)
+    flags.DEFINE_integer("group_size", 4, "of a group code", lower_bound=1)
+    flags.DEFINE_float("weight_l1", 0.0, "lambda of sum |W_ij|", lower_bound=0.0)
+    flags.DEFINE_float("weight_l2", 0.0, "lambda of 1/2 sum W_ij^2", lower_bound=0.0)
+    flags.DEFINE_float("code_l1", 0.0, "lambda of 1/2 sum |z_j|; gives the decoder rows of norm 1", lower_bound=0.0)
+    flags.DEFINE_float("code_kl", 0.0, "lambda of sum KL(rate || mean z_j), with --code=sigmoid", lower_bound=0.0)
+    flags.DEFINE_float("code_rate", 0.05, "rho, the rate that code_kl aims at", lower_bound=1e-6, upper_bound=1 - 1e-6)
+    flags.DEFINE_float("contractive", 0.0, "lambda of ||dz/dx||^2", lower_bound=0.0)
+
 
 ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
 RECONSTRUCTIONS = {"cross_entropy": CROSS_ENTROPY, "squared_error": SQUARED_ERROR}
 FIRST_LAYER = {"mlp": "layer_1", "convolutional": "dense"}  # of the decoder
 
 
-def build_parts(image_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
+def build_parts(config: common.Config, dataset: data.Dataset) -> autoencoder.Autoencoder:
     """The networks, code and reconstruction that the flags name."""
-    dim, activation = FLAGS.latent_dim, ACTIVATIONS[FLAGS.activation]
-    if FLAGS.network == "mlp":
-        hidden = common.widths("hidden")
+    image_shape = dataset.train.x.shape[1:]
+    dim, activation = config.latent_dim, ACTIVATIONS[config.activation]
+    if config.network == "mlp":
+        hidden = common.widths(config, "hidden")
         encoder = networks.mlp(image_shape, (dim,), hidden=hidden, activation=activation)
         decoder = networks.mlp((dim,), image_shape, hidden=hidden[::-1], activation=activation)
     else:
-        features = common.widths("features")
+        features = common.widths(config, "features")
         encoder = networks.convolutional_encoder(image_shape, (dim,), features=features, activation=activation)
         decoder = networks.convolutional_decoder(dim, image_shape, features=features, activation=activation)
-    if FLAGS.code_l1:
-        decoder = networks.unit_norm_rows(decoder, layer=FIRST_LAYER[FLAGS.network])
+    if config.code_l1:
+        decoder = networks.unit_norm_rows(decoder, layer=FIRST_LAYER[config.network])
     code = {
         "linear": autoencoder.identity,
         "sigmoid": jax.nn.sigmoid,
-        "k_sparse": partial(networks.k_sparse, k=FLAGS.active_units),
-        "hard": partial(networks.hard_threshold, threshold=FLAGS.threshold),
-        "soft": partial(networks.soft_threshold, threshold=FLAGS.threshold),
-        "group": partial(networks.group_threshold, threshold=FLAGS.threshold, group_size=FLAGS.group_size),
-    }[FLAGS.code]
-    return autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[FLAGS.reconstruction], code)
+        "k_sparse": partial(networks.k_sparse, k=config.active_units),
+        "hard": partial(networks.hard_threshold, threshold=config.threshold),
+        "soft": partial(networks.soft_threshold, threshold=config.threshold),
+        "group": partial(networks.group_threshold, threshold=config.threshold, group_size=config.group_size),
+    }[config.code]
+    return autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[config.reconstruction], code)
 
 
-def check_flags(pixels: int) -> None:
+def check_flags(config: common.Config, pixels: int) -> None:
     """Refuses flags that contradict each other, or the data."""
-    if FLAGS.latent_dim >= pixels and not FLAGS.overcomplete:
+    if config.latent_dim >= pixels and not config.overcomplete:
         raise BadInput(
-            f"--latent_dim={FLAGS.latent_dim}: the data have {pixels} dimensions, so this is no bottleneck; give "
+            f"--latent_dim={config.latent_dim}: the data have {pixels} dimensions, so this is no bottleneck; give "
             "fewer, or --overcomplete"
         )
-    if FLAGS.code == "k_sparse" and FLAGS.active_units > FLAGS.latent_dim:
-        raise BadInput(f"--active_units={FLAGS.active_units}: the code has {FLAGS.latent_dim} units; give at most that")
-    if FLAGS.code == "group" and FLAGS.latent_dim % FLAGS.group_size:
+    if config.code == "k_sparse" and config.active_units > config.latent_dim:
         raise BadInput(
-            f"--group_size={FLAGS.group_size}: a code of {FLAGS.latent_dim} units has no such groups; give a divisor"
+            f"--active_units={config.active_units}: the code has {config.latent_dim} units; give at most that"
         )
-    if FLAGS.code_kl and FLAGS.code != "sigmoid":
-        raise BadInput(f"--code_kl={FLAGS.code_kl}: a {FLAGS.code} code has no rates in (0, 1); give --code=sigmoid")
+    if config.code == "group" and config.latent_dim % config.group_size:
+        raise BadInput(
+            f"--group_size={config.group_size}: a code of {config.latent_dim} units has no such groups; give a divisor"
+        )
+    if config.code_kl and config.code != "sigmoid":
+        raise BadInput(f"--code_kl={config.code_kl}: a {config.code} code has no rates in (0, 1); give --code=sigmoid")
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """The model that the flags name."""
     image_shape = dataset.train.x.shape[1:]
-    check_flags(math.prod(image_shape))
-    parts = build_parts(image_shape)
+    check_flags(config, math.prod(image_shape))
+    parts = build_parts(config, dataset)
     penalties = [
-        autoencoder.weight_l1(FLAGS.weight_l1),
-        autoencoder.weight_l2(FLAGS.weight_l2),
-        autoencoder.code_l1(FLAGS.code_l1),
-        autoencoder.code_kl(FLAGS.code_kl, rate=FLAGS.code_rate),
-        autoencoder.contractive(FLAGS.contractive),
+        autoencoder.weight_l1(config.weight_l1),
+        autoencoder.weight_l2(config.weight_l2),
+        autoencoder.code_l1(config.code_l1),
+        autoencoder.code_kl(config.code_kl, rate=config.code_rate),
+        autoencoder.contractive(config.contractive),
     ]
     objective = autoencoder.objective(parts, penalties=[penalty for penalty in penalties if penalty.weight])
-    schedule = optax.cosine_decay_schedule(FLAGS.learning_rate, FLAGS.num_steps)
+    schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     return autoencoder.model(parts, optax.adam(schedule), objective)
 
 
@@ -139,27 +144,31 @@ def measure(
     return z, reconstructions, {"psnr": psnr} | visualisation(train_z, dataset.train, z, x, label)
 
 
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Writes originals over reconstructions and the maps of the held-out codes; measures both beside PCA."""
     (x, label), dataset, workdir, columns = finished.examples, finished.dataset, finished.workdir, 10
-    z, reconstructions, measured = measure(finished, finished.state.params, build_parts(x.shape[1:]))
+    z, reconstructions, measured = measure(finished, finished.state.params, build_parts(config, finished.dataset))
     pairs = pictures.interleave_rows(x[: 5 * columns], reconstructions[: 5 * columns], columns=columns)
     pictures.save_grid(workdir / "reconstructions.png", pairs, columns=columns)
     pictures.save_latent_map(workdir / "latent_map.png", z, label)
-    if FLAGS.latent_dim >= min(len(dataset.train.x), math.prod(x.shape[1:])):
+    if config.latent_dim >= min(len(dataset.train.x), math.prod(x.shape[1:])):
         return measured  # PCA would be the identity
 
     linear = autoencoder.Autoencoder(
-        networks.mlp(x.shape[1:], (FLAGS.latent_dim,), hidden=(), activation=jax.nn.relu),
-        networks.mlp((FLAGS.latent_dim,), x.shape[1:], hidden=(), activation=jax.nn.relu),
+        networks.mlp(x.shape[1:], (config.latent_dim,), hidden=(), activation=jax.nn.relu),
+        networks.mlp((config.latent_dim,), x.shape[1:], hidden=(), activation=jax.nn.relu),
         SQUARED_ERROR,
     )
     train_x = jnp.asarray(dataset.train.x, jnp.float32) / dataset.scale
-    components = linear_autoencoder.pca(train_x, latent_dim=FLAGS.latent_dim)
+    components = linear_autoencoder.pca(train_x, latent_dim=config.latent_dim)
     z, _, baseline = measure(finished, components, linear)
     pictures.save_latent_map(workdir / "pca_latent_map.png", z, label)
     return measured | {f"pca_{name}": value for name, value in baseline.items()}
 
 
+EXPERIMENT = common.Experiment(
+    "autoencoder", define_flags, build, conclude, watch=("reconstruction_loss",), parts=build_parts
+)
+
 if __name__ == "__main__":
-    common.main(common.Experiment("autoencoder", build, conclude, watch=("reconstruction_loss",)))
+    common.main(EXPERIMENT)

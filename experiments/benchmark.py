@@ -107,9 +107,12 @@ def convolution_ways() -> dict[str, Way]:
 
 ROWS = {"convolution": Row("convolutional VAE, 28x28, batch 128, Adam, one compiled loop, steps/s", convolution_ways)}
 
-flags.DEFINE_enum("row", "convolution", list(ROWS), "what to measure")
-flags.DEFINE_integer("rounds", 5, "times each way is measured", lower_bound=5)
-flags.DEFINE_integer("cpu_threads", 2, "XLA's CPU threads", lower_bound=1)
+
+def define_flags() -> None:
+    """Defines the flags of the command."""
+    flags.DEFINE_enum("row", "convolution", list(ROWS), "what to measure")
+    flags.DEFINE_integer("rounds", 5, "times each way is measured", lower_bound=5)
+    flags.DEFINE_integer("cpu_threads", 2, "XLA's CPU threads", lower_bound=1)
 
 
 def measure(ways: dict[str, Way], *, rounds: int) -> dict[str, list[float]]:
@@ -149,4 +152,5 @@ def main(rows: dict[str, Row]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     common.guarded(partial(main, ROWS))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +33,19 @@ NOT_IDENTITY = ("workdir", "data_dir", "tensorboard")
 """Flags that say where things lie or are shown, not what is computed; all others make the run what it is."""
 
 
+class Config(SimpleNamespace):
+    """A run's flags by name, as they were resolved: `config.seed`.
+
+    Raises:
+      BadInput: on reading a flag that a run of other code did not have.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise BadInput(f"the run's config.json has no --{name}; open it with the code it is of")
+
+
 class Finished(NamedTuple):
     """What an experiment is shown of its trained model, to draw and to measure."""
 
@@ -43,20 +57,33 @@ class Finished(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """What a module of experiments adds to the shared flags."""
+    """What a module of experiments is: its flags, its model, and what it makes of the trained model."""
 
-    name: str
-    build: Callable[[data.Dataset], Model]  # reads the flags
-    conclude: Callable[[Finished], dict[str, float]]  # writes pictures; gives more metrics, and baselines, by name
+    name: str  # of the module
+    define_flags: Callable[[], None]
+    build: Callable[[Config, data.Dataset], Model]
+    conclude: Callable[[Config, Finished], dict[str, float]]  # writes pictures; more metrics, and baselines, by name
     watch: Sequence[str]  # metrics for the progress bar
+    resolve: Callable[[Config], None] = lambda config: None  # fills in flags whose defaults follow from others
+    parts: Callable[[Config, data.Dataset], Any] | None = None  # the one encoder and decoder, for `latent_space`
 
 
-def define_flags(*, num_steps: int, batch_size: int, learning_rate: float, eval_every: int) -> None:
+def define_shared_flags(
+    *,
+    num_steps: int | None,
+    batch_size: int,
+    learning_rate: float,
+    eval_every: int,
+    dataset: str = "digits",
+    binarize: str = "none",
+) -> None:
     """Defines the flags that every experiment has, with this one's defaults."""
-    flags.DEFINE_string("dataset", "digits", "digits (embedded), a TFDS name such as mnist, or folder:PATH")
+    flags.DEFINE_string(
+        "dataset", dataset, "digits, curve, inverse_sine (embedded), a TFDS name such as mnist, or folder:PATH"
+    )
     flags.DEFINE_string("data_dir", None, "where TFDS data lies, as experiments.prepare leaves it")
     flags.DEFINE_enum(
-        "binarize", "none", ["none", "static", "dynamic"], "draw pixels as 0 or 1: once, or at every step"
+        "binarize", binarize, ["none", "static", "dynamic"], "draw pixels as 0 or 1: once, or at every step"
     )
     flags.DEFINE_integer("seed", 0, "root of all random numbers of the run", lower_bound=0)
     flags.DEFINE_integer("num_steps", num_steps, "updates", lower_bound=1)
@@ -73,27 +100,23 @@ def define_flags(*, num_steps: int, batch_size: int, learning_rate: float, eval_
     flags.DEFINE_bool("tensorboard", False, "write TensorBoard scalars and images too")
 
 
-def configuration(experiment: str) -> dict[str, Any]:
-    """The resolved value of every flag that the experiment's modules define, under their names."""
-    modules = FLAGS.flags_by_module_dict()
-    own = {flag.name: flag.value for name, found in modules.items() if _is_ours(name) for flag in found}
-    return {"experiment": experiment} | {name: own[name] for name in sorted(own)}
+def configuration(experiment: str) -> Config:
+    """The value of every flag that the program itself defines, and the experiment's name."""
+    own = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[sys.argv[0]]}
+    return Config(experiment=experiment, **{name: own[name] for name in sorted(own)})
 
 
-def _is_ours(module: str) -> bool:
-    return module.startswith("experiments.") or module == sys.argv[0]
-
-
-def _default_workdir(config: dict[str, Any]) -> Path:
-    identity = {name: value for name, value in config.items() if name not in NOT_IDENTITY}
+def _default_workdir(config: Config) -> Path:
+    identity = {name: value for name, value in vars(config).items() if name not in NOT_IDENTITY}
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    dataset = config["dataset"].rpartition("/")[2].rpartition(":")[2]
-    return Path("runs") / f"{config['experiment']}-{dataset}-seed{config['seed']}-{short}"
+    dataset = config.dataset.rpartition("/")[2].rpartition(":")[2]
+    return Path("runs") / f"{config.experiment}-{dataset}-seed{config.seed}-{short}"
 
 
 def main(experiment: Experiment) -> None:
     """Runs an experiment from the command line: status 0, or 2 with one line for what the user can put right."""
-    guarded(lambda: train(experiment))
+    experiment.define_flags()
+    guarded(lambda: train(experiment, configuration(experiment.name)))
 
 
 def guarded(command: Callable[[], int | None]) -> None:
@@ -131,9 +154,9 @@ def _stop(line: str) -> None:
     sys.exit(2)
 
 
-def widths(flag: str) -> tuple[int, ...]:
+def widths(config: Config, flag: str) -> tuple[int, ...]:
     """A flag's comma-separated positive whole numbers."""
-    values: list[str] = getattr(FLAGS, flag)
+    values: list[str] = getattr(config, flag)
     try:
         numbers = tuple(int(value) for value in values)
     except ValueError:
@@ -143,23 +166,23 @@ def widths(flag: str) -> tuple[int, ...]:
     return numbers
 
 
-def train(experiment: Experiment) -> None:
+def train(experiment: Experiment, config: Config) -> None:
     """Trains, evaluates and draws as the flags say, or goes on where a run of the same flags stopped."""
-    config = configuration(experiment.name)
-    determinism.set_up(cpu_threads=FLAGS.cpu_threads)
-    dataset = data.load(FLAGS.dataset, data_dir=FLAGS.data_dir)
-    stored = batching.statically_binarized(dataset) if FLAGS.binarize == "static" else dataset
-    transform = batching.dynamic_binarization if FLAGS.binarize == "dynamic" else None
-    source = batching.source(stored, batch_size=FLAGS.batch_size, transform=transform)
-    model = experiment.build(stored)
+    determinism.set_up(cpu_threads=config.cpu_threads)
+    experiment.resolve(config)
+    dataset = data.load(config.dataset, data_dir=config.data_dir)
+    stored = batching.statically_binarized(dataset) if config.binarize == "static" else dataset
+    transform = batching.dynamic_binarization if config.binarize == "dynamic" else None
+    source = batching.source(stored, batch_size=config.batch_size, transform=transform)
+    model = experiment.build(config, stored)
 
-    workdir = Path(FLAGS.workdir) if FLAGS.workdir else _default_workdir(config)
-    run.claim(workdir, config, free=NOT_IDENTITY)
+    workdir = Path(config.workdir) if config.workdir else _default_workdir(config)
+    run.claim(workdir, vars(config), free=NOT_IDENTITY)
     if (workdir / "summary.json").exists():
         _print_summary(workdir, "already finished")
         return
-    manifest = run.open_manifest(workdir, seed=FLAGS.seed, data_fingerprint=dataset.fingerprint, warn=_warn)
-    board = TensorBoard(workdir) if FLAGS.tensorboard else None
+    manifest = run.open_manifest(workdir, seed=config.seed, data_fingerprint=dataset.fingerprint, warn=_warn)
+    board = TensorBoard(workdir) if config.tensorboard else None
     metrics_path = workdir / "metrics.jsonl"
     with checkpoint.Checkpoints(workdir / "checkpoints", keep=2, warn=_warn) as checkpoints:
         first_step, state = checkpoints.restore(jax.eval_shape(model.init, jax.random.key(0))) or (0, None)
@@ -180,35 +203,35 @@ def train(experiment: Experiment) -> None:
         state = fit(
             model,
             source,
-            seed=FLAGS.seed,
-            num_steps=FLAGS.num_steps,
+            seed=config.seed,
+            num_steps=config.num_steps,
             state=state,
-            steps_per_dispatch=FLAGS.steps_per_dispatch,
-            log_every=FLAGS.log_every,
-            eval_every=FLAGS.eval_every,
-            checkpoint_every=FLAGS.checkpoint_every,
+            steps_per_dispatch=config.steps_per_dispatch,
+            log_every=config.log_every,
+            eval_every=config.eval_every,
+            checkpoint_every=config.checkpoint_every,
             report=report,
             save=save,
             watch=experiment.watch,
         )
         seconds = time.monotonic() - began
 
-    picture_key, sample_key = jax.random.split(streams(FLAGS.seed).pictures)
+    picture_key, sample_key = jax.random.split(streams(config.seed).pictures)
     finished = Finished(state, stored, _examples(source, picture_key), sample_key, workdir)
-    concluded = experiment.conclude(finished)
+    concluded = experiment.conclude(config, finished)
     lines = run.read_metrics(metrics_path)
     pictures.save_curves(workdir / "curves.png", lines)
     if board:
-        board.write_pictures(FLAGS.num_steps, workdir)
+        board.write_pictures(config.num_steps, workdir)
     params_sha256 = digest.params_sha256(state.params)
     run.write_json(
-        workdir / "manifest.json", manifest | {"steps_done": FLAGS.num_steps, "params_sha256": params_sha256}
+        workdir / "manifest.json", manifest | {"steps_done": config.num_steps, "params_sha256": params_sha256}
     )
     summary = {
         "experiment": experiment.name,
-        "num_steps": FLAGS.num_steps,
+        "num_steps": config.num_steps,
         "seconds": round(seconds, 2),
-        "steps_per_second": round((FLAGS.num_steps - first_step) / seconds, 1),
+        "steps_per_second": round((config.num_steps - first_step) / seconds, 1),
         "metrics": {name: value for name, value in lines[-1].items() if name not in ("step", "split")} | concluded,
         "params_sha256": params_sha256,
     }

@@ -43,15 +43,17 @@ from genjax.models import autoencoder
 from genjax.training import charts, pictures, run
 from genjax.types import Array, Batch, Key, Model, Params
 
-FLAGS = flags.FLAGS
 
-common.define_flags(num_steps=4000, batch_size=128, learning_rate=1e-3, eval_every=1000)
-flags.DEFINE_list("hidden", ["256", "128"], "widths of the encoder's hidden layers; the decoder mirrors them")
-flags.DEFINE_list("latent_dims", ["2", "4", "8", "12", "16"], "widths d of the codes, an autoencoder each")
-flags.DEFINE_list("bits", ["2", "3"], "quantisers of each code")
-flags.DEFINE_integer("train_bits", 3, "b of the noise in training", lower_bound=1)
-flags.DEFINE_enum("reconstruction", "cross_entropy", ["cross_entropy", "squared_error"], "what is trained on")
-flags.DEFINE_float("noise_scale", 0.1, "of the Gaussian noise that the encoder sees in training", lower_bound=0.0)
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(num_steps=4000, batch_size=128, learning_rate=1e-3, eval_every=1000)
+    flags.DEFINE_list("hidden", ["256", "128"], "widths of the encoder's hidden layers; the decoder mirrors them")
+    flags.DEFINE_list("latent_dims", ["2", "4", "8", "12", "16"], "widths d of the codes, an autoencoder each")
+    flags.DEFINE_list("bits", ["2", "3"], "quantisers of each code")
+    flags.DEFINE_integer("train_bits", 3, "b of the noise in training", lower_bound=1)
+    flags.DEFINE_enum("reconstruction", "cross_entropy", ["cross_entropy", "squared_error"], "what is trained on")
+    flags.DEFINE_float("noise_scale", 0.1, "of the Gaussian noise that the encoder sees in training", lower_bound=0.0)
+
 
 RECONSTRUCTIONS = {"squared_error": SQUARED_ERROR, "cross_entropy": CROSS_ENTROPY}
 PCA_STEPS, QUALITIES = np.geomspace(0.15, 6, 14), (2, 4, 7, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -84,29 +86,29 @@ class Point(NamedTuple):
         return {name: value for name, value in self._asdict().items() if name != "images"}
 
 
-def build_member(image_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
+def build_member(config: common.Config, image_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
     """One of the autoencoders, as wide as the widest; narrower ones leave the rest of the code at 1/2."""
-    hidden, dim = common.widths("hidden"), max(common.widths("latent_dims"))
+    hidden, dim = common.widths(config, "hidden"), max(common.widths(config, "latent_dims"))
     encoder = networks.mlp(image_shape, (dim,), hidden=hidden, activation=jax.nn.silu)
     decoder = networks.mlp((dim,), image_shape, hidden=hidden[::-1], activation=jax.nn.silu)
-    return autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[FLAGS.reconstruction], code=jax.nn.sigmoid)
+    return autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[config.reconstruction], code=jax.nn.sigmoid)
 
 
-def masks() -> np.ndarray:
+def masks(config: common.Config) -> np.ndarray:
     """Which entries of the widest code each autoencoder uses: [M, d], 1 or 0."""
-    dims = np.array(common.widths("latent_dims"))
+    dims = np.array(common.widths(config, "latent_dims"))
     return (np.arange(dims.max()) < dims[:, None]).astype(np.float32)
 
 
 def decode(params: Params, z: Array, mask: Array, *, parts: autoencoder.Autoencoder) -> Array:
     """The decoder's output: z [B, d], mask [d] -> [B, ...]; it sees 8 (z - 1/2), which starts near unit variance."""
-    return parts.decoder.apply(params["decoder"], 8 * (z - 0.5) * mask)
+    return parts.decoder.apply(params["decoder"], 8 * (z - 0.5) * mask[None])
 
 
-def ensemble_objective(parts: autoencoder.Autoencoder) -> gradients.Objective:
+def ensemble_objective(config: common.Config, parts: autoencoder.Autoencoder) -> gradients.Objective:
     """The sum over the autoencoders of E ||x - decoder(z + u / (2^b - 1))||^2, in params stacked over them."""
-    mask, width = masks(), 1 / (2**FLAGS.train_bits - 1)
-    corruption = stochastic.gaussian_noise(scale=FLAGS.noise_scale)
+    mask, width = masks(config), 1 / (2**config.train_bits - 1)
+    corruption = stochastic.gaussian_noise(scale=config.noise_scale)
 
     def objective(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         corruption_key, quantisation_key = jax.random.split(key)
@@ -123,20 +125,20 @@ def ensemble_objective(parts: autoencoder.Autoencoder) -> gradients.Objective:
     return objective
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """All widths' autoencoders as one model, its learning rate falling to 0 along a cosine."""
     if dataset.train.x.ndim != 4:
         raise BadInput(f"data set {dataset.name!r} has examples of shape {dataset.train.x.shape[1:]}; give images")
-    parts = build_member(dataset.train.x.shape[1:])
-    common.widths("bits")
-    optimizer = optax.adam(optax.cosine_decay_schedule(FLAGS.learning_rate, FLAGS.num_steps))
+    parts = build_member(config, dataset.train.x.shape[1:])
+    common.widths(config, "bits")
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
 
     def init(key: Key) -> autoencoder.State:
-        keys = jax.random.split(key, len(masks()))
+        keys = jax.random.split(key, len(masks(config)))
         params = jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
         return autoencoder.State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
 
-    return autoencoder.model(parts, optimizer, ensemble_objective(parts))._replace(init=init)
+    return autoencoder.model(parts, optimizer, ensemble_objective(config, parts))._replace(init=init)
 
 
 def measured(
@@ -171,34 +173,36 @@ def measured(
     return Point(8 * len(content) / num_pixels, float(psnr), len(content), entropy, decoded)
 
 
-def autoencoder_points(folder: Path, stacked: Params, x: np.ndarray, known: np.ndarray) -> dict[str, Point]:
+def autoencoder_points(
+    config: common.Config, folder: Path, stacked: Params, x: np.ndarray, known: np.ndarray
+) -> dict[str, Point]:
     """Every width at every number of bits; 2^b levels spread over (0, 1)."""
-    parts, points = build_member(x.shape[1:]), {}
+    parts, points = build_member(config, x.shape[1:]), {}
     encode = jax.jit(partial(autoencoder.encode, parts=parts))
     mean = jax.jit(lambda *inputs: parts.reconstruction.mean(decode(*inputs, parts=parts)))
-    for member, dim in enumerate(common.widths("latent_dims")):
+    for member, dim in enumerate(common.widths(config, "latent_dims")):
         params = jax.tree.map(lambda leaf, m=member: leaf[m], stacked)
         z, known_z = (np.asarray(encode(params, images))[:, :dim] for images in (x, known))
-        mask = masks()[member]
+        mask = masks(config)[member]
 
         def reconstruct(z: np.ndarray, params=params, mask=mask) -> np.ndarray:
             return np.asarray(mean(params, jnp.float32(np.pad(z, ((0, 0), (0, len(mask) - z.shape[1])))), mask))
 
-        for bits in common.widths("bits"):
+        for bits in common.widths(config, "bits"):
             quantiser = rate_distortion.Quantiser(np.zeros(dim), np.full(dim, 1 / (2**bits - 1)), 2**bits)
             name = f"d{dim}_b{bits}"
             points[name] = measured(folder / f"autoencoder_{name}.bin", z, known_z, quantiser, reconstruct, x)
     return points
 
 
-def pca_points(folder: Path, x: np.ndarray, known: np.ndarray) -> dict[str, Point]:
+def pca_points(config: common.Config, folder: Path, x: np.ndarray, known: np.ndarray) -> dict[str, Point]:
     """Every width at every step; one step for all components, which spends the bits as reverse water-filling does."""
     from sklearn.decomposition import PCA
 
     flat, flat_known = (images.reshape(len(images), -1).astype(np.float64) for images in (x, known))
     most = min(flat_known.shape)
     points = {}
-    for dim in sorted({min(dim, most) for dim in (*common.widths("latent_dims"), 32, 64)}):
+    for dim in sorted({min(dim, most) for dim in (*common.widths(config, "latent_dims"), 32, 64)}):
         pca = PCA(dim, svd_solver="covariance_eigh").fit(flat_known)
         values, known_values = pca.transform(flat), pca.transform(flat_known)
         for step in PCA_STEPS:
@@ -285,14 +289,14 @@ def save_examples(path: Path, x: np.ndarray, points: dict[str, dict[str, Point]]
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Writes, reads and measures every setting of every method on the held-out split."""
     workdir, scale = finished.workdir, finished.dataset.scale
     x, known = np.asarray(finished.examples.x), (finished.dataset.train.x[:AT_MOST] / scale).astype(np.float32)
     (workdir / "codes").mkdir(exist_ok=True)
     points = {
-        "autoencoder": autoencoder_points(workdir / "codes", finished.state.params, x, known),
-        "pca": pca_points(workdir / "codes", x, known),
+        "autoencoder": autoencoder_points(config, workdir / "codes", finished.state.params, x, known),
+        "pca": pca_points(config, workdir / "codes", x, known),
         "dct": dct_points(workdir / "codes", x, known),
     }
     table = {
@@ -315,7 +319,7 @@ def conclude(finished: common.Finished) -> dict[str, float]:
     )
     save_examples(workdir / "reconstructions.png", x, points)
 
-    dims, bits = common.widths("latent_dims"), common.widths("bits")
+    dims, bits = common.widths(config, "latent_dims"), common.widths(config, "bits")
     at = points["autoencoder"][f"d{dims[len(dims) // 2]}_b{bits[len(bits) // 2]}"]
     model = jax.tree.leaves(finished.state.params)
     metrics = {
@@ -338,5 +342,7 @@ def conclude(finished: common.Finished) -> dict[str, float]:
     return metrics
 
 
+EXPERIMENT = common.Experiment("compression", define_flags, build, conclude, watch=("reconstruction_loss",))
+
 if __name__ == "__main__":
-    common.main(common.Experiment("compression", build, conclude, watch=("reconstruction_loss",)))
+    common.main(EXPERIMENT)

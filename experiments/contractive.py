@@ -25,6 +25,7 @@ from absl import flags
 
 from experiments import common
 from genjax import data, networks
+from genjax.data import toys
 from genjax.errors import BadInput
 from genjax.evaluation import images
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
@@ -32,21 +33,22 @@ from genjax.models import autoencoder, linear_autoencoder
 from genjax.training import pictures
 from genjax.types import Array, Model, Params
 
-FLAGS = flags.FLAGS
 
-common.define_flags(num_steps=4000, batch_size=128, learning_rate=1e-2, eval_every=1000)
-FLAGS.set_default("dataset", "curve")
-flags.DEFINE_list("hidden", ["64", "32", "16"], "widths of the encoder's hidden layers; the decoder mirrors them")
-flags.DEFINE_enum("activation", "silu", ["relu", "silu", "tanh", "sigmoid"], "of the hidden layers")
-flags.DEFINE_integer("latent_dim", 1, "dimensions of z, a sigmoid each", lower_bound=1)
-flags.DEFINE_enum("reconstruction", "squared_error", ["cross_entropy", "squared_error"], "loss")
-flags.DEFINE_float("contractive", 0.03, "lambda", lower_bound=0.0)
-flags.DEFINE_enum(
-    "jacobian",
-    "exact",
-    ["exact", "hutchinson", "closed_form"],
-    "how its norm is found: by a backward pass a code, by one at random, or for an encoder without hidden layers",
-)
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(dataset="curve", num_steps=4000, batch_size=128, learning_rate=1e-2, eval_every=1000)
+    flags.DEFINE_list("hidden", ["64", "32", "16"], "widths of the encoder's hidden layers; the decoder mirrors them")
+    flags.DEFINE_enum("activation", "silu", ["relu", "silu", "tanh", "sigmoid"], "of the hidden layers")
+    flags.DEFINE_integer("latent_dim", 1, "dimensions of z, a sigmoid each", lower_bound=1)
+    flags.DEFINE_enum("reconstruction", "squared_error", ["cross_entropy", "squared_error"], "loss")
+    flags.DEFINE_float("contractive", 0.03, "lambda", lower_bound=0.0)
+    flags.DEFINE_enum(
+        "jacobian",
+        "exact",
+        ["exact", "hutchinson", "closed_form"],
+        "how its norm is found: by a backward pass a code, by one at random, or for an encoder without hidden layers",
+    )
+
 
 ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
 RECONSTRUCTIONS = {"cross_entropy": CROSS_ENTROPY, "squared_error": SQUARED_ERROR}
@@ -55,49 +57,38 @@ PENALTIES = {
     "hutchinson": autoencoder.hutchinson_contractive,
     "closed_form": autoencoder.sigmoid_layer_contractive,
 }
-RADIUS = 1.25  # half the square that [0, 1]^2 is of: the circle and its noise
 
 
-def draw_curve(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy points of the curve in [0, 1]^2, and their t: the same in every run."""
-    draw = np.random.RandomState(seed)  # a stream that NumPy keeps frozen
-    t = draw.uniform(0, 1.5 * np.pi, num)
-    x = np.stack([np.cos(t), np.sin(t)], axis=1) + 0.02 * draw.standard_normal((num, 2))
-    return (x / RADIUS + 1) / 2, t
-
-
-def curve() -> data.Dataset:
-    """The curve, 2000 points for training and 1000 held out."""
-    return data.from_arrays("curve", draw_curve(2000, 0)[0], draw_curve(1000, 1)[0])
-
-
-def build_parts(shape: tuple[int, ...]) -> autoencoder.Autoencoder:
+def build_parts(config: common.Config, dataset: data.Dataset) -> autoencoder.Autoencoder:
     """The networks and reconstruction that the flags name, with a sigmoid code."""
-    hidden, activation, dim = common.widths("hidden"), ACTIVATIONS[FLAGS.activation], FLAGS.latent_dim
+    shape = dataset.train.x.shape[1:]
+    hidden, activation, dim = common.widths(config, "hidden"), ACTIVATIONS[config.activation], config.latent_dim
     return autoencoder.Autoencoder(
         networks.mlp(shape, (dim,), hidden=hidden, activation=activation),
         networks.mlp((dim,), shape, hidden=hidden[::-1], activation=activation),
-        RECONSTRUCTIONS[FLAGS.reconstruction],
+        RECONSTRUCTIONS[config.reconstruction],
         jax.nn.sigmoid,
     )
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """The model that the flags name."""
-    if FLAGS.jacobian == "closed_form" and FLAGS.hidden:
+    if config.jacobian == "closed_form" and config.hidden:
         raise BadInput(
-            f"--jacobian=closed_form: the encoder has hidden layers {','.join(FLAGS.hidden)}; give --hidden="
+            f"--jacobian=closed_form: the encoder has hidden layers {','.join(config.hidden)}; give --hidden="
         )
-    parts = build_parts(dataset.train.x.shape[1:])
-    objective = autoencoder.objective(parts, penalties=[PENALTIES[FLAGS.jacobian](FLAGS.contractive)])
-    optimizer = optax.adam(optax.cosine_decay_schedule(FLAGS.learning_rate, FLAGS.num_steps))
+    parts = build_parts(config, dataset)
+    objective = autoencoder.objective(parts, penalties=[PENALTIES[config.jacobian](config.contractive)])
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
     return autoencoder.model(parts, optimizer, objective)
 
 
-def linear_parts(shape: tuple[int, ...]) -> autoencoder.Autoencoder:
+def linear_parts(config: common.Config, shape: tuple[int, ...]) -> autoencoder.Autoencoder:
     """The baseline's networks."""
     layer = partial(networks.mlp, hidden=(), activation=autoencoder.identity)
-    return autoencoder.Autoencoder(layer(shape, (FLAGS.latent_dim,)), layer((FLAGS.latent_dim,), shape), SQUARED_ERROR)
+    return autoencoder.Autoencoder(
+        layer(shape, (config.latent_dim,)), layer((config.latent_dim,), shape), SQUARED_ERROR
+    )
 
 
 def along_the_curve(params: Params, x: Array, t: np.ndarray, parts: autoencoder.Autoencoder) -> dict[str, float]:
@@ -112,18 +103,20 @@ def along_the_curve(params: Params, x: Array, t: np.ndarray, parts: autoencoder.
     return {name: round(float(value), 4) for name, value in values.items()}
 
 
-def save_directions(finished: common.Finished, parts: autoencoder.Autoencoder, num: int = 10) -> None:
+def save_directions(
+    config: common.Config, finished: common.Finished, parts: autoencoder.Autoencoder, num: int = 10
+) -> None:
     """Draws images, each before the leading right singular vectors of its code's Jacobian, about middle grey."""
     x, shape = finished.examples.x[:num], finished.examples.x.shape[1:]
     encode = partial(autoencoder.encode, finished.state.params, parts=parts)
-    jacobian = jax.vmap(jax.jacrev(lambda x: encode(x[None])[0]))(x).reshape(len(x), FLAGS.latent_dim, -1)
+    jacobian = jax.vmap(jax.jacrev(lambda x: encode(x[None])[0]))(x).reshape(len(x), config.latent_dim, -1)
     directions = jnp.linalg.svd(jacobian, full_matrices=False)[2][:, :9]
     shown = 0.5 + directions / (2 * jnp.max(jnp.abs(directions), axis=2, keepdims=True))
     rows = jnp.concatenate([x[:, None], shown.reshape(len(x), -1, *shape)], axis=1)
     pictures.save_grid(finished.workdir / "directions.png", rows.reshape(-1, *shape), columns=rows.shape[1])
 
 
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Measures the code beside PCA's, and draws what it follows."""
     params, x, shape, workdir = (
         finished.state.params,
@@ -131,17 +124,17 @@ def conclude(finished: common.Finished) -> dict[str, float]:
         finished.examples.x.shape[1:],
         finished.workdir,
     )
-    parts, linear = build_parts(shape), linear_parts(shape)
+    parts, linear = build_parts(config, finished.dataset), linear_parts(config, shape)
     train_x = jnp.asarray(finished.dataset.train.x, jnp.float32) / finished.dataset.scale
     reconstruct = jax.jit(partial(autoencoder.reconstruct, parts=parts))
     measured = {"psnr": round(float(images.set_psnr(reconstruct(params, x), x)), 4)}
     components = None
-    if FLAGS.latent_dim < min(len(train_x), math.prod(shape)):
-        components = linear_autoencoder.pca(train_x, latent_dim=FLAGS.latent_dim)
+    if config.latent_dim < min(len(train_x), math.prod(shape)):
+        components = linear_autoencoder.pca(train_x, latent_dim=config.latent_dim)
         reconstructions = autoencoder.reconstruct(components, x, parts=linear)
         measured["pca_psnr"] = round(float(images.set_psnr(reconstructions, x)), 4)
-    if FLAGS.dataset == "curve" and components is not None:
-        t = draw_curve(len(finished.dataset.test.x), 1)[1][: len(x)]
+    if config.dataset == "curve" and components is not None:
+        t = toys.draw_curve(len(finished.dataset.test.x), seed=1)[1][: len(x)]
         measured |= along_the_curve(params, x, t, parts)
         measured |= {f"pca_{name}": value for name, value in along_the_curve(components, x, t, linear).items()}
         z = autoencoder.encode(params, x, parts=parts)[:, 0]
@@ -151,10 +144,13 @@ def conclude(finished: common.Finished) -> dict[str, float]:
         columns = 10
         pairs = pictures.interleave_rows(x[: 5 * columns], reconstruct(params, x[: 5 * columns]), columns=columns)
         pictures.save_grid(workdir / "reconstructions.png", pairs, columns=columns)
-        save_directions(finished, parts)
+        save_directions(config, finished, parts)
     return measured
 
 
+EXPERIMENT = common.Experiment(
+    "contractive", define_flags, build, conclude, watch=("reconstruction_loss", "jacobian_norm"), parts=build_parts
+)
+
 if __name__ == "__main__":
-    data._EMBEDDED["curve"] = curve
-    common.main(common.Experiment("contractive", build, conclude, watch=("reconstruction_loss", "jacobian_norm")))
+    common.main(EXPERIMENT)

@@ -35,59 +35,63 @@ from genjax.stochastic import Corruption
 from genjax.training import pictures, run
 from genjax.types import Array, Batch, Key, Model, Params
 
-FLAGS = flags.FLAGS
-
 NOISES = ("gaussian", "salt_and_pepper", "rayleigh", "centred_rayleigh", "speckle", "masking")
 
-common.define_flags(num_steps=6000, batch_size=128, learning_rate=1e-3, eval_every=1000)
-flags.DEFINE_list("noise", list(NOISES[:3]), f"kinds to train on, a denoiser each, of {', '.join(NOISES)}")
-flags.DEFINE_float("scale", 0.3, "of Gaussian noise, its standard deviation, and of Rayleigh noise", lower_bound=0.0)
-flags.DEFINE_float("probability", 0.2, "of salt-and-pepper and masking noise", lower_bound=0.0, upper_bound=1.0)
-flags.DEFINE_bool("clip", False, "clip noisy images to [0, 1]")
-flags.DEFINE_list("hidden", ["256"], "widths of the encoder's hidden layers; the decoder mirrors them")
-flags.DEFINE_enum("activation", "silu", ["relu", "silu", "tanh", "sigmoid"], "of the hidden layers")
-flags.DEFINE_integer("latent_dim", 64, "dimensions of z", lower_bound=1)
-flags.DEFINE_enum("reconstruction", "cross_entropy", ["cross_entropy", "squared_error"], "loss")
+
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(num_steps=6000, batch_size=128, learning_rate=1e-3, eval_every=1000)
+    flags.DEFINE_list("noise", list(NOISES[:3]), f"kinds to train on, a denoiser each, of {', '.join(NOISES)}")
+    flags.DEFINE_float(
+        "scale", 0.3, "of Gaussian noise, its standard deviation, and of Rayleigh noise", lower_bound=0.0
+    )
+    flags.DEFINE_float("probability", 0.2, "of salt-and-pepper and masking noise", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_bool("clip", False, "clip noisy images to [0, 1]")
+    flags.DEFINE_list("hidden", ["256"], "widths of the encoder's hidden layers; the decoder mirrors them")
+    flags.DEFINE_enum("activation", "silu", ["relu", "silu", "tanh", "sigmoid"], "of the hidden layers")
+    flags.DEFINE_integer("latent_dim", 64, "dimensions of z", lower_bound=1)
+    flags.DEFINE_enum("reconstruction", "cross_entropy", ["cross_entropy", "squared_error"], "loss")
+
 
 ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
 RECONSTRUCTIONS = {"cross_entropy": CROSS_ENTROPY, "squared_error": SQUARED_ERROR}
 
 
-def corruptions() -> dict[str, Corruption]:
+def corruptions(config: common.Config) -> dict[str, Corruption]:
     """Every kind of noise, as strong as the flags say."""
     return {
-        "gaussian": stochastic.gaussian_noise(scale=FLAGS.scale, clip=FLAGS.clip),
-        "salt_and_pepper": stochastic.salt_and_pepper_noise(probability=FLAGS.probability),
-        "rayleigh": stochastic.rayleigh_noise(scale=FLAGS.scale, clip=FLAGS.clip),
-        "centred_rayleigh": stochastic.centred_rayleigh_noise(scale=FLAGS.scale, clip=FLAGS.clip),
-        "speckle": stochastic.rayleigh_speckle(clip=FLAGS.clip),
-        "masking": stochastic.masking_noise(probability=FLAGS.probability),
+        "gaussian": stochastic.gaussian_noise(scale=config.scale, clip=config.clip),
+        "salt_and_pepper": stochastic.salt_and_pepper_noise(probability=config.probability),
+        "rayleigh": stochastic.rayleigh_noise(scale=config.scale, clip=config.clip),
+        "centred_rayleigh": stochastic.centred_rayleigh_noise(scale=config.scale, clip=config.clip),
+        "speckle": stochastic.rayleigh_speckle(clip=config.clip),
+        "masking": stochastic.masking_noise(probability=config.probability),
     }
 
 
-def trained_noises() -> list[str]:
+def trained_noises(config: common.Config) -> list[str]:
     """The kinds of noise that the flags name."""
-    unknown = [noise for noise in FLAGS.noise if noise not in NOISES]
-    if unknown or not FLAGS.noise or len(set(FLAGS.noise)) < len(FLAGS.noise):
-        raise BadInput(f"--noise={','.join(FLAGS.noise)}: give some of {', '.join(NOISES)}, each once")
-    return FLAGS.noise
+    unknown = [noise for noise in config.noise if noise not in NOISES]
+    if unknown or not config.noise or len(set(config.noise)) < len(config.noise):
+        raise BadInput(f"--noise={','.join(config.noise)}: give some of {', '.join(NOISES)}, each once")
+    return config.noise
 
 
-def build_parts(image_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
+def build_parts(config: common.Config, image_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
     """The networks and reconstruction that the flags name."""
-    hidden, activation, dim = common.widths("hidden"), ACTIVATIONS[FLAGS.activation], FLAGS.latent_dim
+    hidden, activation, dim = common.widths(config, "hidden"), ACTIVATIONS[config.activation], config.latent_dim
     return autoencoder.Autoencoder(
         networks.mlp(image_shape, (dim,), hidden=hidden, activation=activation),
         networks.mlp((dim,), image_shape, hidden=hidden[::-1], activation=activation),
-        RECONSTRUCTIONS[FLAGS.reconstruction],
+        RECONSTRUCTIONS[config.reconstruction],
     )
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """Denoisers side by side, params {noise: ...}: one sum of losses, of which each gradient is its own denoiser's."""
-    parts, noises = build_parts(dataset.train.x.shape[1:]), trained_noises()
-    objectives = {noise: autoencoder.objective(parts, corruption=corruptions()[noise]) for noise in noises}
-    optimizer = optax.adam(optax.cosine_decay_schedule(FLAGS.learning_rate, FLAGS.num_steps))
+    parts, noises = build_parts(config, dataset.train.x.shape[1:]), trained_noises(config)
+    objectives = {noise: autoencoder.objective(parts, corruption=corruptions(config)[noise]) for noise in noises}
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
 
     def keys(key: Key) -> dict[str, Key]:
         return {noise: jax.random.fold_in(key, NOISES.index(noise)) for noise in noises}
@@ -112,15 +116,15 @@ def linear_filter(x: Array, corruption: Corruption, key: Key) -> linear_autoenco
     return linear_autoencoder.linear_mmse(flat, corruption(flat, key))
 
 
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Measures every denoiser and filter under every noise, and draws the trained ones at work on their own."""
     from scipy import ndimage
 
     x, dataset, workdir, columns = finished.examples.x, finished.dataset, finished.workdir, 10
     train_x = jnp.asarray(dataset.train.x, jnp.float32) / dataset.scale
-    denoise = jax.jit(partial(autoencoder.reconstruct, parts=build_parts(x.shape[1:])))
+    denoise = jax.jit(partial(autoencoder.reconstruct, parts=build_parts(config, x.shape[1:])))
     table: dict[str, dict[str, float]] = {}  # method: {noise: PSNR}
-    noises = {"clean": lambda x, key: x} | corruptions()
+    noises = {"clean": lambda x, key: x} | corruptions(config)
     for number, (noise, corruption) in enumerate(noises.items()):
         test_key, filter_key = jax.random.split(jax.random.fold_in(finished.key, number))
         noisy = corruption(x, test_key)
@@ -133,10 +137,12 @@ def conclude(finished: common.Finished) -> dict[str, float]:
         }
         if noise == "clean":  # which both leave as it is, up to rounding
             del answers["noisy"], answers["linear_mmse"]
-        answers |= {f"trained on {name}": denoise(finished.state.params[name], noisy) for name in trained_noises()}
+        answers |= {
+            f"trained on {name}": denoise(finished.state.params[name], noisy) for name in trained_noises(config)
+        }
         for method, answer in answers.items():
             table.setdefault(method, {})[noise] = round(float(images.set_psnr(jnp.asarray(answer), x)), 4)
-        if noise in trained_noises():
+        if noise in trained_noises(config):
             rows = [
                 image[i : i + columns] for i in (0, columns) for image in (x, noisy, answers[f"trained on {noise}"])
             ]
@@ -152,10 +158,12 @@ def conclude(finished: common.Finished) -> dict[str, float]:
     names |= {"linear_mmse": "linear_mmse_psnr"}
     return {
         f"{noise}_{name}": table[method][noise]
-        for noise in trained_noises()
+        for noise in trained_noises(config)
         for method, name in ({f"trained on {noise}": "psnr"} | names).items()
     }
 
 
+EXPERIMENT = common.Experiment("denoising", define_flags, build, conclude, watch=("loss",))
+
 if __name__ == "__main__":
-    common.main(common.Experiment("denoising", build, conclude, watch=("loss",)))
+    common.main(EXPERIMENT)

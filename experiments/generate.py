@@ -21,11 +21,15 @@ from genjax.training import pictures
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run", None, "the directory of a trained run")
-flags.DEFINE_string("data_dir", None, "where the run's data lies now, if it has moved")
-flags.DEFINE_integer("num", 100, "samples", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "of the samples alone", lower_bound=0)
-flags.DEFINE_string("out", None, "where the samples go; by default DIR/generated")
+
+def define_flags() -> None:
+    """Defines the flags of the command."""
+    flags.DEFINE_string("run", None, "the directory of a trained run")
+    flags.DEFINE_string("data_dir", None, "where the run's data lies now, if it has moved")
+    flags.DEFINE_integer("num", 100, "samples", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "of the samples alone", lower_bound=0)
+    flags.DEFINE_string("out", None, "where the samples go; by default DIR/generated")
+
 
 BATCH = 500
 
@@ -34,24 +38,24 @@ def main() -> None:
     """Draws, and writes."""
     if not FLAGS.run:
         raise BadInput("--run is missing: give the directory of a trained run")
-    num, seed = FLAGS.num, FLAGS.seed
-    out = Path(FLAGS.out or Path(FLAGS.run) / "generated")
+    num, out = FLAGS.num, Path(FLAGS.out or Path(FLAGS.run) / "generated")
     run = loading.open_run(FLAGS.run, data_dir=FLAGS.data_dir)
     model = loading.model(run)
     if model.sample is None:
-        raise BadInput(f"{run.directory}: a run of {run.config['experiment']} cannot draw new samples")
+        raise BadInput(f"{run.directory}: a run of {run.config.experiment} cannot draw new samples")
     state = loading.state(run, model)
     # always whole batches, so that the first samples are the same whatever their number
     draw = jax.jit(model.sample, static_argnums=1)
-    batches = [draw(state, BATCH, jax.random.fold_in(jax.random.key(seed), b)) for b in range(-(-num // BATCH))]
+    batches = [draw(state, BATCH, jax.random.fold_in(jax.random.key(FLAGS.seed), b)) for b in range(-(-num // BATCH))]
     x = np.concatenate([np.asarray(batch) for batch in batches])[:num]
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "samples.npz", x=x)
     if x.ndim == 4:
         pictures.save_grid(out / "samples.png", x[:100], columns=min(10, num))
     sha256 = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
-    print(f"{num} samples of {run.directory}, seed {seed}, sha256 {sha256}; {out}")
+    print(f"{num} samples of {run.directory}, seed {FLAGS.seed}, sha256 {sha256}; {out}")
 
 
 if __name__ == "__main__":
+    define_flags()
     common.guarded(main)

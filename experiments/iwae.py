@@ -28,18 +28,20 @@ from genjax.training import pictures
 from genjax.training.fit import evaluator
 from genjax.types import Batch, Key, Metrics, Model, Network, Params
 
-FLAGS = flags.FLAGS
 
-# 40 epochs of the digits; where the flag is not given, num_steps is all of the stages
-common.define_flags(num_steps=2560, batch_size=20, learning_rate=1e-3, eval_every=1000)
-FLAGS.set_default("binarize", "dynamic")
-flags.DEFINE_integer("num_samples", 5, "k, the draws of z that a bound has; 1 is a VAE", lower_bound=1)
-flags.DEFINE_enum("gradient", "plain", ["plain", "doubly_reparameterized"], "estimator of the encoder's gradient")
-flags.DEFINE_list("stages", ["1", "3", "9", "27"], "epochs of each stage; each has 10^(-1/7) of the last one's rate")
-flags.DEFINE_list("hidden", ["200", "200"], "widths of the encoder's hidden layers; the decoder mirrors them")
-flags.DEFINE_integer("latent_dim", 50, "dimensions of z", lower_bound=1)
-flags.DEFINE_float("adam_b1", 0.9, "Adam's first decay; the paper has 0.9, its authors' code 0.99", lower_bound=0.0)
-flags.DEFINE_integer("num_test_samples", 5000, "importance samples of the held-out likelihood", lower_bound=1)
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(binarize="dynamic", num_steps=None, batch_size=20, learning_rate=1e-3, eval_every=1000)
+    flags.DEFINE_integer("num_samples", 5, "k, the draws of z that a bound has; 1 is a VAE", lower_bound=1)
+    flags.DEFINE_enum("gradient", "plain", ["plain", "doubly_reparameterized"], "estimator of the encoder's gradient")
+    flags.DEFINE_list(
+        "stages", ["1", "3", "9", "27"], "epochs of each stage; each has 10^(-1/7) of the last one's rate"
+    )
+    flags.DEFINE_list("hidden", ["200", "200"], "widths of the encoder's hidden layers; the decoder mirrors them")
+    flags.DEFINE_integer("latent_dim", 50, "dimensions of z", lower_bound=1)
+    flags.DEFINE_float("adam_b1", 0.9, "Adam's first decay; the paper has 0.9, its authors' code 0.99", lower_bound=0.0)
+    flags.DEFINE_integer("num_test_samples", 5000, "importance samples of the held-out likelihood", lower_bound=1)
+
 
 OBJECTIVES = {
     "plain": vae.importance_weighted_objective,
@@ -47,17 +49,18 @@ OBJECTIVES = {
 }
 
 
-def build_parts(image_shape: tuple[int, ...]) -> vae.VAE:
+def build_parts(config: common.Config, dataset: data.Dataset) -> vae.VAE:
     """The networks that the flags name."""
-    hidden = common.widths("hidden")
-    encoder = networks.mlp(image_shape, (2 * FLAGS.latent_dim,), hidden=hidden, activation=jnp.tanh)
-    decoder = networks.mlp((FLAGS.latent_dim,), image_shape, hidden=hidden[::-1], activation=jnp.tanh)
-    return vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, FLAGS.latent_dim)
+    image_shape = dataset.train.x.shape[1:]
+    hidden = common.widths(config, "hidden")
+    encoder = networks.mlp(image_shape, (2 * config.latent_dim,), hidden=hidden, activation=jnp.tanh)
+    decoder = networks.mlp((config.latent_dim,), image_shape, hidden=hidden[::-1], activation=jnp.tanh)
+    return vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, config.latent_dim)
 
 
-def with_pixel_means(decoder: Network, pixel_means: np.ndarray) -> Network:
+def with_pixel_means(config: common.Config, decoder: Network, pixel_means: np.ndarray) -> Network:
     """The decoder with its output bias started at the pixels' log-odds, as in the authors' code."""
-    last = f"layer_{len(common.widths('hidden')) + 1}"
+    last = f"layer_{len(common.widths(config, 'hidden')) + 1}"
     bias = np.log(pixel_means / (1 - pixel_means)).ravel()
 
     def init(key: Key) -> Params:
@@ -72,26 +75,26 @@ def pixel_means(dataset: data.Dataset) -> np.ndarray:
     return np.clip(dataset.train.x.mean(axis=0, dtype=np.float64) / dataset.scale, 0.001, 0.999)
 
 
-def stage_steps(dataset: data.Dataset) -> list[int]:
+def stage_steps(config: common.Config, dataset: data.Dataset) -> list[int]:
     """Updates of each stage."""
-    per_epoch = max(1, len(dataset.train.x) // FLAGS.batch_size)
-    return [epochs * per_epoch for epochs in common.widths("stages")]
+    per_epoch = max(1, len(dataset.train.x) // config.batch_size)
+    return [epochs * per_epoch for epochs in common.widths(config, "stages")]
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """The model that the flags name."""
-    parts = build_parts(dataset.train.x.shape[1:])
-    parts = parts._replace(decoder=with_pixel_means(parts.decoder, pixel_means(dataset)))
-    ends = np.cumsum(stage_steps(dataset))[:-1]
-    rate = optax.piecewise_constant_schedule(FLAGS.learning_rate, {int(end): 10 ** (-1 / 7) for end in ends})
-    optimizer = optax.adam(rate, b1=FLAGS.adam_b1, b2=0.999, eps=1e-4)
-    return vae.model(parts, optimizer, OBJECTIVES[FLAGS.gradient](parts, num_samples=FLAGS.num_samples))
+    parts = build_parts(config, dataset)
+    parts = parts._replace(decoder=with_pixel_means(config, parts.decoder, pixel_means(dataset)))
+    ends = np.cumsum(stage_steps(config, dataset))[:-1]
+    rate = optax.piecewise_constant_schedule(config.learning_rate, {int(end): 10 ** (-1 / 7) for end in ends})
+    optimizer = optax.adam(rate, b1=config.adam_b1, b2=0.999, eps=1e-4)
+    return vae.model(parts, optimizer, OBJECTIVES[config.gradient](parts, num_samples=config.num_samples))
 
 
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Measures the likelihood of every held-out image and what the latent units carry; writes pictures."""
     dataset, x, columns = finished.dataset, finished.examples.x, 10
-    parts = build_parts(x.shape[1:])
+    parts = build_parts(config, finished.dataset)
     params = finished.state.params
     originals = x[: 5 * columns]
     pairs = pictures.interleave_rows(originals, vae.reconstruct(params, originals, parts=parts), columns=columns)
@@ -102,7 +105,7 @@ def conclude(finished: common.Finished) -> dict[str, float]:
 
     mean, log_variance = jax.jit(lambda params, x: vae.encode(params, x, parts=parts))(params, x)
     information, divergence = jax.jit(latent.rate_parts)(mean, log_variance, rate_key)
-    measured = held_out_likelihood(params, dataset, parts, test_key)
+    measured = held_out_likelihood(config, params, dataset, parts, test_key)
     return measured | {
         "active_units": float(jnp.sum(latent.active_units(mean))),
         "information": float(information),
@@ -110,14 +113,16 @@ def conclude(finished: common.Finished) -> dict[str, float]:
     }
 
 
-def held_out_likelihood(params: Params, dataset: data.Dataset, parts: vae.VAE, key: Key) -> dict[str, float]:
+def held_out_likelihood(
+    config: common.Config, params: Params, dataset: data.Dataset, parts: vae.VAE, key: Key
+) -> dict[str, float]:
     """Negative log-likelihood of all held-out images in nats, its two standard errors, and that of lone pixels."""
-    print(f"{FLAGS.num_test_samples} samples for each of {len(dataset.test.x)} held-out images", file=sys.stderr)
+    print(f"{config.num_test_samples} samples for each of {len(dataset.test.x)} held-out images", file=sys.stderr)
     logits = jnp.asarray(np.log(1 / pixel_means(dataset) - 1) * -1, jnp.float32)
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         log_weight = vae.importance_sampler(params, batch.x, parts=parts)
-        estimate = likelihood.log_likelihood(log_weight, key, num_samples=FLAGS.num_test_samples, chunk_size=50)
+        estimate = likelihood.log_likelihood(log_weight, key, num_samples=config.num_test_samples, chunk_size=50)
         lone = BERNOULLI.negative_log_likelihood(jnp.broadcast_to(logits[None], batch.x.shape), batch.x)
         return {
             "value": -jnp.mean(estimate.value),
@@ -126,7 +131,7 @@ def held_out_likelihood(params: Params, dataset: data.Dataset, parts: vae.VAE, k
             "lone": jnp.mean(lone),
         }
 
-    transform = batching.dynamic_binarization if FLAGS.binarize == "dynamic" else None
+    transform = batching.dynamic_binarization if config.binarize == "dynamic" else None
     test = batching.held_out(dataset.test, batch_size=20, scale=dataset.scale, transform=transform)
     model = vae.model(parts, optax.identity(), vae.objective(parts))._replace(evaluate=evaluate)
     means = {name: float(value) for name, value in evaluator(model, test)(params, key).items()}
@@ -139,12 +144,21 @@ def held_out_likelihood(params: Params, dataset: data.Dataset, parts: vae.VAE, k
     }
 
 
-def main() -> None:
+def resolve(config: common.Config) -> None:
     """Trains for all of the stages, unless --num_steps says otherwise."""
-    if FLAGS["num_steps"].using_default_value:
-        FLAGS.num_steps = sum(stage_steps(data.load(FLAGS.dataset, data_dir=FLAGS.data_dir)))
-    common.train(common.Experiment("iwae", build, conclude, watch=("loss", "negative_elbo")))
+    if config.num_steps is None:
+        config.num_steps = sum(stage_steps(config, data.load(config.dataset, data_dir=config.data_dir)))
 
+
+EXPERIMENT = common.Experiment(
+    "iwae",
+    define_flags,
+    build,
+    conclude,
+    watch=("loss", "negative_elbo"),
+    resolve=resolve,
+    parts=build_parts,
+)
 
 if __name__ == "__main__":
-    common.guarded(main)
+    common.main(EXPERIMENT)

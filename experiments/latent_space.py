@@ -38,13 +38,17 @@ from genjax.types import Array, Key
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run", None, "the directory of a trained run")
-flags.DEFINE_string("data_dir", None, "where the run's data lies now, if it has moved")
-flags.DEFINE_integer("seed", 0, "of the walks and draws", lower_bound=0)
-flags.DEFINE_integer("num_levels", 15, "images along a side of the grid and a traversal", lower_bound=2)
-flags.DEFINE_integer("num_frames", 16, "images of a walk", lower_bound=3)
-flags.DEFINE_integer("num_walks", 200, "walks that are measured; the first few are drawn", lower_bound=1)
-flags.DEFINE_string("out", None, "where it all goes; by default DIR/latent_space")
+
+def define_flags() -> None:
+    """Defines the flags of the command."""
+    flags.DEFINE_string("run", None, "the directory of a trained run")
+    flags.DEFINE_string("data_dir", None, "where the run's data lies now, if it has moved")
+    flags.DEFINE_integer("seed", 0, "of the walks and draws", lower_bound=0)
+    flags.DEFINE_integer("num_levels", 15, "images along a side of the grid and a traversal", lower_bound=2)
+    flags.DEFINE_integer("num_frames", 16, "images of a walk", lower_bound=3)
+    flags.DEFINE_integer("num_walks", 200, "walks that are measured; the first few are drawn", lower_bound=1)
+    flags.DEFINE_string("out", None, "where it all goes; by default DIR/latent_space")
+
 
 SHOWN, TRAVERSED, DRAWS = 4, 10, 1000  # walks and dimensions in a picture, codes drawn to be decoded
 
@@ -220,7 +224,7 @@ def concepts(space: Space, key: Key) -> dict[str, float]:
 
 def prior_moments(run: loading.Run, space: Space) -> dict[str, float]:
     """Of a VAE: how many units are active, and how far the codes together are from N(0, I)."""
-    parts = run.experiment.build_parts(run.dataset.train.x.shape[1:])
+    parts = loading.parts(run)
     params = {"encoder": loading.part(run, "encoder", parts.encoder)}
     mean, log_variance = jax.jit(lambda params, x: vae.encode(params, x, parts=parts))(params, space.x)
     active = np.asarray(latent.active_units(mean))
@@ -237,14 +241,13 @@ def main() -> None:
     """Explores, draws and writes."""
     if not FLAGS.run:
         raise BadInput("--run is missing: give the directory of a trained autoencoder or VAE")
-    num_levels, num_walks, num_frames, seed = FLAGS.num_levels, FLAGS.num_walks, FLAGS.num_frames, FLAGS.seed
     out = Path(FLAGS.out or Path(FLAGS.run) / "latent_space")
     run = loading.open_run(FLAGS.run, data_dir=FLAGS.data_dir)
-    read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(seed), 4)
+    read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(FLAGS.seed), 4)
     out.mkdir(parents=True, exist_ok=True)
     space = open_space(run, out, read_key)
-    draw_grid(space, num_levels)
-    numbers: dict[str, Any] = walks(space, num_walks, num_frames, walk_key) | completeness(space, draw_key)
+    draw_grid(space, FLAGS.num_levels)
+    numbers: dict[str, Any] = walks(space, FLAGS.num_walks, FLAGS.num_frames, walk_key) | completeness(space, draw_key)
     if space.label is not None:
         numbers |= concepts(space, concept_key)
     if space.has_prior:
@@ -257,4 +260,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     common.guarded(main)

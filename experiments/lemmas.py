@@ -536,7 +536,7 @@ def main() -> int:
     """The command."""
     determinism.set_up()
     workdir = Path(FLAGS.workdir or f"runs/lemmas-seed{FLAGS.seed}")
-    run.claim(workdir, common.configuration("lemmas"), free=common.NOT_IDENTITY)
+    run.claim(workdir, vars(common.configuration("lemmas")), free=common.NOT_IDENTITY)
     return check(workdir, seed=FLAGS.seed)
 
 

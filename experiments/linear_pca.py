@@ -27,11 +27,12 @@ from genjax.models import autoencoder, linear_autoencoder
 from genjax.training import pictures
 from genjax.types import Array, Batch, Model
 
-FLAGS = flags.FLAGS
 
-common.define_flags(num_steps=2000, batch_size=1297, learning_rate=3e-2, eval_every=500)
-flags.DEFINE_integer("latent_dim", 8, "dimensions of z", lower_bound=1)
-flags.DEFINE_float("weight_l2", 0.0, "lambda of 1/2 sum W_ij^2", lower_bound=0.0)
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(num_steps=2000, batch_size=1297, learning_rate=3e-2, eval_every=500)
+    flags.DEFINE_integer("latent_dim", 8, "dimensions of z", lower_bound=1)
+    flags.DEFINE_float("weight_l2", 0.0, "lambda of 1/2 sum W_ij^2", lower_bound=0.0)
 
 
 def centred(dataset: data.Dataset) -> tuple[Array, Array]:
@@ -41,11 +42,11 @@ def centred(dataset: data.Dataset) -> tuple[Array, Array]:
     return x - mean[None], mean
 
 
-def build_parts(dataset: data.Dataset) -> autoencoder.Autoencoder:
+def build_parts(config: common.Config, dataset: data.Dataset) -> autoencoder.Autoencoder:
     """An affine encoder of centred x and an affine decoder, which would find the mean themselves, but slowly."""
     shape, mean = dataset.train.x.shape[1:], centred(dataset)[1]
     layer = partial(networks.mlp, hidden=(), activation=autoencoder.identity)
-    encoder, decoder = layer(shape, (FLAGS.latent_dim,)), layer((FLAGS.latent_dim,), shape)
+    encoder, decoder = layer(shape, (config.latent_dim,)), layer((config.latent_dim,), shape)
     return autoencoder.Autoencoder(
         encoder._replace(apply=lambda params, x: encoder.apply(params, x - mean[None])),
         decoder._replace(apply=lambda params, z: decoder.apply(params, z) + mean[None]),
@@ -53,11 +54,11 @@ def build_parts(dataset: data.Dataset) -> autoencoder.Autoencoder:
     )
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """The model that the flags name."""
-    parts = build_parts(dataset)
-    penalties = [autoencoder.weight_l2(FLAGS.weight_l2)] if FLAGS.weight_l2 else []
-    schedule = optax.cosine_decay_schedule(FLAGS.learning_rate, FLAGS.num_steps)
+    parts = build_parts(config, dataset)
+    penalties = [autoencoder.weight_l2(config.weight_l2)] if config.weight_l2 else []
+    schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     return autoencoder.model(parts, optax.adam(schedule), autoencoder.objective(parts, penalties=penalties))
 
 
@@ -66,15 +67,15 @@ def shown(axes: Array, shape: tuple[int, ...]) -> Array:
     return (0.5 + axes / (2 * jnp.max(jnp.abs(axes), axis=1, keepdims=True))).reshape(-1, *shape)
 
 
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Holds the trained params against the closed form; draws the axes of both, the autoencoder's over PCA's."""
     from sklearn.decomposition import PCA
 
-    params, dataset, dim = finished.state.params, finished.dataset, FLAGS.latent_dim
+    params, dataset, dim = finished.state.params, finished.dataset, config.latent_dim
     shape = dataset.train.x.shape[1:]
     x, mean = centred(dataset)
-    optimum = linear_autoencoder.pca(x, latent_dim=dim, weight=FLAGS.weight_l2)
-    evaluate, state = jax.jit(build(dataset).evaluate), finished.state
+    optimum = linear_autoencoder.pca(x, latent_dim=dim, weight=config.weight_l2)
+    evaluate, state = jax.jit(build(config, dataset).evaluate), finished.state
     loss, least = (
         float(evaluate(state._replace(params=p), Batch(x + mean[None]), finished.key)["loss"])
         for p in (params, optimum)
@@ -94,5 +95,7 @@ def conclude(finished: common.Finished) -> dict[str, float]:
     }
 
 
+EXPERIMENT = common.Experiment("linear_pca", define_flags, build, conclude, watch=("loss",), parts=build_parts)
+
 if __name__ == "__main__":
-    common.main(common.Experiment("linear_pca", build, conclude, watch=("loss",)))
+    common.main(EXPERIMENT)

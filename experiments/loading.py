@@ -4,22 +4,19 @@
     model = loading.model(run)
     state = loading.state(run, model)
 
-An experiment can be opened when its module has `build(dataset) -> Model`; its latent space can be explored when it has
-`build_parts(image_shape)` giving parts that `codec` knows.
+Its latent space can be explored when its experiment has `parts` that `codec` knows.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from absl import flags
 
+from experiments import common
 from genjax import data
 from genjax.data import batching
 from genjax.errors import BadInput
@@ -28,16 +25,14 @@ from genjax.training import checkpoint, determinism
 from genjax.training import run as run_directory
 from genjax.types import Array, Batch, Key, Model, Network, Params
 
-FLAGS = flags.FLAGS
-
 
 class Run(NamedTuple):
     """A run as its directory tells it."""
 
     directory: Path
-    config: dict[str, Any]  # its flags, and "experiment"
+    config: common.Config
     dataset: data.Dataset  # as it was trained on
-    experiment: ModuleType  # its module; FLAGS are the run's
+    experiment: common.Experiment
 
 
 class Codec(NamedTuple):
@@ -49,9 +44,7 @@ class Codec(NamedTuple):
 
 
 def open_run(directory: str | Path, *, data_dir: str | None = None) -> Run:
-    """Reads a run's flags, sets FLAGS to them, and loads its data; call it before JAX's backend starts.
-
-    The flags of the program that calls are gone afterwards: read them before.
+    """Reads a run's flags and loads its data; call it before JAX's backend starts.
 
     Args:
       data_dir: where the data lies now, if it has moved.
@@ -60,49 +53,32 @@ def open_run(directory: str | Path, *, data_dir: str | None = None) -> Run:
       BadInput: no run there, of an experiment that is not known, or its data are not those it was trained on.
     """
     directory = Path(directory)
-    config = run_directory.read_json(directory / "config.json")
+    config = common.Config(**run_directory.read_json(directory / "config.json"))
     fingerprint = run_directory.read_json(directory / "manifest.json")["data_fingerprint"]
-    determinism.set_up(cpu_threads=config["cpu_threads"])
-    experiment = _adopt(config)
-    dataset = data.load(config["dataset"], data_dir=data_dir or config["data_dir"])
+    experiment = _experiment(config.experiment)
+    determinism.set_up(cpu_threads=config.cpu_threads)
+    dataset = data.load(config.dataset, data_dir=data_dir or config.data_dir)
     if dataset.fingerprint != fingerprint:
         raise BadInput(
             f"{directory} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give --data_dir"
         )
-    stored = batching.statically_binarized(dataset) if config["binarize"] == "static" else dataset
+    stored = batching.statically_binarized(dataset) if config.binarize == "static" else dataset
     return Run(directory, config, stored, experiment)
 
 
-def _adopt(config: dict[str, Any]) -> ModuleType:
-    """Imports the run's experiment afresh, defining its flags in place of this program's, with the run's values."""
-    modules = [name for name in FLAGS.flags_by_module_dict() if name.startswith("experiments.") or name == sys.argv[0]]
-    for module in modules:
-        for flag in list(FLAGS.flags_by_module_dict()[module]):
-            delattr(FLAGS, flag.name)
-        if module != "experiments.common":  # defines them on behalf of others
-            sys.modules.pop(module, None)
-    name = f"experiments.{config['experiment']}"
-    sys.modules.pop(name, None)
+def _experiment(name: str) -> common.Experiment:
+    module = f"experiments.{name}"
     try:
-        experiment = importlib.import_module(name)
+        return importlib.import_module(module).EXPERIMENT
     except ModuleNotFoundError as error:
-        if error.name != name:
+        if error.name != module:
             raise
-        raise BadInput(f"there is no experiment {config['experiment']!r} to open the run with") from None
-    own = {name: value for name, value in config.items() if name != "experiment"}
-    missing = [name for name in own if name not in FLAGS]
-    if missing:
-        raise BadInput(f"the run has --{missing[0]}, which {name} does not know now; open it with the code it is of")
-    if not FLAGS.is_parsed():
-        FLAGS.mark_as_parsed()
-    for flag, value in own.items():
-        FLAGS[flag].value = value
-    return experiment
+        raise BadInput(f"there is no experiment {name!r} to open the run with") from None
 
 
 def model(run: Run) -> Model:
     """The run's model, untrained."""
-    return run.experiment.build(run.dataset)
+    return run.experiment.build(run.config, run.dataset)
 
 
 def state(run: Run, model: Model) -> Any:
@@ -112,27 +88,31 @@ def state(run: Run, model: Model) -> Any:
     return type(template)(**fields)
 
 
-def codec(run: Run) -> Codec:
-    """The run's encoder and decoder.
+def parts(run: Run) -> Any:
+    """The run's encoder and decoder, with what belongs to them in its model.
 
     Raises:
       BadInput: if its model has no such two.
     """
-    build_parts = getattr(run.experiment, "build_parts", lambda image_shape: None)
-    parts = build_parts(run.dataset.train.x.shape[1:])
-    if not isinstance(parts, vae.VAE | autoencoder.Autoencoder):
-        raise BadInput(f"{run.directory}: a run of {run.config['experiment']} has no encoder and decoder to explore")
-    has_prior = isinstance(parts, vae.VAE)
+    if run.experiment.parts is None:
+        raise BadInput(f"{run.directory}: a run of {run.config.experiment} has no encoder and decoder to explore")
+    return run.experiment.parts(run.config, run.dataset)
+
+
+def codec(run: Run) -> Codec:
+    """The run's encoder and decoder as plain networks; raises as `parts` does."""
+    networks = parts(run)
+    has_prior = isinstance(networks, vae.VAE)
     family: Any = vae if has_prior else autoencoder
 
     def encode(params: Params, x: Array) -> Array:
-        code = family.encode({"encoder": params}, x, parts=parts)
+        code = family.encode({"encoder": params}, x, parts=networks)
         return code[0] if has_prior else code
 
     def decode(params: Params, z: Array) -> Array:
-        return family.decode({"decoder": params}, z, parts=parts)
+        return family.decode({"decoder": params}, z, parts=networks)
 
-    return Codec(Network(parts.encoder.init, encode), Network(parts.decoder.init, decode), has_prior)
+    return Codec(Network(networks.encoder.init, encode), Network(networks.decoder.init, decode), has_prior)
 
 
 def part(run: Run, name: str, network: Network) -> Params:
@@ -147,7 +127,7 @@ def _restore(run: Run, path: str, template: Any) -> Any:
 
 def read(run: Run, split: data.Split, key: Key, *, at_most: int) -> Batch:
     """The first examples of a split, as the run's model reads them; a dynamic binarisation draws from the key."""
-    transform = batching.dynamic_binarization if run.config["binarize"] == "dynamic" else None
+    transform = batching.dynamic_binarization if run.config.binarize == "dynamic" else None
     first: Any = data.Split(split.x[:at_most], None if split.label is None else split.label[:at_most])
     held_out = batching.held_out(first, batch_size=at_most, scale=run.dataset.scale, transform=transform)
     return held_out.read(jax.tree.map(lambda a: jnp.asarray(a[0]), held_out.groups[0]), key)

@@ -41,16 +41,20 @@ from genjax.models import autoencoder
 from genjax.training import charts, pictures
 from genjax.types import Array, Batch, Key, Model, Params
 
-FLAGS = flags.FLAGS
 
-common.define_flags(num_steps=4000, batch_size=128, learning_rate=1e-3, eval_every=1000)
-flags.DEFINE_enum("protocol", "leave_one_out", ["leave_one_out", "one_class"], "which classes are inliers")
-flags.DEFINE_list("hidden", ["256"], "widths of the encoder's hidden layers; the decoder mirrors them")
-flags.DEFINE_integer("latent_dim", 8, "dimensions of z", lower_bound=1)
-flags.DEFINE_enum("reconstruction", "squared_error", ["squared_error", "cross_entropy"], "what is trained on")
-flags.DEFINE_float("noise_scale", 0.2, "of the Gaussian noise that the encoder sees in training", lower_bound=0.0)
-flags.DEFINE_integer("num_neighbours", 5, "k of the scores by nearest neighbours", lower_bound=1)
-flags.DEFINE_float("quantile", 0.95, "of the training inliers' errors, is the threshold", lower_bound=0, upper_bound=1)
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(num_steps=4000, batch_size=128, learning_rate=1e-3, eval_every=1000)
+    flags.DEFINE_enum("protocol", "leave_one_out", ["leave_one_out", "one_class"], "which classes are inliers")
+    flags.DEFINE_list("hidden", ["256"], "widths of the encoder's hidden layers; the decoder mirrors them")
+    flags.DEFINE_integer("latent_dim", 8, "dimensions of z", lower_bound=1)
+    flags.DEFINE_enum("reconstruction", "squared_error", ["squared_error", "cross_entropy"], "what is trained on")
+    flags.DEFINE_float("noise_scale", 0.2, "of the Gaussian noise that the encoder sees in training", lower_bound=0.0)
+    flags.DEFINE_integer("num_neighbours", 5, "k of the scores by nearest neighbours", lower_bound=1)
+    flags.DEFINE_float(
+        "quantile", 0.95, "of the training inliers' errors, is the threshold", lower_bound=0, upper_bound=1
+    )
+
 
 RECONSTRUCTIONS = {"squared_error": SQUARED_ERROR, "cross_entropy": CROSS_ENTROPY}
 INLIERS = {  # labels [B], classes [C, 1] -> [C, B]
@@ -60,15 +64,17 @@ INLIERS = {  # labels [B], classes [C, 1] -> [C, B]
 AT_MOST = 2000  # training inliers that neighbours are looked for among, and that isolation forests grow from
 
 
-def build_member(image_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
+def build_member(config: common.Config, image_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
     """One of the autoencoders."""
-    hidden = common.widths("hidden")
-    encoder = networks.mlp(image_shape, (FLAGS.latent_dim,), hidden=hidden, activation=jax.nn.relu)
-    decoder = networks.mlp((FLAGS.latent_dim,), image_shape, hidden=hidden[::-1], activation=jax.nn.relu)
-    return autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[FLAGS.reconstruction])
+    hidden = common.widths(config, "hidden")
+    encoder = networks.mlp(image_shape, (config.latent_dim,), hidden=hidden, activation=jax.nn.relu)
+    decoder = networks.mlp((config.latent_dim,), image_shape, hidden=hidden[::-1], activation=jax.nn.relu)
+    return autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[config.reconstruction])
 
 
-def ensemble_objective(parts: autoencoder.Autoencoder, shares: np.ndarray) -> gradients.Objective:
+def ensemble_objective(
+    config: common.Config, parts: autoencoder.Autoencoder, shares: np.ndarray
+) -> gradients.Objective:
     """The sum of each autoencoder's mean reconstruction loss over its own inliers, in params stacked over the classes.
 
         J = sum_c E[ l(x, x'_c) | x is an inlier of c ] = E[ sum_c 1[x is an inlier of c] / share_c l(x, x'_c) ]
@@ -79,12 +85,12 @@ def ensemble_objective(parts: autoencoder.Autoencoder, shares: np.ndarray) -> gr
     Args:
       shares: of the training examples, how many are inliers of each class, [C].
     """
-    classes, corruption = np.arange(len(shares))[:, None], stochastic.gaussian_noise(scale=FLAGS.noise_scale)
+    classes, corruption = np.arange(len(shares))[:, None], stochastic.gaussian_noise(scale=config.noise_scale)
 
     def objective(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         seen, num = corruption(batch.x, key), len(batch.x)
         capacity = min(num, math.ceil(num * shares.max() + 4 * math.sqrt(num * shares.max() * (1 - shares.max()))))
-        inlier = INLIERS[FLAGS.protocol](batch.label, classes)
+        inlier = INLIERS[config.protocol](batch.label[None], classes)
         rows = jnp.argsort(~inlier, axis=1, stable=True)[:, :capacity]  # [C, capacity], inliers first
 
         def one(params: Params, rows: Array) -> Array:
@@ -99,7 +105,7 @@ def ensemble_objective(parts: autoencoder.Autoencoder, shares: np.ndarray) -> gr
     return objective
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """All classes' autoencoders as one model."""
     if not dataset.num_classes or dataset.num_classes < 2:
         raise BadInput(
@@ -113,24 +119,24 @@ def build(dataset: data.Dataset) -> Model:
             f"data set {dataset.name!r}: a class has no examples in one of the splits; each needs some in both"
         )
     share = counts[0] / counts[0].sum()
-    shares = 1 - share if FLAGS.protocol == "leave_one_out" else share
-    parts = build_member(dataset.train.x.shape[1:])
-    optimizer = optax.adam(FLAGS.learning_rate)
+    shares = 1 - share if config.protocol == "leave_one_out" else share
+    parts = build_member(config, dataset.train.x.shape[1:])
+    optimizer = optax.adam(config.learning_rate)
 
     def init(key: Key) -> autoencoder.State:
         keys = jax.random.split(key, len(shares))
         params = jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
         return autoencoder.State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
 
-    return autoencoder.model(parts, optimizer, ensemble_objective(parts, shares))._replace(init=init)
+    return autoencoder.model(parts, optimizer, ensemble_objective(config, parts, shares))._replace(init=init)
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Scores the held-out split by every class's autoencoder and by the baselines."""
     dataset, workdir = finished.dataset, finished.workdir
     train, test = ((split.x / dataset.scale).astype(np.float32) for split in (dataset.train, dataset.test))
-    parts = build_member(train.shape[1:])
+    parts = build_member(config, train.shape[1:])
 
     @jax.jit
     def rebuild(params: Params, x: Array) -> tuple[Array, Array]:
@@ -141,17 +147,17 @@ def conclude(finished: common.Finished) -> dict[str, float]:
     flagged, shown = [], []
     for c in range(dataset.num_classes or 0):
         params = jax.tree.map(lambda leaf, c=c: leaf[c], finished.state.params)
-        inlier = INLIERS[FLAGS.protocol](dataset.test.label, c)
-        known = train[INLIERS[FLAGS.protocol](dataset.train.label, c)]
+        inlier = INLIERS[config.protocol](dataset.test.label, c)
+        known = train[INLIERS[config.protocol](dataset.train.label, c)]
         (rebuilt, error), (rebuilt_known, error_known) = (map(np.asarray, rebuild(params, x)) for x in (test, known))
-        along = neighbours.knn_distance(rebuilt, rebuilt_known[:AT_MOST], num_neighbours=FLAGS.num_neighbours)
-        for method, score in ({"": error, "manifold": error + along} | baseline_scores(test, known)).items():
+        along = neighbours.knn_distance(rebuilt, rebuilt_known[:AT_MOST], num_neighbours=config.num_neighbours)
+        for method, score in ({"": error, "manifold": error + along} | baseline_scores(config, test, known)).items():
             scores.setdefault(method, []).append((score[inlier], score[~inlier]))
-        above = error > detection.threshold(error_known, quantile=FLAGS.quantile)
+        above = error > detection.threshold(error_known, quantile=config.quantile)
         flagged.append((above[inlier].mean(), above[~inlier].mean()))
         chosen = extremes(error, inlier)
         shown.append(np.stack([test[chosen], rebuilt[chosen]]))
-    save_pictures(workdir, scores, np.stack(shown))
+    save_pictures(config, workdir, scores, np.stack(shown))
     metrics = {}
     for method, of_class in scores.items():
         prefix = f"{method}_" if method else ""
@@ -165,21 +171,21 @@ def conclude(finished: common.Finished) -> dict[str, float]:
     return metrics | rates
 
 
-def baseline_scores(x: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
+def baseline_scores(config: common.Config, x: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
     """What other detectors, fitted to the training inliers, say of x: method -> [N], larger for outliers."""
     from sklearn.covariance import EmpiricalCovariance
     from sklearn.decomposition import PCA
     from sklearn.ensemble import IsolationForest
 
     flat, known = (values.reshape(len(values), -1).astype(np.float64) for values in (x, known))
-    pca = PCA(min(FLAGS.latent_dim, *known.shape), svd_solver="full" if known.shape[1] < 500 else "covariance_eigh")
+    pca = PCA(min(config.latent_dim, *known.shape), svd_solver="full" if known.shape[1] < 500 else "covariance_eigh")
     pca.fit(known)
-    forest = IsolationForest(random_state=FLAGS.seed).fit(known[:AT_MOST])
+    forest = IsolationForest(random_state=config.seed).fit(known[:AT_MOST])
     return {
         "pca": np.square(flat - pca.inverse_transform(pca.transform(flat))).sum(1),
         "isolation_forest": -forest.score_samples(flat),
         "mahalanobis": EmpiricalCovariance().fit(known).mahalanobis(flat),
-        "knn": neighbours.knn_distance(flat, known[:AT_MOST], num_neighbours=FLAGS.num_neighbours),
+        "knn": neighbours.knn_distance(flat, known[:AT_MOST], num_neighbours=config.num_neighbours),
     }
 
 
@@ -190,7 +196,9 @@ def extremes(error: np.ndarray, inlier: np.ndarray, num: int = 5) -> np.ndarray:
     return np.concatenate([np.resize(part, num) for part in (outliers[: -num - 1 : -1], outliers, inliers[::-1])])
 
 
-def save_pictures(workdir, scores: dict[str, list[tuple[np.ndarray, np.ndarray]]], shown: np.ndarray) -> None:
+def save_pictures(
+    config: common.Config, workdir, scores: dict[str, list[tuple[np.ndarray, np.ndarray]]], shown: np.ndarray
+) -> None:
     """Writes the mean ROC curves of all methods, and the extremes of each class over their reconstructions."""
     at = np.linspace(0, 1, 201)
     curves = {}
@@ -198,7 +206,7 @@ def save_pictures(workdir, scores: dict[str, list[tuple[np.ndarray, np.ndarray]]
         name = {"": "reconstruction error", "manifold": "off and along the manifold"}.get(method, method)
         area = np.mean([detection.auroc(*pair) for pair in of_class])
         curves[f"{name.replace('_', ' ')}: {area:.3f}"] = at, np.mean([_roc(*pair, at) for pair in of_class], axis=0)
-    title = f"{FLAGS.protocol.replace('_', ' ')}, mean over {shown.shape[0]} classes, with AUROC"
+    title = f"{config.protocol.replace('_', ' ')}, mean over {shown.shape[0]} classes, with AUROC"
     charts.save_lines(
         workdir / "roc.png", curves, xlabel="false positive rate", ylabel="true positive rate", title=title
     )
@@ -213,5 +221,7 @@ def _roc(inliers: np.ndarray, outliers: np.ndarray, at: np.ndarray) -> np.ndarra
     return (outliers[:, None] > np.quantile(inliers, 1 - at)[None]).mean(axis=0)
 
 
+EXPERIMENT = common.Experiment("outliers", define_flags, build, conclude, watch=("reconstruction_loss",))
+
 if __name__ == "__main__":
-    common.main(common.Experiment("outliers", build, conclude, watch=("reconstruction_loss",)))
+    common.main(EXPERIMENT)

@@ -20,11 +20,14 @@ from genjax.data import prepare
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("dataset", None, "a TFDS name, such as mnist, fashion_mnist or emnist/letters", required=True)
-flags.DEFINE_string(
-    "data_dir", None, "where to prepare it, and what experiments then take as --data_dir", required=True
-)
-flags.DEFINE_string("archives", None, "folder of the original archives, where there is no network")
+
+def define_flags() -> None:
+    """Defines the flags of the command."""
+    flags.DEFINE_string("dataset", None, "a TFDS name, such as mnist, fashion_mnist or emnist/letters", required=True)
+    flags.DEFINE_string(
+        "data_dir", None, "where to prepare it, and what experiments then take as --data_dir", required=True
+    )
+    flags.DEFINE_string("archives", None, "folder of the original archives, where there is no network")
 
 
 def describe(dataset: data.Dataset) -> str:
@@ -44,4 +47,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     common.guarded(main)

@@ -24,8 +24,11 @@ from genjax.training import determinism, run
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run", None, "the run directory to reproduce")
-flags.DEFINE_string("data_dir", None, "where the data lies now, if it has moved")
+
+def define_flags() -> None:
+    """Defines the flags of the command."""
+    flags.DEFINE_string("run", None, "the run directory to reproduce")
+    flags.DEFINE_string("data_dir", None, "where the data lies now, if it has moved")
 
 
 def first_difference(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> str | None:
@@ -90,4 +93,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    define_flags()
     common.guarded(main)

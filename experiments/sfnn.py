@@ -25,56 +25,28 @@ from absl import flags
 
 from experiments import common
 from genjax import data, networks
-from genjax.data import batching
-from genjax.data.dataset import fingerprint
+from genjax.data import batching, toys
 from genjax.errors import BadInput
 from genjax.losses import GAUSSIAN
 from genjax.models import sfnn
 from genjax.training.fit import fit
 from genjax.types import Array, Model
 
-FLAGS = flags.FLAGS
 
-common.define_flags(num_steps=6000, batch_size=100, learning_rate=1e-2, eval_every=1000)
-FLAGS.set_default("dataset", "inverse_sine")
-flags.DEFINE_integer("num_stochastic", 8, "H, hidden units that are bits", lower_bound=0, upper_bound=10)
-flags.DEFINE_integer("num_deterministic", 8, "hidden units beside them", lower_bound=1)
-flags.DEFINE_list("hidden", ["32"], "widths of the layers before the hidden units; those after mirror them")
-flags.DEFINE_integer("num_draws", 20, "M, draws of the bits for each example and update", lower_bound=1)
-
-NOISE = 0.1
-
-
-def forward(y: np.ndarray) -> np.ndarray:
-    """The function whose inverse is asked for, without its noise."""
-    return y + 0.3 * np.sin(2 * np.pi * y)
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(
+        dataset="inverse_sine", num_steps=6000, batch_size=100, learning_rate=1e-2, eval_every=1000
+    )
+    flags.DEFINE_integer("num_stochastic", 8, "H, hidden units that are bits", lower_bound=0, upper_bound=10)
+    flags.DEFINE_integer("num_deterministic", 8, "hidden units beside them", lower_bound=1)
+    flags.DEFINE_list("hidden", ["32"], "widths of the layers before the hidden units; those after mirror them")
+    flags.DEFINE_integer("num_draws", 20, "M, draws of the bits for each example and update", lower_bound=1)
 
 
-def pairs(num: int, seed: int) -> data.Split:
-    """Pairs (x, y), each [N, 1] in [0, 1], the same in every run."""
-    draw = np.random.RandomState(seed)  # a stream that NumPy keeps frozen
-    y = draw.random_sample((num, 1))
-    v = forward(y) + NOISE * (2 * draw.random_sample((num, 1)) - 1)
-    return data.Split(((v + NOISE) / (1 + 2 * NOISE)).astype(np.float32), y.astype(np.float32))
-
-
-def inverse_sine() -> data.Dataset:
-    """The inverse problem, 2000 pairs for training and 1000 held out; the labels are the targets."""
-    train, test = pairs(2000, 0), pairs(1000, 1)
-    content = fingerprint(train, test, scale=1.0, num_classes=None)
-    return data.Dataset("inverse_sine", train, test, 1.0, None, content)
-
-
-def true_negative_log_likelihood(x: np.ndarray) -> np.ndarray:
-    """-log p(y|x) at any y that is possible: the log of how much of [0, 1] is; x [N, 1] -> [N]."""
-    y = (np.arange(10_000) + 0.5) / 10_000
-    v = x.astype(np.float64) * (1 + 2 * NOISE) - NOISE
-    return np.log(np.mean(np.abs(v - forward(y)) < NOISE, axis=1))
-
-
-def build_parts(x_shape: tuple[int, ...], y_dim: int, num_stochastic: int) -> sfnn.SFNN:
+def build_parts(config: common.Config, x_shape: tuple[int, ...], y_dim: int, num_stochastic: int) -> sfnn.SFNN:
     """The networks that the flags name; without stochastic units the width stays as it is."""
-    hidden, units = common.widths("hidden"), FLAGS.num_stochastic + FLAGS.num_deterministic
+    hidden, units = common.widths(config, "hidden"), config.num_stochastic + config.num_deterministic
     output = networks.mlp((units,), (2 * y_dim,), hidden=hidden[::-1], activation=jnp.tanh)
     return sfnn.SFNN(
         networks.mlp(x_shape, (units,), hidden=hidden, activation=jnp.tanh),
@@ -85,33 +57,35 @@ def build_parts(x_shape: tuple[int, ...], y_dim: int, num_stochastic: int) -> sf
     )
 
 
-def parts_for(dataset: data.Dataset, num_stochastic: int) -> sfnn.SFNN:
+def parts_for(config: common.Config, dataset: data.Dataset, num_stochastic: int) -> sfnn.SFNN:
     """As `build_parts`, of the data set's shapes."""
     x, y = dataset.train
     if y is None or y.ndim != 2 or not np.issubdtype(y.dtype, np.floating):
-        raise BadInput(f"--dataset={FLAGS.dataset}: its labels are no targets to regress on; inverse_sine has some")
-    return build_parts(x.shape[1:], y.shape[1], num_stochastic)
+        raise BadInput(f"--dataset={config.dataset}: its labels are no targets to regress on; inverse_sine has some")
+    return build_parts(config, x.shape[1:], y.shape[1], num_stochastic)
 
 
-def build_model(parts: sfnn.SFNN) -> Model:
+def build_model(config: common.Config, parts: sfnn.SFNN) -> Model:
     """Its training, the learning rate falling to 0 along a cosine."""
-    optimizer = optax.adam(optax.cosine_decay_schedule(FLAGS.learning_rate, FLAGS.num_steps))
-    num_draws = FLAGS.num_draws if parts.num_stochastic else 1  # without bits all draws are one
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
+    num_draws = config.num_draws if parts.num_stochastic else 1  # without bits all draws are one
     return sfnn.model(parts, optimizer, sfnn.objective(parts, num_draws=num_draws))
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """The model that the flags name."""
-    return build_model(parts_for(dataset, FLAGS.num_stochastic))
+    return build_model(config, parts_for(config, dataset, config.num_stochastic))
 
 
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Trains the Gaussian MLP, measures both on the held-out pairs, and draws samples of both."""
     dataset = finished.dataset
     x, y = jnp.asarray(dataset.test.x), jnp.asarray(dataset.test.label)
-    parts, gaussian_parts = parts_for(dataset, FLAGS.num_stochastic), parts_for(dataset, 0)
-    source = batching.source(dataset, batch_size=FLAGS.batch_size)
-    gaussian = fit(build_model(gaussian_parts), source, seed=FLAGS.seed, num_steps=FLAGS.num_steps, eval_every=0)
+    parts, gaussian_parts = parts_for(config, dataset, config.num_stochastic), parts_for(config, dataset, 0)
+    source = batching.source(dataset, batch_size=config.batch_size)
+    gaussian = fit(
+        build_model(config, gaussian_parts), source, seed=config.seed, num_steps=config.num_steps, eval_every=0
+    )
     networks_by_name = {
         "stochastic network": (parts, finished.state.params),
         "Gaussian MLP": (gaussian_parts, gaussian.params),
@@ -128,8 +102,10 @@ def conclude(finished: common.Finished) -> dict[str, float]:
         "exact_negative_log_likelihood": float(exact),
         "gaussian_mlp_negative_log_likelihood": float(of_gaussian),
     }
-    if FLAGS.dataset == "inverse_sine":
-        metrics["true_negative_log_likelihood"] = float(np.mean(true_negative_log_likelihood(dataset.test.x)))
+    if config.dataset == "inverse_sine":
+        metrics["true_negative_log_likelihood"] = float(
+            np.mean(toys.inverse_sine_negative_log_likelihood(dataset.test.x))
+        )
     if x.shape[1:] == y.shape[1:] == (1,):
         save_samples(finished.workdir / "samples.png", x, {"held-out pairs": y, **samples})
     return metrics
@@ -149,6 +125,7 @@ def save_samples(path: Path, x: Array, ys: dict[str, Array]) -> None:
     figure.savefig(path, dpi=120)
 
 
+EXPERIMENT = common.Experiment("sfnn", define_flags, build, conclude, watch=("negative_log_likelihood",))
+
 if __name__ == "__main__":
-    data._EMBEDDED["inverse_sine"] = inverse_sine
-    common.main(common.Experiment("sfnn", build, conclude, watch=("negative_log_likelihood",)))
+    common.main(EXPERIMENT)

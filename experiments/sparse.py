@@ -38,46 +38,48 @@ from genjax.models import autoencoder
 from genjax.training import charts, pictures
 from genjax.types import Array, Batch, Key, Metrics, Model
 
-FLAGS = flags.FLAGS
 
-common.define_flags(num_steps=4000, batch_size=256, learning_rate=1e-3, eval_every=1000)
-flags.DEFINE_integer("num_units", 256, "width of the code", lower_bound=1)
-flags.DEFINE_enum("sparsity", "l1", ["l1", "k_sparse"], "what makes the code sparse")
-flags.DEFINE_integer("active_units", 16, "k of k_sparse", lower_bound=1)
-flags.DEFINE_float("code_l1", 0.2, "lambda of l1", lower_bound=0.0)
-flags.DEFINE_integer("labels_per_class", 10, "labels that a probe sees", lower_bound=5)
-flags.DEFINE_integer("num_draws", 20, "draws of these labels", lower_bound=2)
-flags.DEFINE_bool("dictionary", False, "learn a known dictionary, instead of the data set")
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(num_steps=4000, batch_size=256, learning_rate=1e-3, eval_every=1000)
+    flags.DEFINE_integer("num_units", 256, "width of the code", lower_bound=1)
+    flags.DEFINE_enum("sparsity", "l1", ["l1", "k_sparse"], "what makes the code sparse")
+    flags.DEFINE_integer("active_units", 16, "k of k_sparse", lower_bound=1)
+    flags.DEFINE_float("code_l1", 0.2, "lambda of l1", lower_bound=0.0)
+    flags.DEFINE_integer("labels_per_class", 10, "labels that a probe sees", lower_bound=5)
+    flags.DEFINE_integer("num_draws", 20, "draws of these labels", lower_bound=2)
+    flags.DEFINE_bool("dictionary", False, "learn a known dictionary, instead of the data set")
+
 
 AT_MOST = 10000  # training examples whose labels may be drawn, and that PCA is fitted to
 NUM_ATOMS, DIM, NUM_ACTIVE, NOISE = 64, 32, 4, 0.01  # of the known dictionary
 
 
-def build_parts(example_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
+def build_parts(config: common.Config, example_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
     """One layer each way, a sparse code between."""
-    encoder = networks.mlp(example_shape, (FLAGS.num_units,), hidden=(), activation=jax.nn.relu)
-    decoder = networks.mlp((FLAGS.num_units,), example_shape, hidden=(), activation=jax.nn.relu)
-    k = min(FLAGS.active_units, FLAGS.num_units)
-    code = {"k_sparse": lambda a: networks.k_sparse(jax.nn.relu(a), k=k), "l1": jax.nn.relu}[FLAGS.sparsity]
+    encoder = networks.mlp(example_shape, (config.num_units,), hidden=(), activation=jax.nn.relu)
+    decoder = networks.mlp((config.num_units,), example_shape, hidden=(), activation=jax.nn.relu)
+    k = min(config.active_units, config.num_units)
+    code = {"k_sparse": lambda a: networks.k_sparse(jax.nn.relu(a), k=k), "l1": jax.nn.relu}[config.sparsity]
     return autoencoder.Autoencoder(encoder, networks.unit_norm_rows(decoder), SQUARED_ERROR, code)
 
 
-def example_shape(dataset: data.Dataset) -> tuple[int, ...]:
+def example_shape(config: common.Config, dataset: data.Dataset) -> tuple[int, ...]:
     """Of what is learned from."""
-    return (DIM,) if FLAGS.dictionary else dataset.train.x.shape[1:]
+    return (DIM,) if config.dictionary else dataset.train.x.shape[1:]
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """The model that the flags name, its learning rate falling to 0 along a cosine."""
-    if dataset.train.label is not None and not FLAGS.dictionary:
+    if dataset.train.label is not None and not config.dictionary:
         fewest = np.unique(dataset.train.label[:AT_MOST], return_counts=True)[1].min()
-        if fewest < FLAGS.labels_per_class:
-            raise BadInput(f"--labels_per_class={FLAGS.labels_per_class}: the smallest class has {fewest} examples")
-    parts = build_parts(example_shape(dataset))
-    penalties = {"k_sparse": (), "l1": (autoencoder.code_l1(FLAGS.code_l1),)}[FLAGS.sparsity]
-    optimizer = optax.adam(optax.cosine_decay_schedule(FLAGS.learning_rate, FLAGS.num_steps))
+        if fewest < config.labels_per_class:
+            raise BadInput(f"--labels_per_class={config.labels_per_class}: the smallest class has {fewest} examples")
+    parts = build_parts(config, example_shape(config, dataset))
+    penalties = {"k_sparse": (), "l1": (autoencoder.code_l1(config.code_l1),)}[config.sparsity]
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
     model = autoencoder.model(parts, optimizer, autoencoder.objective(parts, penalties=penalties))
-    return drawing(model, partial(sparse_mixtures, atoms=true_atoms())) if FLAGS.dictionary else model
+    return drawing(model, partial(sparse_mixtures, atoms=true_atoms())) if config.dictionary else model
 
 
 def true_atoms() -> Array:
@@ -112,11 +114,11 @@ def drawing(model: Model, draw: Callable[[int, Key], Array]) -> Model:
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Holds the features against a known dictionary, or against others by linear probes."""
     kernel = np.asarray(finished.state.params["decoder"]["layer_1"]["kernel"])
     features = kernel / np.linalg.norm(kernel, axis=1, keepdims=True)
-    return recovery(finished, features) if FLAGS.dictionary else worth(finished, features)
+    return recovery(finished, features) if config.dictionary else worth(config, finished, features)
 
 
 def recovery(finished: common.Finished, features: np.ndarray) -> dict[str, float]:
@@ -145,11 +147,11 @@ def best_cosines(atoms: np.ndarray | Array, features: np.ndarray) -> np.ndarray:
     return np.abs(np.asarray(atoms, np.float64) @ features.T).max(axis=1)
 
 
-def worth(finished: common.Finished, features: np.ndarray) -> dict[str, float]:
+def worth(config: common.Config, finished: common.Finished, features: np.ndarray) -> dict[str, float]:
     """Probes the code and its rivals on the same draws of labels, and draws the features."""
     dataset, params = finished.dataset, finished.state.params
     x, known = np.asarray(finished.examples.x), (dataset.train.x[:AT_MOST] / dataset.scale).astype(np.float32)
-    encode = jax.jit(partial(autoencoder.encode, parts=build_parts(x.shape[1:])))
+    encode = jax.jit(partial(autoencoder.encode, parts=build_parts(config, x.shape[1:])))
     codes, known_codes = np.asarray(encode(params, x)), np.asarray(encode(params, known))
     used = np.argsort(-known_codes.mean(axis=0), kind="stable")  # most active first
     if x.ndim == 4:
@@ -163,8 +165,8 @@ def worth(finished: common.Finished, features: np.ndarray) -> dict[str, float]:
     if dataset.train.label is None or finished.examples.label is None:
         return metrics
     labels, test_labels = dataset.train.label[:AT_MOST], finished.examples.label
-    rows = probes.draw_labels(labels, per_class=FLAGS.labels_per_class, draws=FLAGS.num_draws, seed=FLAGS.seed)
-    rivals = {"": (known_codes, codes)} | rival_features(known, x)
+    rows = probes.draw_labels(labels, per_class=config.labels_per_class, draws=config.num_draws, seed=config.seed)
+    rivals = {"": (known_codes, codes)} | rival_features(config, known, x)
     found = {
         prefix: probes.linear_probe(of_train, labels, of_test, test_labels, rows=rows)
         for prefix, (of_train, of_test) in rivals.items()
@@ -181,14 +183,14 @@ def worth(finished: common.Finished, features: np.ndarray) -> dict[str, float]:
     return metrics
 
 
-def rival_features(known: np.ndarray, x: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def rival_features(config: common.Config, known: np.ndarray, x: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Other features of the same examples: name -> (of the training set, of the held-out set)."""
     from sklearn.decomposition import PCA
 
     flat_known, flat = (images.reshape(len(images), -1).astype(np.float64) for images in (known, x))
-    pca = PCA(min(FLAGS.num_units, *flat_known.shape), svd_solver="covariance_eigh").fit(flat_known)
-    draw = np.random.RandomState(FLAGS.seed)
-    weights = draw.normal(size=(flat.shape[1], FLAGS.num_units)) / np.sqrt(flat.shape[1])
+    pca = PCA(min(config.num_units, *flat_known.shape), svd_solver="covariance_eigh").fit(flat_known)
+    draw = np.random.RandomState(config.seed)
+    weights = draw.normal(size=(flat.shape[1], config.num_units)) / np.sqrt(flat.shape[1])
     mean = flat_known.mean(axis=0)
     return {
         "raw_": (flat_known, flat),
@@ -197,5 +199,7 @@ def rival_features(known: np.ndarray, x: np.ndarray) -> dict[str, tuple[np.ndarr
     }
 
 
+EXPERIMENT = common.Experiment("sparse", define_flags, build, conclude, watch=("reconstruction_loss",))
+
 if __name__ == "__main__":
-    common.main(common.Experiment("sparse", build, conclude, watch=("reconstruction_loss",)))
+    common.main(EXPERIMENT)

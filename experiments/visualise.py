@@ -34,43 +34,46 @@ from genjax.stochastic import gaussian_noise
 from genjax.training import charts, pictures
 from genjax.types import Model
 
-FLAGS = flags.FLAGS
 
-common.define_flags(num_steps=6000, batch_size=128, learning_rate=1e-3, eval_every=1000)
-flags.DEFINE_list("hidden", ["256", "64"], "widths of the encoder's hidden layers; the decoder mirrors them")
-flags.DEFINE_enum("reconstruction", "squared_error", ["squared_error", "cross_entropy"], "what is trained on")
-flags.DEFINE_float("noise_scale", 0.1, "of the Gaussian noise that the encoder sees in training", lower_bound=0.0)
-flags.DEFINE_integer("num_neighbours", 12, "k of the trustworthiness", lower_bound=1)
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(num_steps=6000, batch_size=128, learning_rate=1e-3, eval_every=1000)
+    flags.DEFINE_list("hidden", ["256", "64"], "widths of the encoder's hidden layers; the decoder mirrors them")
+    flags.DEFINE_enum("reconstruction", "squared_error", ["squared_error", "cross_entropy"], "what is trained on")
+    flags.DEFINE_float("noise_scale", 0.1, "of the Gaussian noise that the encoder sees in training", lower_bound=0.0)
+    flags.DEFINE_integer("num_neighbours", 12, "k of the trustworthiness", lower_bound=1)
+
 
 RECONSTRUCTIONS = {"squared_error": SQUARED_ERROR, "cross_entropy": CROSS_ENTROPY}
 AT_MOST = 20000  # training examples that PCA is fitted to, and whose codes tell the class
 
 
-def build_parts(image_shape: tuple[int, ...]) -> autoencoder.Autoencoder:
+def build_parts(config: common.Config, dataset: data.Dataset) -> autoencoder.Autoencoder:
     """An autoencoder with a code of two dimensions."""
-    hidden = common.widths("hidden")
+    image_shape = dataset.train.x.shape[1:]
+    hidden = common.widths(config, "hidden")
     encoder = networks.mlp(image_shape, (2,), hidden=hidden, activation=jax.nn.relu)
     decoder = networks.mlp((2,), image_shape, hidden=hidden[::-1], activation=jax.nn.relu)
-    return autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[FLAGS.reconstruction])
+    return autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[config.reconstruction])
 
 
-def build(dataset: data.Dataset) -> Model:
+def build(config: common.Config, dataset: data.Dataset) -> Model:
     """The model that the flags name, its learning rate falling to 0 along a cosine."""
-    parts = build_parts(dataset.train.x.shape[1:])
-    optimizer = optax.adam(optax.cosine_decay_schedule(FLAGS.learning_rate, FLAGS.num_steps))
-    corruption = gaussian_noise(scale=FLAGS.noise_scale)
+    parts = build_parts(config, dataset)
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
+    corruption = gaussian_noise(scale=config.noise_scale)
     return autoencoder.model(parts, optimizer, autoencoder.objective(parts, corruption=corruption))
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
-def conclude(finished: common.Finished) -> dict[str, float]:
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Measures and draws the map of the held-out examples, and PCA's."""
     from sklearn.decomposition import PCA
 
     dataset, workdir, params = finished.dataset, finished.workdir, finished.state.params
     x, label = np.asarray(finished.examples.x), finished.examples.label
     known = (dataset.train.x[:AT_MOST] / dataset.scale).astype(np.float32)
-    parts = build_parts(x.shape[1:])
+    parts = build_parts(config, finished.dataset)
     encode = jax.jit(partial(autoencoder.encode, parts=parts))
     decode = jax.jit(partial(autoencoder.decode, parts=parts))
     codes, known_codes = np.asarray(encode(params, x)), np.asarray(encode(params, known))
@@ -84,7 +87,7 @@ def conclude(finished: common.Finished) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for prefix, (positions, known_positions) in maps.items():
         metrics[f"{prefix}psnr"] = float(images.set_psnr(jnp.asarray(rebuilt[prefix], jnp.float32), jnp.asarray(x)))
-        k = min(FLAGS.num_neighbours, (len(x) - 1) // 2)
+        k = min(config.num_neighbours, (len(x) - 1) // 2)
         metrics[f"{prefix}trustworthiness"] = neighbours.trustworthiness(x, positions, num_neighbours=k)
         if label is not None and dataset.train.label is not None:
             accuracy = neighbours.knn_accuracy(known_positions, dataset.train.label[:AT_MOST], positions, label)
@@ -110,5 +113,9 @@ def save_plane(path, codes: np.ndarray, decode, num: int = 20) -> None:
     pictures.save_grid(path, np.where(near[:, None, None, None], decode(z), 1), columns=num)
 
 
+EXPERIMENT = common.Experiment(
+    "visualise", define_flags, build, conclude, watch=("reconstruction_loss",), parts=build_parts
+)
+
 if __name__ == "__main__":
-    common.main(common.Experiment("visualise", build, conclude, watch=("reconstruction_loss",)))
+    common.main(EXPERIMENT)

@@ -3,12 +3,18 @@
 import os
 import zlib
 
-# Most of the tests' time is XLA compiling functions that run once; experiments started by tests do not inherit this.
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-
 import jax
 import pytest
 
+# Most of the tests' time is XLA compiling functions that run once. Tests of bits run under no flags.
+QUICK = [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
+if jax.__version_info__ < (0, 11):  # later releases know it no longer
+    QUICK.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join(QUICK)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from genjax.data import digits, folder, tfds
+from genjax.data import digits, folder, tfds, toys
 from genjax.data.dataset import Dataset, Split, from_arrays
 from genjax.errors import BadInput
 
 __all__ = ["Dataset", "Split", "from_arrays", "load"]
 
-_EMBEDDED = {"digits": digits.load}  # what needs no folder, by name
+# what needs no folder, by name
+_EMBEDDED = {"digits": digits.load, "curve": toys.curve, "inverse_sine": toys.inverse_sine}
 _FOLDER = "folder:"
 
 
 def load(name: str, *, data_dir: str | Path | None = None) -> Dataset:
-    """The data set of this name: `digits`, `folder:PATH`, or any that TensorFlow Datasets prepared in `data_dir`.
+    """The data set of this name: `digits`, a toy, `folder:PATH`, or one of TensorFlow Datasets prepared in `data_dir`.
 
     Raises:
         BadInput: an unknown name (with the nearest known one), or what the source says.

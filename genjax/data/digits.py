@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 
 from genjax.data.dataset import Dataset, from_arrays
@@ -17,12 +20,13 @@ def load() -> Dataset:
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, 1998.
     """
-    from sklearn.datasets import load_digits  # a second of imports that no other source should pay
-
-    pixels, label = load_digits(return_X_y=True)
-    order = np.random.RandomState(0).permutation(len(label))
-    x = pixels.astype(np.uint8).reshape(-1, 8, 8, 1)[order]
-    label = label[order]
+    # scikit-learn's file, without scikit-learn: importing that takes longer than all else before the first step
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None and package.origin is not None, "scikit-learn is not installed"
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(file, delimiter=",").astype(np.uint8)
+    table = table[np.random.RandomState(0).permutation(len(table))]
+    x, label = table[:, :-1].reshape(-1, 8, 8, 1), table[:, -1]
     return from_arrays(
         "digits",
         x[:_NUM_TRAIN],

@@ -17,13 +17,16 @@ ROOT = Path(__file__).parents[2]
 def launch(tmp_path_factory):
     """Starts `python -m experiments.NAME FLAGS...`, behind a prefix that limits its means.
 
-    The processes of a test session share a compilation cache, which spares each the seconds that the first one took.
+    The processes of a test session share a compilation cache, which spares each the seconds that the first one took;
+    `xla_flags` are by default those that make the tests' own compiling quick.
     """
     cache = tmp_path_factory.mktemp("compiled")
 
-    def launch(name, *flags, prefix=(), cached=True, cwd=ROOT):
+    def launch(name, *flags, prefix=(), cached=True, cwd=ROOT, xla_flags=None):
         command = [*prefix, sys.executable, "-m", f"experiments.{name}", *map(str, flags)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        if xla_flags is not None:
+            environment["XLA_FLAGS"] = xla_flags
         if cached:
             environment |= {
                 "JAX_COMPILATION_CACHE_DIR": str(cache),

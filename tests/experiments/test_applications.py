@@ -7,9 +7,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +14,6 @@ from sklearn.datasets import load_digits
 
 pytestmark = pytest.mark.slow  # processes: some minutes in all
 
-ROOT = Path(__file__).parents[2]
 SHORT = ("--num_steps=30", "--log_every=10", "--eval_every=30")
 DATA_DIR = os.environ.get("GENJAX_DATA_DIR")
 
@@ -29,25 +25,6 @@ def digits():
     order = np.random.RandomState(0).permutation(len(labels))
     x, y = pixels[order] / 16, labels[order]
     return x[:1297], y[:1297], x[1297:], y[1297:]
-
-
-@pytest.fixture
-def inside():
-    """Runs lines of Python in a process of its own, as the flags of two experiments do not go into one."""
-
-    def inside(experiment, *lines):
-        preamble = [
-            "import jax, jax.numpy as jnp, numpy as np",
-            "from absl import flags",
-            f"from experiments import {experiment} as page",
-            "flags.FLAGS(['page'])",
-        ]
-        script = "\n".join([*preamble, *lines])
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-
-    return inside
 
 
 def pca(train, test, dim):
@@ -89,28 +66,6 @@ def test_outliers_and_their_baselines(train, digits, tmp_path, protocol):
     assert finite(summary) and metrics["auroc"] > 0.5
     assert {"isolation_forest_auroc", "mahalanobis_auroc", "manifold_auroc", "fpr_at_95_tpr"} < metrics.keys()
     assert (tmp_path / "run" / "roc.png").exists() and (tmp_path / "run" / "extremes.png").exists()
-
-
-@pytest.mark.parametrize("protocol", ["leave_one_out", "one_class"])
-def test_no_autoencoder_learns_from_its_outliers_and_each_from_all_its_inliers(inside, protocol):
-    inside(
-        "outliers",
-        f"page.FLAGS.protocol, page.FLAGS.hidden, page.FLAGS.noise_scale = '{protocol}', ['8'], 0.0",
-        "from genjax import data; from genjax.types import Batch",
-        "dataset = data.load('digits'); model = page.build(dataset); params = model.init(jax.random.key(0)).params",
-        "parts = page.build_member((8, 8, 1)); share = np.bincount(dataset.train.label) / len(dataset.train.label)",
-        "shares = 1 - share if page.FLAGS.protocol == 'leave_one_out' else share",
-        "objective = page.ensemble_objective(parts, shares)",
-        "x, label = jnp.float32(dataset.train.x[:200] / 16), jnp.asarray(dataset.train.label[:200])",
-        "mean = lambda p: objective(p, Batch(x, label), jax.random.key(1))[0].mean()",
-        "g = jax.grad(mean)(params)",
-        "for c in range(10):",
-        "    inlier = (label == c) if page.FLAGS.protocol == 'one_class' else (label != c)",
-        "    alone = lambda p: page.autoencoder.score(p, x[inlier], parts=parts).sum() / 200 / shares[c]",
-        "    expected = jax.grad(alone)(jax.tree.map(lambda leaf: leaf[c], params))",
-        "    found = jax.tree.map(lambda leaf: leaf[c], g)",
-        "    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)",
-    )
 
 
 def test_outliers_need_classes(finish, tmp_path, pictures):
@@ -174,31 +129,6 @@ def test_the_finest_baselines_are_their_transforms(compressed, digits):
         error = np.mean(np.square(np.clip(mean + codes @ axes[:dim], 0, 1) - x))
         assert points["pca"][f"d{dim}_step0.15"]["psnr"] == pytest.approx(-10 * np.log10(error), abs=0.02)
     assert points["dct"]["q90"]["psnr"] > 35
-
-
-def test_the_block_transform_is_undone(inside):
-    inside(
-        "compression",
-        "for shape in [(3, 8, 8, 1), (2, 28, 20, 3), (1, 5, 9, 1)]:",
-        "    x = np.random.RandomState(0).uniform(size=shape)",
-        "    z = page.block_dct(x)",
-        "    assert z.shape[1] == 64",
-        "    np.testing.assert_allclose(page.inverse_block_dct(z, shape), x, atol=1e-12)",
-        "flat = page.block_dct(np.full((1, 8, 8, 1), 0.75))",
-        "np.testing.assert_allclose(flat, 8 * 0.25 * np.eye(64)[:1], atol=1e-12)",
-    )
-
-
-def test_a_narrow_code_does_not_read_what_it_leaves_out(inside):
-    inside(
-        "compression",
-        "page.FLAGS.latent_dims, page.FLAGS.hidden = ['2', '5'], ['8']",
-        "parts = page.build_member((8, 8, 1)); params = page.autoencoder.init_params(jax.random.key(0), parts=parts)",
-        "z = jax.random.uniform(jax.random.key(1), (3, 5))",
-        "g = [jax.jacobian(lambda z: page.decode(params, z, m, parts=parts).sum((1, 2, 3)))(z) for m in page.masks()]",
-        "assert (g[0][..., 2:] == 0).all() and (jnp.abs(g[0][..., :2]).sum((0, 1)) > 0).all()",
-        "assert (jnp.abs(g[1]).sum((0, 1)) > 0).all()",
-    )
 
 
 def test_curves_that_cannot_be_compared_are_left_out(train, tmp_path):
@@ -265,23 +195,6 @@ def test_a_known_dictionary_is_measured(train, tmp_path):
     assert metrics["pca_atoms_recovered"] == 0 and 0 <= metrics["atoms_recovered"] <= 1
     assert 0.3 < metrics["pca_mean_cosine"] < 0.7
     assert (tmp_path / "run" / "atoms.png").exists()
-
-
-def test_mixtures_are_four_atoms_and_a_little_noise(inside):
-    inside(
-        "sparse",
-        "atoms = page.true_atoms()",
-        "np.testing.assert_allclose(jnp.linalg.norm(atoms, axis=1), 1, rtol=1e-6)",
-        "x = np.asarray(page.sparse_mixtures(4000, jax.random.key(0), atoms=jnp.eye(64)), np.float64)",
-        "large = np.abs(x) > 0.3",
-        "assert (large.sum(1) == 4).all()",
-        "assert abs(x[large].mean() - 1) < 4 * (1 / np.sqrt(12)) / np.sqrt(large.sum())",
-        "assert x[large].min() > 0.48 and x[large].max() < 1.52",
-        "clean = np.where(large, x, 0)",
-        "ratio = np.sqrt(np.square(x - clean).sum(1) / 60 * 64) / np.linalg.norm(x, axis=1)",
-        "assert abs(np.sqrt(np.square(ratio).mean()) - 0.01) < 1e-4",
-        "assert np.allclose(page.best_cosines(np.eye(3), -np.eye(3)[:2]), [1, 1, 0])",
-    )
 
 
 @pytest.mark.slow

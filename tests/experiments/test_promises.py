@@ -1,7 +1,8 @@
 """What a run promises, on real processes: the same bits run again, however it is cut or killed, on any number of cores.
 
-One table of experiments; a new experiment gets a row. The rows in `IN_DETAIL` are tested promise by promise, the others
-all at once, which names no culprit but fails with any of them; `-m slow` tests every row both ways.
+One table of experiments; a new experiment gets a row. A row is tested promise by promise, and all at once, which names
+no culprit but fails with any of them. A plain run does the first with one row and the second with another; `-m slow`
+does the rest.
 """
 
 import json
@@ -23,16 +24,23 @@ CASES = {
     "linear_pca": "linear_pca --num_steps=60",
     "iwae": f"iwae --num_samples=5 --num_steps=60 --num_test_samples=10 {SHAPE}",
     "sfnn": "sfnn --num_steps=60",
+    "outliers": f"outliers --hidden=200 --num_steps=60 {SHAPE}",
+    "compression": f"compression --hidden=200 --latent_dims=4,16 --num_steps=60 {SHAPE}",
+    "visualise": f"visualise --hidden=200 --num_steps=60 {SHAPE}",
+    "sparse": f"sparse --num_units=300 --num_steps=60 {SHAPE}",
+    "sparse-dictionary": "sparse --dictionary --num_steps=60",
 }
-IN_DETAIL = ("vae-mlp", "vae-convolutional")
-AT_ONCE = ("autoencoder",)  # in a plain run; the others with `-m slow`
+IN_DETAIL = "vae-mlp"  # in a plain run
+AT_ONCE = "vae-convolutional"
+AS_USERS_DO = {"xla_flags": ""}  # the tests' own are for quick compiling
 CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")
 
 
-ROWS = [pytest.param(name, marks=() if name in IN_DETAIL else pytest.mark.slow) for name in CASES]
+def rows(plain):
+    return [pytest.param(name, marks=() if name == plain else pytest.mark.slow) for name in CASES]
 
 
-@pytest.fixture(scope="module", params=ROWS)
+@pytest.fixture(scope="module", params=rows(IN_DETAIL))
 def case(request, pictures):
     """(experiment, its flags)."""
     return flags_of(request.param, pictures)
@@ -47,7 +55,7 @@ def flags_of(name, pictures):
 def reference(case, train, tmp_path_factory):
     """The run that the others are held against: (workdir, summary)."""
     workdir = tmp_path_factory.mktemp("reference") / "run"
-    return workdir, train(case[0], workdir, *case[1])
+    return workdir, train(case[0], workdir, *case[1], **AS_USERS_DO)
 
 
 def same_bits(reference, workdir, summary, lines=True):
@@ -58,18 +66,20 @@ def same_bits(reference, workdir, summary, lines=True):
 
 
 def test_run_again_in_a_fresh_process(case, reference, train, tmp_path):
-    same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], cached=False))
+    same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], cached=False, **AS_USERS_DO))
 
 
 @pytest.mark.parametrize("steps_per_dispatch", [1, 7])
 def test_any_number_of_steps_a_dispatch(case, reference, train, tmp_path, steps_per_dispatch):
-    summary = train(case[0], tmp_path / "run", *case[1], f"--steps_per_dispatch={steps_per_dispatch}")
+    summary = train(case[0], tmp_path / "run", *case[1], f"--steps_per_dispatch={steps_per_dispatch}", **AS_USERS_DO)
     same_bits(reference, tmp_path / "run", summary)
 
 
 def test_any_cadence(case, reference, train, tmp_path):
     other = ("--log_every=4", "--eval_every=9", "--checkpoint_every=11")
-    same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], *other), lines=False)
+    same_bits(
+        reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], *other, **AS_USERS_DO), lines=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +91,9 @@ def on_one_core():
 
 
 def test_one_core_or_two(case, reference, train, tmp_path, on_one_core):
-    same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], prefix=on_one_core))
+    same_bits(
+        reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], prefix=on_one_core, **AS_USERS_DO)
+    )
 
 
 def names(workdir):
@@ -99,7 +111,7 @@ def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
     flags = [*case[1], "--checkpoint_every=2", "--steps_per_dispatch=1"]
     workdir, draw, kills, inside = tmp_path / "run", random.Random(0), 0, 0
     for life in range(10):
-        process = launch(case[0], *flags, f"--workdir={workdir}")
+        process = launch(case[0], *flags, f"--workdir={workdir}", **AS_USERS_DO)
         if life % 4 == 3:  # anywhere, most likely while starting
             time.sleep(draw.uniform(0, 3))
         else:  # after some progress: in the middle of a save, or a random moment later
@@ -115,25 +127,25 @@ def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
         inside += any("tmp" in name for name in names(workdir))
     assert kills == 10, "the run was over before it was killed ten times; give it more steps"
     assert inside, "no kill fell into a save"
-    same_bits(reference, workdir, train(case[0], workdir, *flags), lines=False)
+    same_bits(reference, workdir, train(case[0], workdir, *flags, **AS_USERS_DO), lines=False)
     steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in AT_ONCE else pytest.mark.slow) for name in CASES if name not in IN_DETAIL],
-)
+@pytest.mark.parametrize("name", rows(AT_ONCE))
 def test_all_at_once(name, pictures, launch, train, tmp_path, on_one_core):
     experiment, flags = flags_of(name, pictures)
-    summary = train(experiment, tmp_path / "first", *flags)
+    summary = train(experiment, tmp_path / "first", *flags, **AS_USERS_DO)
     other = [*flags, "--log_every=4", "--eval_every=9", "--checkpoint_every=2", "--steps_per_dispatch=3"]
     workdir = tmp_path / "second"
-    process = launch(experiment, *other, f"--workdir={workdir}", prefix=on_one_core)
+    process = launch(experiment, *other, f"--workdir={workdir}", prefix=on_one_core, **AS_USERS_DO)
     wait_until(lambda: len(names(workdir)) > 1, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "the run was over before it was killed; give it more steps"
     same_bits(
-        (tmp_path / "first", summary), workdir, train(experiment, workdir, *other, prefix=on_one_core), lines=False
+        (tmp_path / "first", summary),
+        workdir,
+        train(experiment, workdir, *other, prefix=on_one_core, **AS_USERS_DO),
+        lines=False,
     )

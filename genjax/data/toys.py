@@ -1,0 +1,65 @@
+"""Toy data whose truth is known in closed form; each is the same in every run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genjax.data.dataset import Dataset, Split, fingerprint, from_arrays
+
+CURVE_RADIUS = 1.25  # half the square that [0, 1]^2 is of: the circle and its noise
+SINE_NOISE = 0.1
+
+
+def draw_curve(num: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy points of three quarters of a circle, and where they lie along it.
+
+        x = (cos t, sin t) + 0.02 n,   t ~ U(0, 3 pi / 2),   n ~ N(0, I)
+
+    Returns:
+      x, shifted and scaled into [0, 1]^2, [num, 2]; t in radians, [num].
+    """
+    draw = np.random.RandomState(seed)  # a stream that NumPy keeps frozen
+    t = draw.uniform(0, 1.5 * np.pi, num)
+    x = np.stack([np.cos(t), np.sin(t)], axis=1) + 0.02 * draw.standard_normal((num, 2))
+    return (x / CURVE_RADIUS + 1) / 2, t
+
+
+def curve() -> Dataset:
+    """`draw_curve`: 2000 points for training and 1000 held out, without labels."""
+    return from_arrays("curve", draw_curve(2000, seed=0)[0], draw_curve(1000, seed=1)[0])
+
+
+def sine(y: np.ndarray) -> np.ndarray:
+    """The function whose inverse is asked for, without its noise: y + 0.3 sin 2 pi y (Bishop 1994)."""
+    return y + 0.3 * np.sin(2 * np.pi * y)
+
+
+def _sine_pairs(num: int, seed: int) -> Split:
+    draw = np.random.RandomState(seed)
+    y = draw.random_sample((num, 1))
+    v = sine(y) + SINE_NOISE * (2 * draw.random_sample((num, 1)) - 1)
+    return Split(((v + SINE_NOISE) / (1 + 2 * SINE_NOISE)).astype(np.float32), y.astype(np.float32))
+
+
+def inverse_sine() -> Dataset:
+    """Pairs of x = (v + 0.1) / 1.2, v = sine(y) + U(-0.1, 0.1), and y as its label: both [N, 1] in [0, 1].
+
+    2000 for training and 1000 held out. The way back from x to y has up to three branches.
+    """
+    train, test = _sine_pairs(2000, 0), _sine_pairs(1000, 1)
+    content = fingerprint(train, test, scale=1.0, num_classes=None)
+    return Dataset("inverse_sine", train, test, 1.0, None, content)
+
+
+def inverse_sine_negative_log_likelihood(x: np.ndarray) -> np.ndarray:
+    """-log p(y|x) in nats of `inverse_sine`, at any y that is possible: the log of their share of [0, 1].
+
+    Args:
+      x: [N, 1].
+
+    Returns:
+      [N], the same for every y that is possible, for y is uniform.
+    """
+    y = (np.arange(10_000) + 0.5) / 10_000
+    v = x.astype(np.float64) * (1 + 2 * SINE_NOISE) - SINE_NOISE
+    return np.log(np.mean(np.abs(v - sine(y)) < SINE_NOISE, axis=1))

@@ -1,0 +1,91 @@
+"""The experiments' own functions, called as a page of somebody's research would."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+
+from experiments import common, compression, outliers, sparse
+from genjax import data
+from genjax.errors import BadInput
+from genjax.models import autoencoder
+from genjax.types import Batch
+
+
+def config_of(experiment, **given):
+    """An experiment's flags in this process, with their defaults but for those given."""
+    before = {*flags.FLAGS}
+    experiment.define_flags()
+    defined = {name: flags.FLAGS[name].value for name in {*flags.FLAGS} - before}
+    for name in defined:
+        delattr(flags.FLAGS, name)
+    assert given.keys() <= defined.keys()
+    return common.Config(**(defined | given))
+
+
+@pytest.mark.parametrize("protocol", ["leave_one_out", "one_class"])
+def test_no_autoencoder_learns_from_its_outliers_and_each_from_all_its_inliers(protocol):
+    config = config_of(outliers.EXPERIMENT, protocol=protocol, hidden=["8"], noise_scale=0.0)
+    dataset = data.load("digits")
+    params = outliers.build(config, dataset).init(jax.random.key(0)).params
+    label = np.asarray(dataset.train.label)
+    parts, share = outliers.build_member(config, (8, 8, 1)), np.bincount(label) / len(label)
+    shares = 1 - share if protocol == "leave_one_out" else share
+    objective = outliers.ensemble_objective(config, parts, shares)
+    x, label = jnp.float32(dataset.train.x[:200] / 16), jnp.asarray(label[:200])
+    found = jax.jit(jax.grad(lambda p: objective(p, Batch(x, label), jax.random.key(1))[0].mean()))(params)
+
+    @jax.jit
+    @jax.grad
+    def alone(params, inlier, share):
+        return jnp.sum(inlier * autoencoder.score(params, x, parts=parts)) / 200 / share
+
+    for c in range(10):
+        inlier = (label == c) if protocol == "one_class" else (label != c)
+        expected = alone(jax.tree.map(lambda leaf, c=c: leaf[c], params), inlier, shares[c])
+        jax.tree.map(lambda a, b, c=c: np.testing.assert_allclose(a[c], b, rtol=1e-4, atol=1e-5), found, expected)
+
+
+def test_the_block_transform_is_undone():
+    for shape in [(3, 8, 8, 1), (2, 28, 20, 3), (1, 5, 9, 1)]:
+        x = np.random.RandomState(0).uniform(size=shape)
+        z = compression.block_dct(x)
+        assert z.shape[1] == 64
+        np.testing.assert_allclose(compression.inverse_block_dct(z, shape), x, atol=1e-12)
+    flat = compression.block_dct(np.full((1, 8, 8, 1), 0.75))
+    np.testing.assert_allclose(flat, 8 * 0.25 * np.eye(64)[:1], atol=1e-12)
+
+
+def test_a_narrow_code_does_not_read_what_it_leaves_out(key):
+    config = config_of(compression.EXPERIMENT, latent_dims=["2", "5"], hidden=["8"])
+    parts = compression.build_member(config, (8, 8, 1))
+    params, z = autoencoder.init_params(key, parts=parts), jax.random.uniform(key, (3, 5))
+
+    @jax.jit
+    @jax.jacobian
+    def narrow_and_wide(z):
+        return [compression.decode(params, z, m, parts=parts).sum((1, 2, 3)) for m in compression.masks(config)]
+
+    narrow, wide = (np.asarray(g) for g in narrow_and_wide(z))
+    assert (narrow[..., 2:] == 0).all() and (np.abs(narrow[..., :2]).sum((0, 1)) > 0).all()
+    assert (np.abs(wide).sum((0, 1)) > 0).all()
+
+
+def test_mixtures_are_four_atoms_and_a_little_noise(key):
+    atoms = sparse.true_atoms()
+    np.testing.assert_allclose(jnp.linalg.norm(atoms, axis=1), 1, rtol=1e-6)
+    x = np.asarray(sparse.sparse_mixtures(4000, key, atoms=jnp.eye(64)), np.float64)
+    large = np.abs(x) > 0.3
+    assert (large.sum(1) == 4).all()
+    assert abs(x[large].mean() - 1) < 4 * (1 / np.sqrt(12)) / np.sqrt(large.sum())
+    assert x[large].min() > 0.48 and x[large].max() < 1.52
+    clean = np.where(large, x, 0)
+    ratio = np.sqrt(np.square(x - clean).sum(1) / 60 * 64) / np.linalg.norm(x, axis=1)
+    assert abs(np.sqrt(np.square(ratio).mean()) - 0.01) < 1e-4
+    assert np.allclose(sparse.best_cosines(np.eye(3), -np.eye(3)[:2]), [1, 1, 0])
+
+
+def test_a_flag_that_an_old_run_does_not_have_is_named():
+    with pytest.raises(BadInput, match="has no --latent_dim; open it with the code it is of"):
+        _ = common.Config(seed=0).latent_dim
