@@ -14,6 +14,7 @@ from genjax.losses.adversarial import (
     r1_penalty,
     weighted,
 )
+from genjax.losses.classification import softmax_cross_entropy
 from genjax.losses.divergence import gaussian_kl, gaussian_kl_to_standard
 from genjax.losses.likelihood import BERNOULLI, GAUSSIAN, Likelihood, binomial, discretized_logistic, gaussian
 from genjax.losses.penalty import (
@@ -62,6 +63,7 @@ __all__ = [
     "mean_logit",
     "r1_penalty",
     "sigmoid_jacobian_norm",
+    "softmax_cross_entropy",
     "squared_error",
     "weight_l1",
     "weight_l2",
