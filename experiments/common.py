@@ -79,7 +79,9 @@ def define_shared_flags(
 ) -> None:
     """Defines the flags that every experiment has, with this one's defaults."""
     flags.DEFINE_string(
-        "dataset", dataset, "digits, curve, inverse_sine (embedded), a TFDS name such as mnist, or folder:PATH"
+        "dataset",
+        dataset,
+        "digits, curve, inverse_sine, ring, grid (embedded), a TFDS name such as mnist, or folder:PATH",
     )
     flags.DEFINE_string("data_dir", None, "where TFDS data lies, as experiments.prepare leaves it")
     flags.DEFINE_enum(

@@ -12,7 +12,13 @@ from genjax.errors import BadInput
 __all__ = ["Dataset", "Split", "from_arrays", "load"]
 
 # what needs no folder, by name
-_EMBEDDED = {"digits": digits.load, "curve": toys.curve, "inverse_sine": toys.inverse_sine}
+_EMBEDDED = {
+    "digits": digits.load,
+    "curve": toys.curve,
+    "inverse_sine": toys.inverse_sine,
+    "ring": toys.ring,
+    "grid": toys.grid,
+}
 _FOLDER = "folder:"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from genjax.data.dataset import Dataset, Split, fingerprint, from_arrays
@@ -63,3 +65,57 @@ def inverse_sine_negative_log_likelihood(x: np.ndarray) -> np.ndarray:
     y = (np.arange(10_000) + 0.5) / 10_000
     v = x.astype(np.float64) * (1 + 2 * SINE_NOISE) - SINE_NOISE
     return np.log(np.mean(np.abs(v - sine(y)) < SINE_NOISE, axis=1))
+
+
+class Modes(NamedTuple):
+    """A mixture of equally likely round Gaussians N(mean_k, standard_deviation^2 I), in the data's units."""
+
+    means: np.ndarray  # [K, D]
+    standard_deviation: float
+
+
+def _modes(means: np.ndarray, standard_deviation: float, *, half: float) -> Modes:
+    """Shifts and scales the square [-half, half]^2 into [0, 1]^2."""
+    return Modes((means / half + 1) / 2, standard_deviation / (2 * half))
+
+
+_ANGLES = 2 * np.pi * np.arange(8) / 8
+RING = _modes(2 * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1), 0.02, half=2.5)
+"""8 Gaussians of standard deviation 0.02 on a circle of radius 2, before scaling (Metz et al. 2017, section 3.1)."""
+
+GRID = _modes(np.stack(np.meshgrid(*[2.0 * np.arange(-2, 3)] * 2), axis=-1).reshape(-1, 2), 0.05, half=5.0)
+"""5 x 5 Gaussians of standard deviation 0.05, 2 apart, before scaling (Srivastava et al. 2017; Lin et al. 2018)."""
+
+
+def modes_negative_log_likelihood(x: np.ndarray, *, modes: Modes) -> np.ndarray:
+    """-log p(x) in nats of a mixture: x [N, D] -> [N].
+
+    p(x) = (1/K) sum_k N(x; mean_k, standard_deviation^2 I)
+    """
+    means, sigma = modes
+    exponent = -np.sum((np.asarray(x, np.float64)[:, None] - means[None]) ** 2, axis=2) / (2 * sigma**2)
+    highest = exponent.max(axis=1)
+    log_sum = highest + np.log(np.exp(exponent - highest[:, None]).sum(axis=1))
+    return np.log(len(means)) + means.shape[1] / 2 * np.log(2 * np.pi * sigma**2) - log_sum
+
+
+def _draw_modes(modes: Modes, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points [num, D], and which Gaussian each is of [num]."""
+    draw = np.random.RandomState(seed)
+    label = draw.randint(len(modes.means), size=num)
+    return modes.means[label] + modes.standard_deviation * draw.standard_normal((num, modes.means.shape[1])), label
+
+
+def _mixture(name: str, modes: Modes) -> Dataset:
+    (x, label), (test_x, test_label) = _draw_modes(modes, 20_000, 0), _draw_modes(modes, 2000, 1)
+    return from_arrays(name, x, test_x, train_label=label, test_label=test_label, num_classes=len(modes.means))
+
+
+def ring() -> Dataset:
+    """`RING`: 20 000 points for training and 2000 held out, labelled by their Gaussian."""
+    return _mixture("ring", RING)
+
+
+def grid() -> Dataset:
+    """`GRID`: 20 000 points for training and 2000 held out, labelled by their Gaussian."""
+    return _mixture("grid", GRID)

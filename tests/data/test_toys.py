@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats
 
 from genjax import data
@@ -55,3 +56,38 @@ def test_the_curve_is_three_quarters_of_a_noisy_circle():
     noise = plane - np.stack([np.cos(t), np.sin(t)], axis=1)
     assert scipy.stats.kstest(noise.ravel() / 0.02, scipy.stats.norm.cdf).statistic < 1.95 / np.sqrt(noise.size)
     assert scipy.stats.kstest(t, scipy.stats.uniform(0, 1.5 * np.pi).cdf).statistic < 1.95 / np.sqrt(len(t))
+
+
+@pytest.mark.parametrize(
+    ("name", "modes", "count", "scale"), [("ring", toys.RING, 8, 5.0), ("grid", toys.GRID, 25, 10.0)]
+)
+def test_mixtures_are_equal_round_gaussians(name, modes, count, scale):
+    dataset, (means, sigma) = data.load(name), modes
+    assert dataset.num_classes == len(means) == count
+    plane = scale * (means - 0.5)
+    if name == "ring":
+        np.testing.assert_allclose(np.linalg.norm(plane, axis=1), 2)
+        np.testing.assert_allclose(np.linalg.norm(plane - np.roll(plane, 1, axis=0), axis=1), 4 * np.sin(np.pi / 8))
+    else:
+        assert {*map(tuple, plane.round(9).tolist())} == {
+            (2.0 * i, 2.0 * j) for i in range(-2, 3) for j in range(-2, 3)
+        }
+    np.testing.assert_allclose(sigma * scale, {"ring": 0.02, "grid": 0.05}[name])
+    for x, label in (dataset.train, dataset.test):
+        assert label is not None and 0 <= x.min() and x.max() <= 1
+        noise = ((x - means[label]) / sigma).ravel()
+        assert scipy.stats.kstest(noise, scipy.stats.norm.cdf).statistic < 1.95 / np.sqrt(len(noise))
+        assert scipy.stats.chisquare(np.bincount(label, minlength=count)).pvalue > 1e-3
+    train, test = ({*map(tuple, split.x.tolist())} for split in (dataset.train, dataset.test))
+    assert len(train) == 20_000 and len(test) == 2000 and not train & test
+
+
+def test_a_mixtures_likelihood_is_scipys():
+    x = toys.GRID.means[:4] + np.array([[0.0, 0.0], [0.003, 0.001], [0.1, 0.1], [0.3, -0.2]])
+    density = np.mean(
+        [scipy.stats.multivariate_normal(mean, toys.GRID.standard_deviation**2).pdf(x) for mean in toys.GRID.means], 0
+    )
+    got = toys.modes_negative_log_likelihood(x, modes=toys.GRID)
+    near = density > 0
+    assert near[:3].all() and np.isfinite(got).all()
+    np.testing.assert_allclose(got[near], -np.log(density[near]), rtol=1e-9)
