@@ -90,7 +90,7 @@ def ensemble_objective(
     def objective(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         seen, num = corruption(batch.x, key), len(batch.x)
         capacity = min(num, math.ceil(num * shares.max() + 4 * math.sqrt(num * shares.max() * (1 - shares.max()))))
-        inlier = INLIERS[config.protocol](batch.label[None], classes)
+        inlier = INLIERS[config.protocol](jnp.asarray(batch.label)[None], classes)
         rows = jnp.argsort(~inlier, axis=1, stable=True)[:, :capacity]  # [C, capacity], inliers first
 
         def one(params: Params, rows: Array) -> Array:

@@ -289,6 +289,7 @@ def test_sum_of_twelve_uniforms_less_six_is_the_standardised_sum(key):
     np.testing.assert_array_equal(z, stochastic.irwin_hall((5, 4), key, num_uniforms=12) - 6)
 
 
+@pytest.mark.slow
 def test_sum_of_uniforms_normal_passes_for_normal_until_the_sample_is_large(key):
     # The distribution functions differ by 0.00234 at most, less than 1.95 / sqrt(5000) = 0.0276 and more than
     # 1.95 / sqrt(4e6) = 0.000975. The exact one is read from a table, linear between points 0.002 apart (error 1e-7).

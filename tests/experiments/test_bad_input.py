@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import common, vae
+
 SMALL = ("--num_steps=20", "--hidden=16", "--eval_every=10", "--checkpoint_every=5")
 
 
@@ -25,21 +27,34 @@ def refused(result):
     [
         (["--dataset=digit"], "unknown data set 'digit'; did you mean 'digits'"),
         (["--batch_size=5000"], "--batch_size=5000: the training split has 1297 examples"),
-        (["--batch_size=0"], "batch_size=0"),
-        (["--num_steps=-3"], "num_steps=-3"),
-        (["--learning_rate=-1"], "learning_rate=-1"),
-        (["--learning_rate=fast"], "learning_rate=fast"),
-        (["--network=transformer"], "mlp|convolutional"),
         (["--hidden=500,x"], "--hidden=500,x: give positive whole numbers"),
         (["--sed=3"], "Unknown command line flag 'sed'"),
         (["--dataset=folder:/nowhere/at/all"], "/nowhere/at/all"),
-        (["digits"], "unknown argument 'digits'"),
-        (["--seed=-1"], "seed=-1"),
     ],
 )
 def test_flags(finish, tmp_path, flags, said):
     assert said in refused(finish("vae", *SMALL, f"--workdir={tmp_path / 'run'}", *flags))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--batch_size=0", "batch_size=0"),
+        ("--num_steps=-3", "num_steps=-3"),
+        ("--learning_rate=-1", "learning_rate=-1"),
+        ("--learning_rate=fast", "learning_rate=fast"),
+        ("--network=transformer", "mlp|convolutional"),
+        ("--seed=-1", "seed=-1"),
+        ("digits", "unknown argument 'digits'"),
+    ],
+)
+def test_flags_out_of_range(own_flags, flag, said, monkeypatch, capsys):
+    # in this process, which is quicker: the flags are parsed before anything else is done
+    monkeypatch.setattr("sys.argv", ["vae", flag])
+    with pytest.raises(SystemExit) as stopped:
+        common.main(vae.EXPERIMENT)
+    assert said in refused((stopped.value.code, *capsys.readouterr()))
 
 
 def test_data_that_is_not_prepared_names_the_command(finish, tmp_path):

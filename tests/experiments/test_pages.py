@@ -13,19 +13,21 @@ from genjax.models import autoencoder
 from genjax.types import Batch
 
 
-def config_of(experiment, **given):
-    """An experiment's flags in this process, with their defaults but for those given."""
-    before = {*flags.FLAGS}
-    experiment.define_flags()
-    defined = {name: flags.FLAGS[name].value for name in {*flags.FLAGS} - before}
-    for name in defined:
-        delattr(flags.FLAGS, name)
-    assert given.keys() <= defined.keys()
-    return common.Config(**(defined | given))
+@pytest.fixture
+def config_of(own_flags):
+    """Gives an experiment's flags with their defaults, but for those given."""
+
+    def config_of(experiment, **given):
+        experiment.define_flags()
+        defaults = {name: flag.value for name, flag in ((name, flags.FLAGS[name]) for name in flags.FLAGS)}
+        assert given.keys() <= defaults.keys()
+        return common.Config(**(defaults | given))
+
+    return config_of
 
 
 @pytest.mark.parametrize("protocol", ["leave_one_out", "one_class"])
-def test_no_autoencoder_learns_from_its_outliers_and_each_from_all_its_inliers(protocol):
+def test_no_autoencoder_learns_from_its_outliers_and_each_from_all_its_inliers(config_of, protocol):
     config = config_of(outliers.EXPERIMENT, protocol=protocol, hidden=["8"], noise_scale=0.0)
     dataset = data.load("digits")
     params = outliers.build(config, dataset).init(jax.random.key(0)).params
@@ -57,7 +59,7 @@ def test_the_block_transform_is_undone():
     np.testing.assert_allclose(flat, 8 * 0.25 * np.eye(64)[:1], atol=1e-12)
 
 
-def test_a_narrow_code_does_not_read_what_it_leaves_out(key):
+def test_a_narrow_code_does_not_read_what_it_leaves_out(config_of, key):
     config = config_of(compression.EXPERIMENT, latent_dims=["2", "5"], hidden=["8"])
     parts = compression.build_member(config, (8, 8, 1))
     params, z = autoencoder.init_params(key, parts=parts), jax.random.uniform(key, (3, 5))

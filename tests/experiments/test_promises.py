@@ -1,8 +1,7 @@
 """What a run promises, on real processes: the same bits run again, however it is cut or killed, on any number of cores.
 
 One table of experiments; a new experiment gets a row. A row is tested promise by promise, and all at once, which names
-no culprit but fails with any of them. A plain run does the first with one row and the second with another; `-m slow`
-does the rest.
+no culprit but fails with any of them. A plain run does the first with one row; `-m slow` does the rest.
 """
 
 import json
@@ -30,17 +29,15 @@ CASES = {
     "sparse": f"sparse --num_units=300 --num_steps=60 {SHAPE}",
     "sparse-dictionary": "sparse --dictionary --num_steps=60",
 }
-IN_DETAIL = "vae-mlp"  # in a plain run
-AT_ONCE = "vae-convolutional"
+IN_A_PLAIN_RUN = "vae-mlp"
 AS_USERS_DO = {"xla_flags": ""}  # the tests' own are for quick compiling
 CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")
 
 
-def rows(plain):
-    return [pytest.param(name, marks=() if name == plain else pytest.mark.slow) for name in CASES]
+ROWS = [pytest.param(name, marks=() if name == IN_A_PLAIN_RUN else pytest.mark.slow) for name in CASES]
 
 
-@pytest.fixture(scope="module", params=rows(IN_DETAIL))
+@pytest.fixture(scope="module", params=ROWS)
 def case(request, pictures):
     """(experiment, its flags)."""
     return flags_of(request.param, pictures)
@@ -132,7 +129,8 @@ def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
     assert steps == sorted(steps)
 
 
-@pytest.mark.parametrize("name", rows(AT_ONCE))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_all_at_once(name, pictures, launch, train, tmp_path, on_one_core):
     experiment, flags = flags_of(name, pictures)
     summary = train(experiment, tmp_path / "first", *flags, **AS_USERS_DO)

@@ -30,10 +30,10 @@ FILES = {
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--latent_dim=2",),
         ("--network=convolutional", "--likelihood=learned_gaussian", "--dataset=PICTURES", "--batch_size=32"),
         ("--likelihood=gaussian", "--binarize=static", "--rate_weight=4", "--activation=tanh"),
-        ("--binarize=dynamic", "--latent_dim=1"),
+        pytest.param(("--latent_dim=2",), marks=pytest.mark.slow),
+        pytest.param(("--binarize=dynamic", "--latent_dim=1"), marks=pytest.mark.slow),
     ],
 )
 def test_run_directory(train, tmp_path, pictures, flags):
