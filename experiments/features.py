@@ -1,0 +1,182 @@
+"""What samples are compared in: the features of a classifier of the run's own data, trained once and kept.
+
+It is the same for every run on the same data, whatever the run's seed: its flags, the data and the versions make the
+name of its folder, which stands beside the runs' directories.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
+
+from experiments import classifier as page
+from experiments import common
+from genjax import data
+from genjax.data import batching
+from genjax.errors import BadInput
+from genjax.evaluation import coverage, distances
+from genjax.models import classifier as family
+from genjax.training import checkpoint, digest, run
+from genjax.training.fit import fit
+from genjax.types import Array, Model, Params
+
+AT_MOST = 5000
+"""Samples, held-out and training examples that are compared, where there are more."""
+
+
+class Features(NamedTuple):
+    """A trained classifier as what samples are seen through."""
+
+    name: str  # what they are, in words
+    features: Callable[[ArrayLike], np.ndarray]  # x [N, ...] in [0, 1] -> [N, D], its penultimate layer
+    predict: Callable[[ArrayLike], np.ndarray]  # x [N, ...] -> the most probable class, [N]
+    params_sha256: str
+    folder: Path  # where it is kept
+
+
+def classifier_config(config: common.Config, dataset: data.Dataset) -> common.Config:
+    """The classifier's flags for the data of a run: convolutions for images of more than 16 pixels a side."""
+    shape = dataset.train.x.shape[1:]
+    return common.Config(
+        experiment="classifier",
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        binarize=config.binarize,
+        seed=0,
+        num_steps=1000,
+        batch_size=min(128, len(dataset.train.x)),
+        learning_rate=1e-3,
+        weight_decay=1e-2,
+        network="convolutional" if len(shape) == 3 and max(shape[:2]) > 16 else "mlp",
+        hidden=["256"],
+        features=["32", "64"],
+        feature_dim=64,
+        cpu_threads=config.cpu_threads,
+    )
+
+
+def classifier(config: common.Config, finished: common.Finished) -> Features:
+    """The classifier for a finished run's data, found beside its directory or trained there now.
+
+    Raises:
+      BadInput: data without classes, or a folder that holds other parameters than were trained.
+    """
+    own, dataset = classifier_config(config, finished.dataset), finished.dataset
+    parts, model = page.build_parts(own, dataset), page.build(own, dataset)
+    now = run.manifest(seed=own.seed, data_fingerprint=dataset.fingerprint)
+    flags = {name: value for name, value in vars(own).items() if name not in common.NOT_IDENTITY}
+    identity = flags | {name: now[name] for name in run.IDENTITY}
+    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    folder = finished.workdir.parent / f"classifier-{own.dataset.rpartition('/')[2].rpartition(':')[2]}-{short}"
+    if not folder.exists():
+        _train(folder, own, model, dataset, now)
+    template = jax.eval_shape(model.init, jax.random.key(0)).params
+    _, params = checkpoint.restore_part(folder / "checkpoints", "params", template)
+    params_sha256 = run.read_json(folder / "manifest.json")["params_sha256"]
+    if digest.params_sha256(params) != params_sha256:
+        raise BadInput(f"{folder} holds other parameters than its manifest tells of; delete it, to train them again")
+    features = _in_batches(partial(family.features, parts=parts), params)
+    probabilities = _in_batches(partial(family.probabilities, parts=parts), params)
+
+    def predict(x: ArrayLike) -> np.ndarray:
+        return probabilities(x).argmax(axis=1)
+
+    accuracy = np.mean(predict(dataset.test.x / dataset.scale) == dataset.test.label)
+    name = f"the {own.feature_dim} features of a classifier of {dataset.name} (accuracy {accuracy:.3f})"
+    return Features(name, features, predict, params_sha256, folder)
+
+
+def _train(folder: Path, own: common.Config, model: Model, dataset: data.Dataset, manifest: dict[str, Any]) -> None:
+    """Trains the classifier and keeps it in a folder that appears whole or not at all."""
+    transform = batching.dynamic_binarization if own.binarize == "dynamic" else None
+    source = batching.source(dataset, batch_size=own.batch_size, transform=transform)
+    print(f"training a classifier of {dataset.name} to compare samples by, in {folder}", file=sys.stderr)
+    state = fit(model, source, seed=own.seed, num_steps=own.num_steps, eval_every=0, watch=page.EXPERIMENT.watch)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    with checkpoint.Checkpoints(unfinished / "checkpoints", keep=1) as checkpoints:
+        checkpoints.save(own.num_steps, state)
+    run.write_json(unfinished / "config.json", vars(own))
+    trained = {"steps_done": own.num_steps, "params_sha256": digest.params_sha256(state.params)}
+    run.write_json(unfinished / "manifest.json", manifest | trained)
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another run was quicker, with the same bits
+        if not folder.exists():
+            raise
+        shutil.rmtree(unfinished)
+
+
+def _in_batches(
+    function: Callable[[Params, Array], Array], params: Params, batch_size: int = 500
+) -> Callable[[ArrayLike], np.ndarray]:
+    """A function of parameters and examples as one of any number of examples."""
+    compiled = jax.jit(function)
+
+    def apply(x: ArrayLike) -> np.ndarray:
+        x = np.asarray(x, np.float32)
+        starts = range(0, len(x), batch_size)
+        return np.concatenate([compiled(params, jnp.asarray(x[start : start + batch_size])) for start in starts])
+
+    return apply
+
+
+@threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
+def sample_quality(samples: ArrayLike, dataset: data.Dataset, features: Features) -> dict[str, float]:
+    """How samples compare with held-out data, and with training data in their place.
+
+    Prints what was compared with what. Of more than `AT_MOST` examples a fixed choice is taken, except that nearest
+    neighbours are sought in the whole training set.
+
+    Args:
+      samples: [M, ...] in [0, 1], 20 or more.
+      dataset: what they should look like, with labels.
+      features: of `classifier`.
+
+    Returns:
+      Of the features of the samples and the held-out examples `frechet_distance`, `kernel_distance` with
+      `kernel_distance_error`, `precision`, `recall`, `density` and `coverage`; `train_frechet_distance`, of as many
+      training examples as there are samples; `nearest_training_distance` and `held_out_nearest_training_distance`, in
+      the median; of the predicted classes `classes_found`, `smallest_class_share` and `largest_class_share`.
+    """
+    samples = np.asarray(samples)[:AT_MOST]
+    x, test = features.features(samples), features.features(_chosen(dataset.test.x) / dataset.scale)
+    # in the order in which some are chosen
+    train = features.features(_chosen(dataset.train.x, len(dataset.train.x)) / dataset.scale)
+    print(
+        f"samples compared in {features.name}: {len(x)} samples, {len(test)} held-out and {len(train)} training "
+        f"examples; params_sha256 {features.params_sha256}",
+        file=sys.stderr,
+    )
+    kernel, nearest = distances.kernel_distance(x, test), coverage.nearest_training_distance(x, train, test)
+    quality = coverage.precision_recall(x, test)._asdict() | coverage.density_coverage(x, test)._asdict()
+    shares = np.bincount(features.predict(samples), minlength=dataset.num_classes or 0) / len(samples)
+    return {
+        "frechet_distance": distances.frechet_distance(x, test),
+        "train_frechet_distance": distances.frechet_distance(train[: len(x)], test),
+        "kernel_distance": kernel.value,
+        "kernel_distance_error": kernel.standard_error,
+        **quality,
+        "nearest_training_distance": nearest.samples,
+        "held_out_nearest_training_distance": nearest.held_out,
+        "classes_found": float(np.count_nonzero(shares)),
+        "smallest_class_share": float(shares.min()),
+        "largest_class_share": float(shares.max()),
+    }
+
+
+def _chosen(x: np.ndarray, at_most: int = AT_MOST) -> np.ndarray:
+    """The first examples of a fixed permutation: sources may have one class after the other."""
+    return x[np.random.RandomState(0).permutation(len(x))[:at_most]]
