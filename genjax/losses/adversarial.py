@@ -105,7 +105,7 @@ WASSERSTEIN = Adversarial(
     L_D = a~ - a,   L_G = -a~,   W_1(p, g) = max over 1-Lipschitz critics of E_p a - E_g a = -L_D
 
 Unbounded without such a constraint: a penalty, spectral normalisation, or clipped weights
-(`optax.projections.projection_box`) (Arjovsky, Chintala & Bottou 2017, equation 2).
+(`optax.projections.projection_linf_ball`) (Arjovsky, Chintala & Bottou 2017, equation 2).
 """
 
 

@@ -1,23 +1,43 @@
 """Networks, each an (init, apply) pair; the only folder that knows Flax."""
 
+from genjax.networks.adversarial import (
+    average_pool,
+    dcgan_discriminator,
+    dcgan_generator,
+    multi_scale,
+    patch_discriminator,
+    pixel_norm,
+    residual_discriminator,
+    residual_generator,
+)
 from genjax.networks.combinators import gaussian_heads, with_log_variance
 from genjax.networks.convolution import convolution, transposed_convolution
 from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
 from genjax.networks.linen import from_linen
 from genjax.networks.mlp import mlp
 from genjax.networks.sparsity import group_threshold, hard_threshold, k_sparse, soft_threshold, unit_norm_rows
+from genjax.networks.spectral import spectral_norm
 
 __all__ = [
+    "average_pool",
     "convolution",
     "convolutional_decoder",
     "convolutional_encoder",
+    "dcgan_discriminator",
+    "dcgan_generator",
     "from_linen",
     "gaussian_heads",
     "group_threshold",
     "hard_threshold",
     "k_sparse",
     "mlp",
+    "multi_scale",
+    "patch_discriminator",
+    "pixel_norm",
+    "residual_discriminator",
+    "residual_generator",
     "soft_threshold",
+    "spectral_norm",
     "transposed_convolution",
     "unit_norm_rows",
     "with_log_variance",

@@ -1,0 +1,194 @@
+"""Generators and discriminators of images, and what bounds a discriminator's slope.
+
+None has batch normalisation. It would make an example's output depend on the others of its batch, so that a gradient
+penalty, which is of one example's slope, would no longer mean what it says (Gulrajani et al. 2017, section 4), and it
+keeps averages, which are no parameters. Generators normalise each pixel by itself; discriminators nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.networks.convolutional import Convolution, convolutional_encoder
+from genjax.networks.linen import from_linen
+from genjax.types import Array, Key, Network, Params
+
+leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)
+
+
+def pixel_norm(x: Array) -> Array:
+    """Each pixel's channels over their root mean square, x / sqrt(mean_c x_c^2 + 1e-8) (Karras et al. 2018)."""
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-8)
+
+
+def average_pool(x: Array) -> Array:
+    """Means of 2 x 2 pixels: [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), C]; an odd edge is paired with itself."""
+    batch, height, width, channels = x.shape
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return jnp.mean(x.reshape(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, channels), axis=(2, 4))
+
+
+def upsample(x: Array) -> Array:
+    """Each pixel as 2 x 2 equal ones: [B, H, W, C] -> [B, 2H, 2W, C]."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def _sizes(image_shape: tuple[int, int, int], num: int) -> list[tuple[int, int]]:
+    """(H, W), and what `num` halvings make of it, rounded up."""
+    sizes = [image_shape[:2]]
+    for _ in range(num):
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes
+
+
+class _Generator(nn.Module):
+    image_shape: tuple[int, int, int]
+    features: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        *sizes, (height, width) = _sizes(self.image_shape, len(self.features))
+        channels = (self.image_shape[2], *self.features)
+        x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(len(z), height, width, channels[-1])
+        for depth in range(len(self.features), 0, -1):
+            height, width = sizes[depth - 1]
+            layer = Convolution(channels[depth - 1], 4, 2, transposed=True, name=f"convolution_{depth}")
+            x = layer(jax.nn.relu(pixel_norm(x)))[:, :height, :width]
+        return jax.nn.sigmoid(x)
+
+
+class _ResidualGenerator(nn.Module):
+    image_shape: tuple[int, int, int]
+    features: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        *sizes, (height, width) = _sizes(self.image_shape, len(self.features))
+        channels = (self.features[0], *self.features)
+        x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(len(z), height, width, channels[-1])
+        for depth in range(len(self.features), 0, -1):
+            height, width = sizes[depth - 1]
+            convolution = partial(Convolution, channels[depth - 1], stride=1)
+            y = upsample(jax.nn.relu(pixel_norm(x)))
+            y = convolution(kernel_size=3, name=f"convolution_{depth}_1")(y)
+            y = convolution(kernel_size=3, name=f"convolution_{depth}_2")(jax.nn.relu(pixel_norm(y)))
+            # of 1 x 1, so the same before the upsampling as after it
+            x = (y + upsample(convolution(kernel_size=1, name=f"shortcut_{depth}")(x)))[:, :height, :width]
+        return jax.nn.sigmoid(Convolution(self.image_shape[2], 3, 1, name="output")(jax.nn.relu(pixel_norm(x))))
+
+
+class _ResidualDiscriminator(nn.Module):
+    features: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for depth, features in enumerate(self.features, start=1):
+            convolution = partial(Convolution, features, stride=1)
+            y = x if depth == 1 else leaky_relu(x)
+            y = convolution(kernel_size=3, name=f"convolution_{depth}_1")(y)
+            y = average_pool(convolution(kernel_size=3, name=f"convolution_{depth}_2")(leaky_relu(y)))
+            x = y + convolution(kernel_size=1, name=f"shortcut_{depth}")(average_pool(x))
+        return nn.Dense(1, name="dense")(leaky_relu(x).reshape(len(x), -1))[:, 0]
+
+
+class _PatchDiscriminator(nn.Module):
+    features: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for depth, features in enumerate(self.features, start=1):
+            x = leaky_relu(Convolution(features, 4, 2, name=f"convolution_{depth}")(x))
+        return Convolution(1, 3, 1, name="output")(x)[..., 0]
+
+
+def dcgan_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+    """The generator of DCGAN: z [B, input_dim] -> x [B, H, W, C] in (0, 1), for any H, W, C >= 1.
+
+        x^L = z W + b;   x^{l-1} = crop(transposed_convolution(relu(pixel_norm(x^l))) + b^l);   x = sigm(x^0)
+
+    with kernels of 4 x 4 and strides of 2: the mirror of `dcgan_discriminator` (Radford, Metz & Chintala 2016), with
+    the pixel's own normalisation in the place of the batch's.
+
+    Args:
+      input_dim: length of z, with the label where there is one.
+      image_shape: (H, W, C).
+      features: channels of x^1, ..., x^L: as many halvings of the size, rounded up, as there are entries.
+    """
+    height, width, channels = image_shape
+    return from_linen(_Generator((height, width, channels), tuple(features)), (input_dim,))
+
+
+def dcgan_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+    """The discriminator of DCGAN: x [B, H, W, C] -> logit [B]; strided convolutions, leaky rectifiers, a linear layer.
+
+    It is `convolutional_encoder` with one output, kernels of 4 x 4, strides of 2 and slopes of 0.2 (Radford, Metz &
+    Chintala 2016).
+    """
+    return convolutional_encoder(image_shape, (), features=features, activation=leaky_relu)
+
+
+def residual_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+    """A generator of residual blocks: z [B, input_dim] -> x [B, H, W, C] in (0, 1), for any H, W, C >= 1.
+
+        x^L = z W + b;   x^{l-1} = crop(c_2(act(c_1(up(act(x^l))))) + up(c_0(x^l)));   x = sigm(c(act(x^0)))
+
+    where act = relu(pixel_norm(.)), up doubles the size, and c, c_1, c_2 are convolutions of 3 x 3, c_0 of 1 x 1
+    (Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4).
+
+    Args:
+      input_dim: length of z, with the label where there is one.
+      image_shape: (H, W, C).
+      features: channels of x^1, ..., x^L; x^0 has those of x^1.
+    """
+    height, width, channels = image_shape
+    return from_linen(_ResidualGenerator((height, width, channels), tuple(features)), (input_dim,))
+
+
+def residual_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+    """A discriminator of residual blocks: x [B, H, W, C] -> logit [B], for any H, W, C >= 1.
+
+        x^l = pool(c_2(act(c_1(act(x^{l-1}))))) + c_0(pool(x^{l-1}));   logit = flat(act(x^L)) W + b
+
+    where act is a leaky rectifier (the first block begins without it), pool halves the size by averages, and c_1, c_2
+    are convolutions of 3 x 3, c_0 of 1 x 1 (Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4).
+    """
+    return from_linen(_ResidualDiscriminator(tuple(features)), tuple(image_shape))
+
+
+def patch_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+    """A map of logits, each of a patch of the image: x [B, H, W, C] -> [B, ceil(H / 2^L), ceil(W / 2^L)].
+
+    L convolutions of 4 x 4 and stride 2 and leaky rectifiers, then one of 3 x 3: each logit sees a square of
+    5 * 2^L - 2 pixels a side, 18 with two layers (Isola et al. 2017, section 3.2.2).
+
+    Args:
+      image_shape: (H, W, C).
+      features: channels of the L convolutions.
+    """
+    return from_linen(_PatchDiscriminator(tuple(features)), tuple(image_shape))
+
+
+def multi_scale(discriminators: Sequence[Network]) -> Network:
+    """Discriminators of the same image at halved sizes: x [B, H, W, C] -> a tuple of logits, the finest first.
+
+    The first sees x, the next `average_pool(x)`, and so on; each is made for its size (Wang et al. 2018, section 3.2).
+    Its params are {"scale_1": the first's, ...}.
+    """
+
+    def init(key: Key) -> Params:
+        keys = jax.random.split(key, len(discriminators))
+        return {f"scale_{i}": each.init(keys[i - 1]) for i, each in enumerate(discriminators, start=1)}
+
+    def apply(params: Params, x: Array) -> tuple[Array, ...]:
+        logits = []
+        for i, each in enumerate(discriminators, start=1):
+            logits.append(each.apply(params[f"scale_{i}"], x))
+            x = average_pool(x)
+        return tuple(logits)
+
+    return Network(init, apply)

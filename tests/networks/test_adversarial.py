@@ -1,0 +1,191 @@
+"""Generators and discriminators: shapes for any image, Linen's layers as the other route, what each logit sees."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import networks
+from genjax.networks.adversarial import upsample
+
+DIM = 3
+SHAPES = [(8, 8, 1), (7, 5, 2), (28, 28, 1), (64, 64, 3)]
+GENERATORS = {"dcgan": networks.dcgan_generator, "residual": networks.residual_generator}
+DISCRIMINATORS = {"dcgan": networks.dcgan_discriminator, "residual": networks.residual_discriminator}
+generators = pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
+discriminators = pytest.mark.parametrize("make", DISCRIMINATORS.values(), ids=DISCRIMINATORS)
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def features(shape):
+    """As many layers as go down to 4 pixels, or one."""
+    return (4, 5, 6, 7)[: max(1, (max(shape) // 4).bit_length() - 1)]
+
+
+def reaches_every_parameter(network, params, inputs):
+    def loss(params):
+        y = network.apply(params, inputs)
+        return jnp.sum(jnp.cos(y + 1)), y
+
+    gradient, y = jax.jit(jax.grad(loss, has_aux=True))(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert jnp.isfinite(leaf).all() and jnp.abs(leaf).max() > 0, path
+    return np.asarray(y)
+
+
+@generators
+@shapes
+def test_generators_make_images_of_any_size(make, shape, draw, parameters):
+    network = make(DIM, shape, features=features(shape))
+    images = reaches_every_parameter(network, parameters(network), draw(2, DIM))
+    assert images.shape == (2, *shape) and images.dtype == np.float32
+    assert 0 < images.min() and images.max() < 1 and images.std() > 0
+
+
+@discriminators
+@shapes
+def test_discriminators_judge_images_of_any_size(make, shape, draw, parameters):
+    network = make(shape, features=features(shape))
+    logit = reaches_every_parameter(network, parameters(network), draw(2, *shape))
+    assert logit.shape == (2,) and logit.dtype == np.float32 and logit[0] != logit[1]
+
+
+@discriminators
+def test_a_discriminator_of_zeros_cannot_tell(make, draw, parameters):
+    network = make((8, 8, 1), features=(4,))
+    zeros = jax.tree.map(jnp.zeros_like, parameters(network))
+    np.testing.assert_array_equal(jax.nn.sigmoid(jax.jit(network.apply)(zeros, draw(3, 8, 8, 1))), 0.5)
+
+
+def each_example_is_its_own(network, params, x):
+    apply = jax.jit(network.apply)
+    np.testing.assert_allclose(apply(params, x)[0], apply(params, x.at[1:].multiply(-3.0))[0], rtol=1e-5, atol=1e-6)
+
+
+@generators
+def test_generated_images_do_not_depend_on_the_batch(make, draw, parameters):
+    network = make(DIM, (8, 8, 1), features=(4, 5))
+    each_example_is_its_own(network, parameters(network), draw(3, DIM))
+
+
+@discriminators
+def test_logits_do_not_depend_on_the_batch(make, draw, parameters):
+    network = make((8, 8, 1), features=(4, 5))
+    each_example_is_its_own(network, parameters(network), draw(3, 8, 8, 1))
+
+
+def linen(layer, params, x):
+    return layer.apply({"params": params}, x)
+
+
+def compare(network, expected, inputs, parameters):
+    """A network and the same of Linen's layers, on the same parameters."""
+    got, wanted = jax.jit(lambda p, x: (network.apply(p, x), expected(p, x)))(parameters(network), inputs)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def norm(x):
+    return x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-8)
+
+
+def up(x):
+    return jnp.kron(x, jnp.ones((1, 2, 2, 1)))
+
+
+def leaky(x):
+    return jnp.where(x > 0, x, 0.2 * x)
+
+
+def pool(x):
+    return nn.avg_pool(x, (2, 2), (2, 2))
+
+
+def test_generators_are_those_of_linen(draw, parameters):
+    # 7 x 5 -> 4 x 3 -> 2 x 2 and back, cropped
+    shape, z = (7, 5, 2), draw(3, DIM)
+
+    def dcgan(p, z):
+        x = linen(nn.Dense(24), p["dense"], z).reshape(3, 2, 2, 6)
+        x = linen(nn.ConvTranspose(4, (4, 4), (2, 2)), p["convolution_2"], nn.relu(norm(x)))[:, :4, :3]
+        x = linen(nn.ConvTranspose(2, (4, 4), (2, 2)), p["convolution_1"], nn.relu(norm(x)))[:, :7, :5]
+        return nn.sigmoid(x)
+
+    def residual(p, z):
+        x = linen(nn.Dense(24), p["dense"], z).reshape(3, 2, 2, 6)
+        for depth, (height, width) in ((2, (4, 3)), (1, (7, 5))):
+            y = linen(nn.Conv(4, (3, 3)), p[f"convolution_{depth}_1"], up(nn.relu(norm(x))))
+            y = linen(nn.Conv(4, (3, 3)), p[f"convolution_{depth}_2"], nn.relu(norm(y)))
+            x = (y + linen(nn.Conv(4, (1, 1)), p[f"shortcut_{depth}"], up(x)))[:, :height, :width]
+        return nn.sigmoid(linen(nn.Conv(2, (3, 3)), p["output"], nn.relu(norm(x))))
+
+    compare(networks.dcgan_generator(DIM, shape, features=(4, 6)), dcgan, z, parameters)
+    compare(networks.residual_generator(DIM, shape, features=(4, 6)), residual, z, parameters)
+
+
+def test_discriminators_are_those_of_linen(draw, parameters):
+    shape, x = (8, 4, 2), draw(3, 8, 4, 2)
+
+    def dcgan(p, x):
+        y = leaky(linen(nn.Conv(4, (4, 4), (2, 2)), p["convolution_1"], x))
+        y = leaky(linen(nn.Conv(6, (4, 4), (2, 2)), p["convolution_2"], y))
+        return linen(nn.Dense(1), p["dense"], y.reshape(3, -1))[:, 0]
+
+    def residual(p, x):
+        for depth, width in ((1, 4), (2, 6)):
+            y = x if depth == 1 else leaky(x)
+            y = leaky(linen(nn.Conv(width, (3, 3)), p[f"convolution_{depth}_1"], y))
+            y = pool(linen(nn.Conv(width, (3, 3)), p[f"convolution_{depth}_2"], y))
+            x = y + pool(linen(nn.Conv(width, (1, 1)), p[f"shortcut_{depth}"], x))
+        return linen(nn.Dense(1), p["dense"], leaky(x).reshape(3, -1))[:, 0]
+
+    compare(networks.dcgan_discriminator(shape, features=(4, 6)), dcgan, x, parameters)
+    compare(networks.residual_discriminator(shape, features=(4, 6)), residual, x, parameters)
+
+
+def test_pixels_are_normalised_by_themselves(draw):
+    x = draw(2, 3, 4, 5)
+    np.testing.assert_allclose(jnp.mean(networks.pixel_norm(x) ** 2, axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(networks.pixel_norm(7 * x), networks.pixel_norm(x), rtol=1e-5)
+    np.testing.assert_array_equal(networks.pixel_norm(jnp.zeros((1, 1, 1, 3))), 0)
+
+
+def test_sizes_are_halved_by_means_and_doubled_by_copies(draw):
+    x = draw(2, 6, 4, 3)
+    np.testing.assert_allclose(networks.average_pool(x), nn.avg_pool(x, (2, 2), (2, 2)), rtol=1e-5)
+    np.testing.assert_array_equal(networks.average_pool(upsample(x)), x)
+    odd = networks.average_pool(x[:, :5, :3])
+    np.testing.assert_allclose(odd[:, :2, :1], networks.average_pool(x[:, :4, :2]), rtol=1e-5)
+    np.testing.assert_allclose(odd[:, 2, 1], x[:, 4, 2], rtol=1e-5)
+    np.testing.assert_allclose(odd[:, 2, 0], x[:, 4, :2].mean(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_logit_of_a_map_sees_its_patch(layers, parameters):
+    size, side = 40, 5 * 2**layers - 2
+    network = networks.patch_discriminator((size, size, 1), features=(2, 3)[:layers])
+    params = jax.tree.map(jnp.abs, parameters(network))  # so that nothing cancels
+    x = jnp.ones((1, size, size, 1))
+    cells = size // 2**layers
+    assert jax.eval_shape(network.apply, params, x).shape == (1, cells, cells)
+    seen = jax.jit(jax.grad(lambda x: network.apply(params, x)[0, cells // 2, cells // 2]))(x)[0, :, :, 0] != 0
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    for along in (rows, columns):
+        assert len(along) == along[-1] - along[0] + 1 == side
+    assert seen.sum() == side**2
+    centre = (cells // 2 + 0.5) * 2**layers
+    assert (rows[0] + rows[-1] + 1) / 2 == centre
+
+
+def test_each_scale_sees_the_image_halved_once_more(key, draw):
+    shapes = [(8, 12, 2), (4, 6, 2), (2, 3, 2)]
+    scales = [networks.patch_discriminator(shape, features=(3,)) for shape in shapes]
+    network, x = networks.multi_scale(scales), draw(2, *shapes[0])
+    params = jax.jit(network.init)(key)
+    logits = jax.jit(network.apply)(params, x)
+    assert [logit.shape for logit in logits] == [(2, 4, 6), (2, 2, 3), (2, 1, 2)]
+    for i, (scale, logit) in enumerate(zip(scales, logits, strict=True), start=1):
+        np.testing.assert_allclose(logit, jax.jit(scale.apply)(params[f"scale_{i}"], x), rtol=1e-5)
+        x = pool(x)
+    first, second = (np.asarray(params[f"scale_{i}"]["output"]["kernel"]) for i in (1, 2))
+    assert not np.array_equal(first, second)
