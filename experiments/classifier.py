@@ -93,9 +93,7 @@ def mistakes(
     classes = classes[counts[classes] > 0]
     table = np.ones((len(classes), len(classes), *x.shape[1:]), np.float32)
     for index in np.argsort(certain, kind="stable"):  # the most certain comes last, and stays
-        row, column = classes == truth[index], classes == predicted[index]
-        if row.any() and column.any():
-            table[row, column] = x[index]
+        table[classes == truth[index], classes == predicted[index]] = x[index]
     return classes, table
 
 

@@ -152,7 +152,7 @@ def sample_quality(samples: ArrayLike, dataset: data.Dataset, features: Features
       the median; of the predicted classes `classes_found`, `smallest_class_share` and `largest_class_share`.
     """
     samples = np.asarray(samples)[:AT_MOST]
-    x, test = features.features(samples), features.features(_chosen(dataset.test.x) / dataset.scale)
+    x, test = features.features(samples), features.features(_chosen(dataset.test.x, AT_MOST) / dataset.scale)
     # in the order in which some are chosen
     train = features.features(_chosen(dataset.train.x, len(dataset.train.x)) / dataset.scale)
     print(
@@ -177,6 +177,6 @@ def sample_quality(samples: ArrayLike, dataset: data.Dataset, features: Features
     }
 
 
-def _chosen(x: np.ndarray, at_most: int = AT_MOST) -> np.ndarray:
+def _chosen(x: np.ndarray, at_most: int) -> np.ndarray:
     """The first examples of a fixed permutation: sources may have one class after the other."""
     return x[np.random.RandomState(0).permutation(len(x))[:at_most]]

@@ -164,7 +164,7 @@ def test_every_measure_of_samples(pixels, capsys):
     assert "the pixels: 50 samples, 100 held-out and 100 training examples; params_sha256 0000" in told
 
 
-def test_samples_that_are_the_held_out_or_training_examples(pixels, monkeypatch):
+def test_samples_that_are_the_held_out_or_training_examples(pixels, monkeypatch, capsys):
     dataset, seen = pixels
     found = features.sample_quality(dataset.test.x / 255, dataset, seen)
     assert found["frechet_distance"] == pytest.approx(0, abs=1e-9)
@@ -173,8 +173,13 @@ def test_samples_that_are_the_held_out_or_training_examples(pixels, monkeypatch)
     copies = features.sample_quality(dataset.train.x / 255, dataset, seen)
     assert copies["nearest_training_distance"] < 1e-6
     assert copies["train_frechet_distance"] == pytest.approx(copies["frechet_distance"])
-    monkeypatch.setattr(features, "AT_MOST", 30)
+    assert abs(copies["kernel_distance"]) < 4 * copies["kernel_distance_error"]
     dark = features.sample_quality(dataset.train.x[:60] / 255, dataset, seen)
+    assert dark["kernel_distance"] > 4 * dark["kernel_distance_error"]
+    monkeypatch.setattr(features, "AT_MOST", 30)
+    capsys.readouterr()
+    dark = features.sample_quality(dataset.train.x[:60] / 255, dataset, seen)
+    assert "30 samples, 30 held-out and 100 training examples" in capsys.readouterr().err
     assert (dark["classes_found"], dark["smallest_class_share"], dark["largest_class_share"]) == (1, 0, 1)
     # neighbours are sought in the whole training set
     assert dark["nearest_training_distance"] < 1e-6
