@@ -1,0 +1,367 @@
+"""The two players' game: known equilibria, updates by hand, and what each player may see and change."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+
+from genjax import gradients, losses, networks
+from genjax.losses import HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING, WASSERSTEIN
+from genjax.models import gan
+from genjax.types import Batch, Network
+
+
+def small(adversarial=NON_SATURATING, num_classes=0, latent_dim=2):
+    """Players of vectors of three."""
+    return gan.GAN(
+        networks.mlp((latent_dim + num_classes,), (3,), hidden=(5,), activation=jnp.tanh),
+        networks.mlp((3 + num_classes,), (), hidden=(5,), activation=jnp.tanh),
+        adversarial,
+        latent_dim,
+        num_classes,
+    )
+
+
+@pytest.fixture
+def batch(key):
+    x_key, label_key = jax.random.split(jax.random.fold_in(key, 1))
+    return Batch(jax.random.normal(x_key, (12, 3)), jax.random.randint(label_key, (12,), 0, 4))
+
+
+def r1(weight):
+    return lambda critic, real, fake, key: weight * losses.r1_penalty(critic, real)
+
+
+def wgan_gp(critic, real, fake, key):
+    return 10 * losses.gradient_penalty(critic, real, fake, key)
+
+
+def wgan_lp(critic, real, fake, key):
+    return 10 * losses.lipschitz_penalty(critic, real, fake, key)
+
+
+# Equilibria
+
+
+def expected_discriminator_loss(pair, logits, p, g):
+    """Its expectation, real drawn from p and fake from g, over all pairs of atoms."""
+    num = len(p)
+    return jnp.outer(p, g).ravel() @ pair.discriminator(jnp.repeat(logits, num), jnp.tile(logits, num))
+
+
+@pytest.mark.parametrize("pair", [MINIMAX, NON_SATURATING])
+def test_a_tabular_game_comes_to_its_equilibrium(pair, key):
+    p = jnp.array([0.05, 0.1, 0.15, 0.2, 0.2, 0.3])
+    optimizer = optax.sgd(1.0)
+
+    def of_discriminator(d, g):
+        return expected_discriminator_loss(pair, d, p, jax.nn.softmax(g))[None], {}
+
+    def of_generator(g, d):
+        return (jax.nn.softmax(g) @ pair.generator(d))[None], {}
+
+    def turn(players, _):
+        d, g = players
+        d = gradients.updater(of_discriminator, optimizer)(d, optimizer.init(d), g)[0]
+        g = gradients.updater(of_generator, optimizer)(g, optimizer.init(g), d)[0]
+        return (d, g), None
+
+    start = jnp.zeros(6), jax.random.normal(key, (6,))
+    (d, g), _ = jax.jit(lambda players: jax.lax.scan(turn, players, None, length=1500))(start)
+    value = -expected_discriminator_loss(pair, d, p, jax.nn.softmax(g))
+    assert abs(float(value) + np.log(4)) < 1e-3
+    np.testing.assert_allclose(jax.nn.softmax(g), p, atol=0.01)
+    np.testing.assert_allclose(jax.nn.sigmoid(d), 0.5, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    # on a line the two-sided penalty keeps a critic whose slope has the wrong sign from turning
+    ("pair", "penalty"),
+    [(NON_SATURATING, r1(0.1)), (WASSERSTEIN, wgan_lp)],
+    ids=["non_saturating", "wasserstein"],
+)
+def test_a_linear_generator_learns_a_gaussian(pair, penalty, key):
+    parts = gan.GAN(
+        networks.mlp((1,), (1,), hidden=(), activation=jnp.tanh),
+        networks.mlp((1,), (), hidden=(16, 16), activation=jax.nn.silu),
+        pair,
+        latent_dim=1,
+    )
+    num_steps, num_critic_steps = 1500, 2
+    generator, discriminator = (
+        optax.adam(optax.cosine_decay_schedule(rate, num_updates), b1=0.5, b2=0.9)
+        for rate, num_updates in ((6e-3, num_steps), (2e-2, num_steps * num_critic_steps))
+    )
+    model = gan.model(
+        parts, generator, discriminator, penalty=penalty, num_critic_steps=num_critic_steps, averaging=0.99
+    )
+
+    @jax.jit
+    def train(state):
+        def step(_, state):
+            x = 3 + jax.random.normal(jax.random.fold_in(key, state.step), (256, 1))
+            return model.train_step(state, Batch(x), jax.random.fold_in(key, 1))[0]
+
+        return jax.lax.fori_loop(0, num_steps, step, state)
+
+    layer = train(model.init(key)).average["layer_1"]
+    # x = w z + b is N(b, w^2)
+    assert abs(float(layer["bias"][0]) - 3) < 0.2
+    assert abs(abs(float(layer["kernel"][0, 0])) - 1) < 0.2
+
+
+def test_a_linear_generator_is_a_gaussian(key, float64):
+    parts = small()._replace(generator=networks.mlp((2,), (3,), hidden=(), activation=jnp.tanh))
+    params = jax.tree.map(lambda a: jax.random.normal(key, a.shape), parts.generator.init(key))
+    w, b = (np.asarray(params["layer_1"][name]) for name in ("kernel", "bias"))
+    num = 50_000
+    x = np.asarray(gan.generate(params, jax.random.normal(key, (num, 2)), parts=parts))
+    covariance = w.T @ w
+    error = (x - b).mean(0) / np.sqrt(np.diag(covariance) / num)
+    assert np.abs(error).max() < 4
+    # the variance of an entry of the sample covariance is (S_ii S_jj + S_ij^2) / num
+    spread = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / num)
+    assert (np.abs(np.cov(x.T) - covariance) < 4 * spread).all()
+    along = (x - b) @ np.linalg.pinv(w)
+    assert scipy.stats.kstest(along.ravel(), scipy.stats.norm.cdf).statistic < 1.95 / np.sqrt(along.size)
+
+
+# The order of play
+
+
+def test_each_update_leaves_the_other_player_alone(key, batch):
+    adam, still = optax.adam(1e-2), optax.sgd(0.0)
+    for frozen, moving in (("generator", "discriminator"), ("discriminator", "generator")):
+        optimizers = (still, adam) if frozen == "generator" else (adam, still)
+        model = gan.model(small(), *optimizers, penalty=wgan_gp)
+        state = model.init(key)
+        step = jax.jit(model.train_step)
+        new = step(step(state, batch, key)[0], batch, key)[0]
+        chex.assert_trees_all_equal(new.params[frozen], state.params[frozen])
+        moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), new.params[moving], state.params[moving])
+        assert all(jax.tree.leaves(moved)[1:])
+
+
+@pytest.mark.parametrize("num_critic_steps", [1, 3])
+def test_a_step_by_hand(num_critic_steps, key, batch):
+    # k discriminator steps on the parts of the batch, each with its own noise; then the generator, against the new one
+    parts, size = small(), 12 // num_critic_steps
+    of_generator, of_discriminator = optax.adam(1e-2), optax.sgd(0.3)
+    model = gan.model(parts, of_generator, of_discriminator, penalty=r1(0.5), num_critic_steps=num_critic_steps)
+    state = model.init(key)
+    new, metrics = jax.jit(model.train_step)(state, batch, key)
+
+    critic_key, generator_key = jax.random.split(jax.random.fold_in(key, 0))
+    d, g = state.params["discriminator"], state.params["generator"]
+    seen = []
+    for i, k in enumerate(jax.random.split(critic_key, num_critic_steps)):
+        z_key, _ = jax.random.split(k)
+        real = batch.x[i * size : (i + 1) * size]
+        fake = parts.generator.apply(g, jax.random.normal(z_key, (size, 2)))
+
+        def loss(d, real=real, fake=fake):
+            def logit(x):
+                return parts.discriminator.apply(d, x)
+
+            slope = jax.vmap(jax.grad(lambda x: logit(x[None])[0]))(real)
+            value = jnp.mean(jax.nn.softplus(-logit(real)) + jax.nn.softplus(logit(fake)))
+            return value + 0.25 * jnp.mean(jnp.sum(slope**2, axis=1)), value
+
+        gradient, value = jax.grad(loss, has_aux=True)(d)
+        seen.append(float(value))
+        d = jax.tree.map(lambda a, b: a - 0.3 * b, d, gradient)
+    chex.assert_trees_all_close(new.params["discriminator"], d, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(metrics["discriminator_loss"], np.mean(seen), rtol=1e-5)
+
+    z = jax.random.normal(generator_key, (size, 2))
+
+    def generator_loss(g, d):
+        return jnp.mean(jax.nn.softplus(-parts.discriminator.apply(d, parts.generator.apply(g, z))))
+
+    def after(d):
+        updates, _ = of_generator.update(jax.grad(generator_loss)(g, d), of_generator.init(g))
+        return optax.apply_updates(g, updates)
+
+    chex.assert_trees_all_close(new.params["generator"], after(d), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(metrics["generator_loss"], generator_loss(g, d), rtol=1e-5)
+    # against the old discriminator it would have been another loss
+    assert abs(float(generator_loss(g, state.params["discriminator"]) - metrics["generator_loss"])) > 1e-3
+    assert int(new.step) == 1
+
+
+def test_weights_are_clipped_after_each_update(key, batch):
+    clip = partial(optax.projections.projection_linf_ball, scale=0.02)
+    model = gan.model(small(WASSERSTEIN), optax.sgd(0.1), optax.sgd(0.1), num_critic_steps=2, project=clip)
+    new = jax.jit(model.train_step)(model.init(key), batch, key)[0]
+    assert all(np.abs(leaf).max() <= 0.02 for leaf in jax.tree.leaves(new.params["discriminator"]))
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(new.params["generator"])) > 0.1
+
+
+def test_spectral_vectors_follow_the_weights(key, batch):
+    network, power_iteration = networks.spectral_norm(small().discriminator)
+    parts = small(HINGE)._replace(discriminator=network)
+    model = gan.model(parts, optax.adam(1e-2), optax.adam(1e-2), project=power_iteration)
+    state, step = model.init(key), jax.jit(model.train_step)
+    for _ in range(60):
+        state, metrics = step(state, batch, key)
+    discriminator = state.params["discriminator"]
+    for name in ("layer_1", "layer_2"):
+        kernel = np.asarray(discriminator["network"][name]["kernel"])
+        estimate = np.linalg.norm(kernel @ np.asarray(discriminator["vectors"][f"{name}.kernel"]))
+        np.testing.assert_allclose(estimate, np.linalg.norm(kernel, 2), rtol=1e-3)
+    assert np.isfinite(metrics["loss"])
+
+
+def test_the_average_is_a_mean_that_forgets(key, batch):
+    model = gan.model(small(), optax.adam(1e-2), optax.adam(1e-2), averaging=0.75)
+    state, step = model.init(key), jax.jit(model.train_step)
+    chex.assert_trees_all_equal(state.average, state.params["generator"])
+    kernels = []
+    for _ in range(6):
+        state, _ = step(state, batch, key)
+        kernels.append(np.asarray(state.params["generator"]["layer_1"]["kernel"]))
+    mean = np.mean(kernels[:4], axis=0)  # the plain mean of 1 / (1 - 0.75) steps
+    for kernel in kernels[4:]:
+        mean = 0.75 * mean + 0.25 * kernel
+    np.testing.assert_allclose(state.average["layer_1"]["kernel"], mean, rtol=1e-5)
+
+
+def test_without_averaging_samples_are_of_the_last_params(key, batch):
+    parts = small()
+    model = gan.model(parts, optax.adam(1e-2), optax.adam(1e-2))
+    state = jax.jit(model.train_step)(model.init(key), batch, key)[0]
+    chex.assert_trees_all_equal(state.average, state.params["generator"])
+    assert model.sample is not None
+    z = jax.random.normal(key, (7, 2))
+    np.testing.assert_array_equal(model.sample(state, 7, key), gan.generate(state.average, z, parts=parts))
+
+
+def test_noise_is_new_at_every_step_and_set_by_the_key(key, batch, no_key_reuse):
+    model = gan.model(small(), optax.sgd(0.0), optax.sgd(0.0), penalty=wgan_gp)
+    first, step = model.init(key), jax.jit(model.train_step)
+    key = jax.random.key(5)
+    second, metrics = step(first, batch, jax.random.clone(key))
+    _, metrics_2 = step(second, batch, jax.random.clone(key))
+    _, again = step(first, batch, jax.random.clone(key))
+    assert all(float(metrics[name]) != float(metrics_2[name]) for name in ("discriminator_loss", "generator_loss"))
+    chex.assert_trees_all_equal(metrics, again)
+
+
+@pytest.mark.parametrize("pair", [NON_SATURATING, LEAST_SQUARES, WASSERSTEIN])
+def test_metrics_are_the_same_names_and_means_everywhere(pair, key, batch):
+    parts = small(pair)
+    model = gan.model(parts, optax.sgd(0.0), optax.sgd(0.0), penalty=r1(2.0))
+    state = model.init(key)
+    _, trained = jax.jit(model.train_step)(state, batch, key)
+    held_out = jax.jit(model.evaluate)(state, batch, key)
+    names = {"loss", "discriminator_loss", "generator_loss", "real_logit", "fake_logit", "penalty"}
+    assert trained.keys() == held_out.keys() == names
+    d = state.params["discriminator"]
+    np.testing.assert_allclose(held_out["real_logit"], parts.discriminator.apply(d, batch.x).mean(), rtol=1e-5)
+    slope = jax.vmap(jax.grad(lambda x: parts.discriminator.apply(d, x[None])[0]))(batch.x)
+    np.testing.assert_allclose(held_out["penalty"], np.mean(np.sum(slope**2, axis=1)), rtol=1e-5)
+    for metrics in (trained, held_out):
+        np.testing.assert_allclose(
+            metrics["loss"], metrics["discriminator_loss"] + metrics["generator_loss"], rtol=1e-6
+        )
+        if pair is WASSERSTEIN:
+            difference = metrics["fake_logit"] - metrics["real_logit"]
+            np.testing.assert_allclose(metrics["discriminator_loss"], difference, rtol=1e-4)
+    bare = gan.model(parts, optax.sgd(0.0), optax.sgd(0.0))
+    assert jax.jit(bare.train_step)(state, batch, key)[1]["penalty"] == 0
+
+
+# The weighted cost
+
+
+def test_alpha_is_a_learning_rate_and_under_adam_nothing(key, batch):
+    def params(pair, optimizer):
+        model = gan.model(small(pair), optimizer, optimizer)
+        state, step = model.init(key), jax.jit(model.train_step)
+        for _ in range(5):
+            state, metrics = step(state, batch, key)
+        return state.params, metrics
+
+    alpha = 0.3
+    pair = losses.weighted(NON_SATURATING, alpha=alpha)
+    adam = optax.adam(1e-2, eps=1e-12)
+    plain, weighted = params(NON_SATURATING, adam), params(pair, adam)
+    chex.assert_trees_all_close(weighted[0], plain[0], rtol=1e-3, atol=1e-5)
+    cost = 0.7 * plain[1]["discriminator_loss"] + 0.3 * plain[1]["generator_loss"]
+    np.testing.assert_allclose(weighted[1]["loss"], cost, rtol=1e-4)
+
+    descent, _ = params(pair, optax.sgd(0.5))
+    model = gan.model(small(), optax.sgd(alpha * 0.5), optax.sgd((1 - alpha) * 0.5))
+    state = model.init(key)
+    for _ in range(5):
+        state, _ = jax.jit(model.train_step)(state, batch, key)
+    chex.assert_trees_all_close(descent, state.params, rtol=1e-4, atol=1e-6)
+
+
+# Labels
+
+
+def test_both_players_are_told_the_label(key):
+    echo = Network(lambda key: {}, lambda params, x: x)
+    parts = gan.GAN(echo, echo, NON_SATURATING, latent_dim=2, num_classes=4)
+    label = jnp.array([2, 0, 3])
+    one_hot = np.eye(4)[[2, 0, 3]]
+    z, image = jax.random.normal(key, (3, 2)), jax.random.normal(key, (3, 5, 6, 1))
+    np.testing.assert_array_equal(gan.generate({}, z, label, parts=parts), np.concatenate([z, one_hot], 1))
+    np.testing.assert_array_equal(gan.discriminate({}, z, label, parts=parts), np.concatenate([z, one_hot], 1))
+    planes = np.broadcast_to(one_hot[:, None, None], (3, 5, 6, 4))
+    np.testing.assert_array_equal(gan.discriminate({}, image, label, parts=parts), np.concatenate([image, planes], 3))
+    with pytest.raises(ValueError, match="4 classes needs labels"):
+        gan.generate({}, z, parts=parts)
+
+
+def test_fakes_are_of_the_labels_of_the_real(key, batch):
+    # a generator that shows its label, and a discriminator that measures how far x is from its own
+    generator = Network(lambda key: {"w": jnp.ones(())}, lambda p, z: p["w"] * z[:, 2:])
+    discriminator = Network(
+        lambda key: {"w": jnp.ones(())}, lambda p, x: -p["w"] * jnp.sum((x[:, :4] - x[:, 4:]) ** 2, axis=1)
+    )
+    parts = gan.GAN(generator, discriminator, WASSERSTEIN, latent_dim=2, num_classes=4)
+    given = Batch(jax.nn.one_hot(batch.label, 4) + 1, batch.label)
+    model = gan.model(parts, optax.sgd(0.0), optax.sgd(0.0), num_critic_steps=3)
+    _, metrics = jax.jit(model.train_step)(model.init(key), given, key)
+    assert metrics["fake_logit"] == 0 and metrics["generator_loss"] == 0
+    np.testing.assert_allclose(metrics["real_logit"], -4, rtol=1e-6)
+    assert model.sample is not None
+    np.testing.assert_array_equal(model.sample(model.init(key), 6, key), np.eye(4)[[0, 1, 2, 3, 0, 1]])
+
+
+def test_an_unconditional_gan_reads_no_label(key, batch):
+    model = gan.model(small(), optax.adam(1e-2), optax.adam(1e-2))
+    step = jax.jit(model.train_step)
+    chex.assert_trees_all_equal(step(model.init(key), batch, key)[0], step(model.init(key), Batch(batch.x), key)[0])
+
+
+# Composing
+
+
+def test_patches_at_two_scales_with_a_gradient_penalty(key):
+    scales = [networks.patch_discriminator((size, size, 1), features=(3,)) for size in (8, 4)]
+    parts = gan.GAN(
+        networks.dcgan_generator(2, (8, 8, 1), features=(4,)), networks.multi_scale(scales), HINGE, latent_dim=2
+    )
+    model = gan.model(parts, optax.adam(1e-2), optax.adam(1e-2), penalty=wgan_gp)
+    state = model.init(key)
+    new, metrics = jax.jit(model.train_step)(state, Batch(jax.random.uniform(key, (4, 8, 8, 1))), key)
+    assert all(np.isfinite(value) for value in metrics.values())
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), new.params, state.params)
+    # the hinge's last bias is pulled up and down alike
+    assert all(moved["discriminator"][scale]["convolution_1"]["kernel"] for scale in ("scale_1", "scale_2"))
+
+
+def test_what_cannot_be_is_refused(key, batch):
+    with pytest.raises(ValueError, match="below 1, not 1"):
+        gan.model(small(), optax.sgd(0.1), optax.sgd(0.1), averaging=1.0)
+    model = gan.model(small(), optax.sgd(0.1), optax.sgd(0.1), num_critic_steps=5)
+    with pytest.raises(ValueError, match="12 examples has no 5 equal parts"):
+        model.train_step(model.init(key), batch, key)
