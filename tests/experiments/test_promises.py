@@ -23,6 +23,8 @@ CASES = {
     "linear_pca": "linear_pca --num_steps=60",
     "iwae": f"iwae --num_samples=5 --num_steps=60 --num_test_samples=10 {SHAPE}",
     "sfnn": "sfnn --num_steps=60",
+    "gan": f"gan --hidden=300,300 --spectral_norm --num_critic_steps=2 --num_steps=60 {SHAPE}",
+    "gan-dcgan": f"gan --network=dcgan --conditional --penalty=gradient --num_steps=40 {SHAPE}",
     "outliers": f"outliers --hidden=200 --num_steps=60 {SHAPE}",
     "compression": f"compression --hidden=200 --latent_dims=4,16 --num_steps=60 {SHAPE}",
     "visualise": f"visualise --hidden=200 --num_steps=60 {SHAPE}",

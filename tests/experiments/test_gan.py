@@ -1,0 +1,70 @@
+"""The adversarial network as a user runs it: what it leaves behind, the modes of toys, and contradictory flags."""
+
+import re
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from experiments import common, gan
+from genjax import data
+from genjax.errors import BadInput
+
+SMALL = ("--num_steps=20", "--log_every=10", "--eval_every=10", "--hidden=16", "--features=4,8", "--batch_size=32")
+NAMES = {"loss", "discriminator_loss", "generator_loss", "real_logit", "fake_logit", "penalty"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("--dataset=digits", "--conditional", "--loss=hinge", "--penalty=dragan", "--alpha=0.3"),
+        ("--dataset=digits", "--network=dcgan", "--loss=wasserstein", "--penalty=gradient", "--num_critic_steps=4"),
+        ("--dataset=PICTURES", "--network=residual", "--loss=hinge", "--penalty=none", "--spectral_norm"),
+        ("--dataset=grid", "--loss=wasserstein", "--penalty=none", "--clip=0.05"),
+        ("--dataset=ring", "--conditional", "--loss=least_squares", "--penalty=lipschitz"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_run_directory(train, tmp_path, pictures, command):
+    workdir = tmp_path / "run"
+    command = (flag.replace("PICTURES", f"folder:{pictures}") for flag in command)
+    summary = train("gan", workdir, *SMALL, *command)
+    assert summary["metrics"].keys() - {"modes_covered", "share_near_modes"} == NAMES
+    for name in ("samples", "curves"):
+        assert np.asarray(Image.open(workdir / f"{name}.png").convert("L")).std() > 2
+
+
+@pytest.mark.slow
+def test_the_ring_is_covered(train, tmp_path):
+    metrics = train("gan", tmp_path / "run", "--dataset=ring", xla_flags="")["metrics"]
+    assert metrics["modes_covered"] == 8 and metrics["share_near_modes"] > 0.9
+
+
+@pytest.mark.slow
+def test_generated_samples_are_repeatable(train, finish, tmp_path):
+    train("gan", tmp_path / "run", *SMALL, "--conditional")
+    digests = set()
+    for out in ("a", "b"):
+        status, line, err = finish("generate", f"--run={tmp_path / 'run'}", "--num=20", f"--out={tmp_path / out}")
+        assert status == 0, err
+        digests.add(line.split("sha256 ")[1].split(";")[0])
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"clip": 0.1, "spectral_norm": True}, "--clip and --spectral_norm"),
+        ({"num_critic_steps": 3}, "--num_critic_steps=3 does not divide --batch_size=256"),
+        ({"dataset": "curve", "conditional": True}, "--conditional: curve has no labels"),
+        ({"dataset": "ring", "network": "dcgan"}, "--network=dcgan: ring has no images; give --network=mlp"),
+    ],
+)
+def test_contradictory_flags_are_refused(own_flags, given, said):
+    gan.EXPERIMENT.define_flags()
+    config = common.Config(**({name: flags.FLAGS[name].value for name in flags.FLAGS} | given))
+    gan.EXPERIMENT.resolve(config)
+    with pytest.raises(BadInput, match=re.escape(said)):
+        gan.build(config, data.load(config.dataset))
