@@ -159,6 +159,7 @@ def logistic_posterior():
     return log_joint
 
 
+@pytest.mark.slow
 def test_gaussian_is_the_nearest_to_a_logistic_posterior(key, float64):
     """Against the smallest KL(q || p(z|x)) by quadrature, over mean and scale."""
     log_joint = logistic_posterior()

@@ -29,7 +29,7 @@ def refused(result):
         (["--batch_size=5000"], "--batch_size=5000: the training split has 1297 examples"),
         (["--hidden=500,x"], "--hidden=500,x: give positive whole numbers"),
         (["--sed=3"], "Unknown command line flag 'sed'"),
-        (["--dataset=folder:/nowhere/at/all"], "/nowhere/at/all"),
+        pytest.param(["--dataset=folder:/nowhere/at/all"], "/nowhere/at/all", marks=pytest.mark.slow),
     ],
 )
 def test_flags(finish, tmp_path, flags, said):
@@ -120,7 +120,7 @@ def bits(workdir):
     return json.loads((workdir / "summary.json").read_text())["params_sha256"]
 
 
-@pytest.mark.parametrize("damage", ["cut in half", "one bit flipped"])
+@pytest.mark.parametrize("damage", [pytest.param("cut in half", marks=pytest.mark.slow), "one bit flipped"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(unfinished, finished, finish, damage):
     target = checkpoint_files(unfinished, 20)[-1]
     content = bytearray(target.read_bytes())
@@ -145,6 +145,7 @@ def test_no_whole_checkpoint(unfinished, finish):
     assert str(unfinished / "checkpoints") in refused(finish("vae", *SMALL, f"--workdir={unfinished}"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_shapes(unfinished, train, finish, tmp_path):
     other = tmp_path / "other"
     train("vae", other, *SMALL, "--hidden=8")
@@ -160,6 +161,7 @@ def test_other_data_than_the_run_began_with(unfinished, finish):
     assert "began on data of fingerprint 0000" in refused(finish("vae", *SMALL, f"--workdir={unfinished}"))
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_with_other_versions_says_so(unfinished, finish):
     manifest = json.loads((unfinished / "manifest.json").read_text())
     manifest["packages"]["optax"] = "0.0.1"

@@ -68,7 +68,7 @@ def test_run_again_in_a_fresh_process(case, reference, train, tmp_path):
     same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], cached=False, **AS_USERS_DO))
 
 
-@pytest.mark.parametrize("steps_per_dispatch", [1, 7])
+@pytest.mark.parametrize("steps_per_dispatch", [1, pytest.param(7, marks=pytest.mark.slow)])
 def test_any_number_of_steps_a_dispatch(case, reference, train, tmp_path, steps_per_dispatch):
     summary = train(case[0], tmp_path / "run", *case[1], f"--steps_per_dispatch={steps_per_dispatch}", **AS_USERS_DO)
     same_bits(reference, tmp_path / "run", summary)
@@ -106,10 +106,11 @@ def wait_until(condition, process):
         time.sleep(0.0005)
 
 
-def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
+@pytest.mark.parametrize("lives", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_again_and_again_and_resumed(case, reference, launch, train, tmp_path, lives):
     flags = [*case[1], "--checkpoint_every=2", "--steps_per_dispatch=1"]
     workdir, draw, kills, inside = tmp_path / "run", random.Random(0), 0, 0
-    for life in range(10):
+    for life in range(lives):
         process = launch(case[0], *flags, f"--workdir={workdir}", **AS_USERS_DO)
         if life % 4 == 3:  # anywhere, most likely while starting
             time.sleep(draw.uniform(0, 3))
@@ -124,7 +125,7 @@ def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
         inside += any("tmp" in name for name in names(workdir))
-    assert kills == 10, "the run was over before it was killed ten times; give it more steps"
+    assert kills == lives, "the run was over before it was killed so often; give it more steps"
     assert inside, "no kill fell into a save"
     same_bits(reference, workdir, train(case[0], workdir, *flags, **AS_USERS_DO), lines=False)
     steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]

@@ -48,6 +48,7 @@ def test_an_altered_metric_is_named(altered, finish):
     assert "other bits: step 20, test rate: " in out
 
 
+@pytest.mark.slow
 def test_altered_params_are_noticed_where_the_metrics_agree(altered, finish):
     workdir, edit = altered
     edit("manifest.json", lambda manifest: manifest.update(params_sha256="0" * 64))
@@ -73,6 +74,7 @@ def test_another_place_is_not_comparable(altered, finish, change, named):
     assert err.startswith("error: not comparable: ") and named in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_other_data_are_not_comparable(altered, finish):
     workdir, edit = altered
     edit("manifest.json", lambda manifest: manifest.update(data_fingerprint="0" * 64))

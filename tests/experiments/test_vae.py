@@ -64,6 +64,7 @@ def test_helpshort_documents_every_flag(finish):
         assert f"--{flag}:" in out + err
 
 
+@pytest.mark.slow
 def test_the_default_run_directory_is_found_again(finish, tmp_path):
     status, out, _ = finish("vae", *SMALL, "--seed=7", cwd=tmp_path)
     assert status == 0

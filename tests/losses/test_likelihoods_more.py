@@ -103,9 +103,12 @@ def test_gradients(log_scale, key, float64):
     location = jax.random.normal(key, x.shape) * 0.3 + 0.5
     logistic = discretized_logistic(num_levels=LEVELS)
     check_grads(
-        lambda m, s: logistic.negative_log_likelihood((m, s), x), (location, jnp.array(log_scale)), order=2, rtol=1e-3
+        jax.jit(lambda m, s: logistic.negative_log_likelihood((m, s), x)),
+        (location, jnp.array(log_scale)),
+        order=2,
+        rtol=1e-3,
     )
-    check_grads(lambda a: binomial(num_trials=16).negative_log_likelihood(a, x), (location,), order=2)
+    check_grads(jax.jit(lambda a: binomial(num_trials=16).negative_log_likelihood(a, x)), (location,), order=2)
 
 
 def test_what_is_no_density_is_refused():

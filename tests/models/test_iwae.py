@@ -97,7 +97,7 @@ def gradients(make, parts, params, x, key, *, num_samples, num):
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jax.random.split(key, num)))
 
 
-@pytest.mark.parametrize("num_samples", [1, 10])
+@pytest.mark.parametrize("num_samples", [10, pytest.param(1, marks=pytest.mark.slow)])
 def test_doubly_reparameterized_gradient_has_the_same_mean(num_samples, key):
     case, num = small(key), 40_000
     plain, doubly = (
@@ -179,6 +179,7 @@ def test_generated_data_have_the_density_of_the_model(linear, key):
     np.testing.assert_allclose(np.cov(x.T), covariance, atol=0.15)
 
 
+@pytest.mark.slow
 def test_a_trained_linear_vae_attains_probabilistic_pca(float64, key):
     # Lucas et al. 2019: the only stable optimum of a linear VAE's bound is the maximum likelihood of Tipping & Bishop
     # 1999. The bound is quadratic in eps, so the rows of a Hadamard matrix give its expectation without error, and

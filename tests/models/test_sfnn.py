@@ -89,6 +89,7 @@ def test_posterior_is_bayes_rule_over_the_settings(key, float64):
     np.testing.assert_allclose(got, joint / joint.sum(0), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_importance_estimate_falls_to_the_likelihood_from_above(key):
     """Jensen: the mean of -log of an average is above -log of the mean, less so the more is averaged."""
     parts, params, x, y = example(key, 6, 2, scale=3.0)
@@ -240,6 +241,7 @@ def test_draws_have_the_density(key):
     assert max(np.max(rank[1:] - cdf), np.max(cdf - rank[:-1])) < 1.95 / np.sqrt(num)
 
 
+@pytest.mark.slow
 def test_noise_of_a_stochastic_function_is_recovered(key):
     """y = L(x) + s(x) eps: s within 10 %, and residuals over s that are standard normal on new data."""
 

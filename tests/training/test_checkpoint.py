@@ -146,10 +146,10 @@ def damage(path, change) -> None:
         path.write_bytes(data)
 
 
-@pytest.mark.parametrize("flips", [6, pytest.param(40, marks=pytest.mark.slow)])
-def test_a_damaged_file_costs_at_most_one_checkpoint(two, tmp_path, capfd, flips):
+@pytest.mark.slow
+def test_a_damaged_file_costs_at_most_one_checkpoint(two, tmp_path, capfd):
     fallen_back = 0
-    for i, (file, change) in enumerate(damages(two, flips=flips)):
+    for i, (file, change) in enumerate(damages(two, flips=40)):
         directory = tmp_path / str(i)
         shutil.copytree(two, directory)
         damage(directory / file, change)
@@ -167,7 +167,7 @@ def test_a_damaged_file_costs_at_most_one_checkpoint(two, tmp_path, capfd, flips
             assert steps_in(directory) == ["1", "2.damaged"]
         else:
             assert (step, warned, steps_in(directory)) == (2, [], ["1", "2"])
-    assert fallen_back > flips // 2  # some of Orbax's files are not needed for reading
+    assert fallen_back > 20  # some of Orbax's files are not needed for reading
     assert capfd.readouterr() == ("", "")
 
 
