@@ -74,6 +74,7 @@ def test_any_number_of_steps_a_dispatch(case, reference, train, tmp_path, steps_
     same_bits(reference, tmp_path / "run", summary)
 
 
+@pytest.mark.slow
 def test_any_cadence(case, reference, train, tmp_path):
     other = ("--log_every=4", "--eval_every=9", "--checkpoint_every=11")
     same_bits(

@@ -31,7 +31,10 @@ FILES = {
     "flags",
     [
         ("--network=convolutional", "--likelihood=learned_gaussian", "--dataset=PICTURES", "--batch_size=32"),
-        ("--likelihood=gaussian", "--binarize=static", "--rate_weight=4", "--activation=tanh"),
+        pytest.param(
+            ("--likelihood=gaussian", "--binarize=static", "--rate_weight=4", "--activation=tanh"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(("--latent_dim=2",), marks=pytest.mark.slow),
         pytest.param(("--binarize=dynamic", "--latent_dim=1"), marks=pytest.mark.slow),
     ],
