@@ -81,7 +81,7 @@ def define_shared_flags(
     flags.DEFINE_string(
         "dataset",
         dataset,
-        "digits, curve, inverse_sine, ring, grid (embedded), a TFDS name such as mnist, or folder:PATH",
+        "digits, faces, curve, inverse_sine, ring, grid (embedded), a TFDS name such as mnist, or folder:PATH",
     )
     flags.DEFINE_string("data_dir", None, "where TFDS data lies, as experiments.prepare leaves it")
     flags.DEFINE_enum(

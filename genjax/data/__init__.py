@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from genjax.data import digits, folder, tfds, toys
+from genjax.data import digits, faces, folder, tfds, toys
 from genjax.data.dataset import Dataset, Split, from_arrays
 from genjax.errors import BadInput
 
@@ -14,6 +14,7 @@ __all__ = ["Dataset", "Split", "from_arrays", "load"]
 # what needs no folder, by name
 _EMBEDDED = {
     "digits": digits.load,
+    "faces": faces.load,
     "curve": toys.curve,
     "inverse_sine": toys.inverse_sine,
     "ring": toys.ring,
