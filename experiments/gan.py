@@ -2,6 +2,7 @@
 
     python -m experiments.gan
     python -m experiments.gan --dataset=ring
+    python -m experiments.gan --dataset=grid --hidden=256,256,256 --learning_rate=2e-3 --penalty_weight=0.003
     python -m experiments.gan --dataset=mnist --data_dir=DIR --network=dcgan --conditional --num_steps=10000
     python -m experiments.gan --loss=wasserstein --penalty=gradient --num_critic_steps=5
 
@@ -40,7 +41,9 @@ def define_flags() -> None:
     flags.DEFINE_enum("loss", "non_saturating", list(LOSSES), "the game")
     flags.DEFINE_float("alpha", None, "weighs L as (1 - alpha) L_D + alpha L_G", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_enum("penalty", "r1", ["none", "gradient", "r1", "dragan", "lipschitz"], "on the critic's slope")
-    flags.DEFINE_float("penalty_weight", 0.1, "of the penalty", lower_bound=0.0)
+    flags.DEFINE_float(
+        "penalty_weight", None, "of the penalty; by default 0.1 of r1, 10 of the others", lower_bound=0.0
+    )
     flags.DEFINE_float("clip", None, "keeps the discriminator's parameters within [-clip, clip]", lower_bound=1e-6)
     flags.DEFINE_bool("spectral_norm", False, "divide the discriminator's kernels by their largest singular values")
     flags.DEFINE_integer("num_critic_steps", 1, "discriminator updates a step, each on a part of it", lower_bound=1)
@@ -63,6 +66,8 @@ def resolve(config: common.Config) -> None:
         config.latent_dim = 2 if config.dataset in TOYS else 16
     if config.generator_learning_rate is None:
         config.generator_learning_rate = config.learning_rate
+    if config.penalty_weight is None:
+        config.penalty_weight = 0.1 if config.penalty == "r1" else 10.0
 
 
 LOSSES = {
@@ -104,8 +109,8 @@ def build_parts(config: common.Config, dataset: data.Dataset) -> tuple[gan.GAN, 
     z_dim, seen = config.latent_dim + num_classes, (*shape[:-1], shape[-1] + num_classes)
     if config.network == "mlp":
         hidden = common.widths(config, "hidden")
-        # images end in a sigmoid; a toy's samples are free
-        last = jax.nn.sigmoid if len(shape) == 3 else None
+        # images end in a sigmoid; a toy's samples are free, and begin in the middle of the data
+        last = jax.nn.sigmoid if len(shape) == 3 else lambda x: x + 0.5
         generator = networks.mlp((z_dim,), shape, hidden=hidden, activation=jax.nn.relu, output_activation=last)
         discriminator = networks.mlp(seen, (), hidden=hidden, activation=jax.nn.relu)
     elif len(shape) == 3:
@@ -115,11 +120,16 @@ def build_parts(config: common.Config, dataset: data.Dataset) -> tuple[gan.GAN, 
         discriminator = make_discriminator(seen, features=features)
     else:
         raise BadInput(f"--network={config.network}: {config.dataset} has no images; give --network=mlp")
-    discriminator, project = constrained(config, discriminator)
+    discriminator, project = constrained(config, centred(discriminator))
     adversarial = LOSSES[config.loss]
     if config.alpha is not None:
         adversarial = losses.weighted(adversarial, alpha=config.alpha)
     return gan.GAN(generator, discriminator, adversarial, config.latent_dim, num_classes), project
+
+
+def centred(network: Network) -> Network:
+    """The network of x - 1/2: around 0 its rectifiers fold the data, which lies in [0, 1], from the first step on."""
+    return Network(network.init, lambda params, x: network.apply(params, x - 0.5))
 
 
 def constrained(config: common.Config, discriminator: Network) -> tuple[Network, Callable[[Params], Params]]:
