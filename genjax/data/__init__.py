@@ -5,16 +5,23 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from genjax.data import digits, faces, folder, tfds, toys
+from genjax.data import digits, folder, tfds, toys
 from genjax.data.dataset import Dataset, Split, from_arrays
 from genjax.errors import BadInput
 
 __all__ = ["Dataset", "Split", "from_arrays", "load"]
 
+
+def _faces() -> Dataset:
+    from genjax.data import faces  # rendered by JAX, which the other sources do without
+
+    return faces.load()
+
+
 # what needs no folder, by name
 _EMBEDDED = {
     "digits": digits.load,
-    "faces": faces.load,
+    "faces": _faces,
     "curve": toys.curve,
     "inverse_sine": toys.inverse_sine,
     "ring": toys.ring,

@@ -188,6 +188,7 @@ def test_a_full_disk(finish, tmp_path):
     assert err.splitlines()[-1].startswith("error: checkpoint 5 ") and "File too large" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_tensorboard_files_hold_scalars_and_pictures(train, tmp_path):
     pytest.importorskip("tensorboardX", reason="needs the extra `tensorboard`")
     train("vae", tmp_path / "run", *SMALL, "--tensorboard")

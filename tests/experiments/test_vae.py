@@ -30,12 +30,15 @@ FILES = {
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--network=convolutional", "--likelihood=learned_gaussian", "--dataset=PICTURES", "--batch_size=32"),
+        ("--latent_dim=2",),
+        pytest.param(
+            ("--network=convolutional", "--likelihood=learned_gaussian", "--dataset=PICTURES", "--batch_size=32"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ("--likelihood=gaussian", "--binarize=static", "--rate_weight=4", "--activation=tanh"),
             marks=pytest.mark.slow,
         ),
-        pytest.param(("--latent_dim=2",), marks=pytest.mark.slow),
         pytest.param(("--binarize=dynamic", "--latent_dim=1"), marks=pytest.mark.slow),
     ],
 )

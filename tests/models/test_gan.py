@@ -147,7 +147,7 @@ def test_each_update_leaves_the_other_player_alone(key, batch):
         assert all(jax.tree.leaves(moved)[1:])
 
 
-@pytest.mark.parametrize("num_critic_steps", [1, 3])
+@pytest.mark.parametrize("num_critic_steps", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_step_by_hand(num_critic_steps, key, batch):
     # k discriminator steps on the parts of the batch, each with its own noise; then the generator, against the new one
     parts, size = small(), 12 // num_critic_steps
@@ -345,6 +345,7 @@ def test_an_unconditional_gan_reads_no_label(key, batch):
 # Composing
 
 
+@pytest.mark.slow
 def test_patches_at_two_scales_with_a_gradient_penalty(key):
     scales = [networks.patch_discriminator((size, size, 1), features=(3,)) for size in (8, 4)]
     parts = gan.GAN(

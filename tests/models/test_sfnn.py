@@ -210,6 +210,7 @@ def test_without_stochastic_units_it_is_the_mlp_with_a_noise_model(key):
     np.testing.assert_allclose(metrics["negative_log_likelihood"], wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_bits_of_certain_probability_are_threshold_units(key):
     """Noise-free: logits of +-1e3 leave one setting, and the MLP with a step function is left, exactly and drawn."""
     parts, params, x, y = example(key, 3, 1)

@@ -10,7 +10,7 @@ from genjax import networks
 from genjax.networks.adversarial import upsample
 
 DIM = 3
-SHAPES = [(8, 8, 1), (7, 5, 2), (28, 28, 1), (64, 64, 3)]
+SHAPES = [(8, 8, 1), (7, 5, 2), (28, 28, 1), pytest.param((64, 64, 3), marks=pytest.mark.slow)]
 GENERATORS = {"dcgan": networks.dcgan_generator, "residual": networks.residual_generator}
 DISCRIMINATORS = {"dcgan": networks.dcgan_discriminator, "residual": networks.residual_discriminator}
 generators = pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
