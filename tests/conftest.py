@@ -18,11 +18,6 @@ os.environ["XLA_FLAGS"] = " ".join(QUICK)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-def pytest_xdist_auto_num_workers():
-    """One more than there are cores: some tests wait for processes."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 @pytest.fixture
 def float64():
     """Double precision, for gradient checks and closed forms."""

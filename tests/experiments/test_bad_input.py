@@ -138,6 +138,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(unfinished, fi
     assert (unfinished / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_no_whole_checkpoint(unfinished, finish):
     for step in (15, 20):
         for path in checkpoint_files(unfinished, step):
@@ -180,6 +181,7 @@ def test_a_loss_that_is_not_finite_names_step_and_metric_and_keeps_the_last_chec
     assert kept and max(kept) < int(line.split(" at step ")[1].split(";")[0])
 
 
+@pytest.mark.slow
 def test_a_full_disk(finish, tmp_path):
     # a limit on the size of files is met like a full disk: the write fails, and what was there stays
     prefix = ("sh", "-c", 'ulimit -f 8 && exec "$@"', "sh")

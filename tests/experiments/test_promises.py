@@ -1,7 +1,8 @@
 """What a run promises, on real processes: the same bits run again, however it is cut or killed, on any number of cores.
 
 One table of experiments; a new experiment gets a row. A row is tested promise by promise, and all at once, which names
-no culprit but fails with any of them. A plain run does the first with one row; `-m slow` does the rest.
+no culprit but fails with any of them. A plain run tests one row on another number of cores, and `-m slow` does the rest;
+steps a dispatch, cadences and kills are also tested in `training/`, and fresh processes in `test_reproduce.py`.
 """
 
 import json
@@ -65,11 +66,13 @@ def same_bits(reference, workdir, summary, lines=True):
         assert (workdir / "metrics.jsonl").read_text() == (reference[0] / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_run_again_in_a_fresh_process(case, reference, train, tmp_path):
     same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], cached=False, **AS_USERS_DO))
 
 
-@pytest.mark.parametrize("steps_per_dispatch", [1, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps_per_dispatch", [1, 7])
 def test_any_number_of_steps_a_dispatch(case, reference, train, tmp_path, steps_per_dispatch):
     summary = train(case[0], tmp_path / "run", *case[1], f"--steps_per_dispatch={steps_per_dispatch}", **AS_USERS_DO)
     same_bits(reference, tmp_path / "run", summary)
@@ -108,11 +111,11 @@ def wait_until(condition, process):
         time.sleep(0.0005)
 
 
-@pytest.mark.parametrize("lives", [3, pytest.param(10, marks=pytest.mark.slow)])
-def test_killed_again_and_again_and_resumed(case, reference, launch, train, tmp_path, lives):
+@pytest.mark.slow
+def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
     flags = [*case[1], "--checkpoint_every=2", "--steps_per_dispatch=1"]
     workdir, draw, kills, inside = tmp_path / "run", random.Random(0), 0, 0
-    for life in range(lives):
+    for life in range(10):
         process = launch(case[0], *flags, f"--workdir={workdir}", **AS_USERS_DO)
         if life % 4 == 2:  # anywhere, most likely while starting
             time.sleep(draw.uniform(0, 3))
@@ -127,7 +130,7 @@ def test_killed_again_and_again_and_resumed(case, reference, launch, train, tmp_
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
         inside += any("tmp" in name for name in names(workdir))
-    assert kills == lives, "the run was over before it was killed so often; give it more steps"
+    assert kills == 10, "the run was over before it was killed ten times; give it more steps"
     assert inside, "no kill fell into a save"
     same_bits(reference, workdir, train(case[0], workdir, *flags, **AS_USERS_DO), lines=False)
     steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from experiments import reproduce
+
 FLAGS = ("--num_steps=40", "--log_every=10", "--eval_every=20", "--hidden=32")
 
 
@@ -29,12 +31,22 @@ def altered(honest, tmp_path):
     return workdir, edit
 
 
+def test_the_first_difference_is_named():
+    then = [{"step": 5, "split": "train", "loss": 1.0, "rate": 2.0}, {"step": 5, "split": "test", "loss": 3.0}]
+    assert reproduce.first_difference(then, json.loads(json.dumps(then))) is None
+    altered = [then[0] | {"rate": 2.0000000000000004}, then[1] | {"loss": 4.0}]
+    assert reproduce.first_difference(then, altered) == "step 5, train rate: 2.0 recorded, 2.0000000000000004 now"
+    assert reproduce.first_difference(then, then[:1]) == "step 5, test step: 5 recorded, None now"
+    assert reproduce.first_difference(then[:1], then) == "step 5, test step: None recorded, 5 now"
+
+
 def test_an_honest_run_has_the_same_bits(honest, finish):
     status, out, err = finish("reproduce", f"--run={honest}")
     assert status == 0, err
     assert out.startswith("the same bits: params_sha256 ")
 
 
+@pytest.mark.slow
 def test_an_altered_metric_is_named(altered, finish):
     workdir, _ = altered
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
@@ -62,8 +74,12 @@ def test_altered_params_are_noticed_where_the_metrics_agree(altered, finish):
     [
         (lambda m: m["packages"].update(jax="0.4.1"), "packages.jax: 0.4.1 then, "),
         (lambda m: m.update(backend="tpu"), "backend: tpu then, cpu now"),
-        (lambda m: m.update(cpu_threads=64), "cpu_threads: 64 then, "),
-        (lambda m: m.update(mixed=["packages.optax: 1 then, 2 now"]), "packages.optax: 1 then, 2 now"),
+        pytest.param(lambda m: m.update(cpu_threads=64), "cpu_threads: 64 then, ", marks=pytest.mark.slow),
+        pytest.param(
+            lambda m: m.update(mixed=["packages.optax: 1 then, 2 now"]),
+            "packages.optax: 1 then, 2 now",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_another_place_is_not_comparable(altered, finish, change, named):

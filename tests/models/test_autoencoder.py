@@ -155,6 +155,7 @@ def test_each_penalty_is_added_with_its_weight(key):
     np.testing.assert_allclose(loss, plain + 0.3 * sum(expected[penalty] for penalty in two), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_hutchinson_penalty_draws_anew_at_every_step_and_agrees_on_average(key):
     parts = mlps(latent_dim=3, code=jax.nn.sigmoid)
     params = autoencoder.init_params(key, parts=parts)

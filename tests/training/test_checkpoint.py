@@ -290,6 +290,7 @@ def test_clears_away_the_unfinished_and_leaves_the_rest(two, tmp_path):
     assert steps_in(tmp_path) == ["1", "2", "4", "notes"]
 
 
+@pytest.mark.slow
 def test_says_one_line_of_a_damaged_one_and_else_nothing(tmp_path):
     """In a process of its own: pytest keeps logs and what threads complain of from the screen."""
     program = textwrap.dedent(
