@@ -1,8 +1,8 @@
 """What a run promises, on real processes: the same bits run again, however it is cut or killed, on any number of cores.
 
 One table of experiments; a new experiment gets a row. A row is tested promise by promise, and all at once, which names
-no culprit but fails with any of them. A plain run tests one row on another number of cores, and `-m slow` does the rest;
-steps a dispatch, cadences and kills are also tested in `training/`, and fresh processes in `test_reproduce.py`.
+no culprit but fails with any of them. A plain run tests one row on another number of cores; `-m slow` does the rest.
+Steps a dispatch, cadences and kills are also tested in `training/`, and fresh processes in `test_reproduce.py`.
 """
 
 import json
