@@ -133,6 +133,7 @@ def test_full_ambient_light_has_no_direction():
     assert light > dark + 0.05
 
 
+@pytest.mark.slow
 def test_gradients_of_every_factor(key, float64):
     i, a = (f.astype(jnp.float64) for f in draw(key))
     weights = jax.random.normal(jax.random.fold_in(key, 2), (16, 16, 6), jnp.float64)

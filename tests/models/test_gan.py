@@ -87,6 +87,7 @@ def test_a_tabular_game_comes_to_its_equilibrium(pair, key):
         pytest.param(WASSERSTEIN, wgan_lp, id="wasserstein", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_linear_generator_learns_a_gaussian(pair, penalty, key):
     parts = gan.GAN(
         networks.mlp((1,), (1,), hidden=(), activation=jnp.tanh),

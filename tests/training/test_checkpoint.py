@@ -409,6 +409,7 @@ def test_a_write_the_system_refuses_half_way(two, tmp_path, capfd):
     assert steps_in(tmp_path) == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):
     program = textwrap.dedent(
         """

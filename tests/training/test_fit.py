@@ -185,6 +185,7 @@ def test_a_diverging_run_stops(source):
         run(source, model=build(learning_rate=1e30))
 
 
+@pytest.mark.slow
 def test_no_key_is_used_twice(source, no_key_reuse):
     state, _ = run(source, num_steps=6, eval_every=3)
     assert int(state.step) == 6
