@@ -107,6 +107,7 @@ def test_a_nonlinear_decoder_by_quadrature(key, float64):
     assert np.all(found.standard_error < 0.02)
 
 
+@pytest.mark.slow
 def test_probabilistic_pca_of_the_digits(key, float64):
     # Tipping & Bishop 1999: the maximum likelihood in closed form; scikit-learn's score is its log-likelihood
     digits = data.load("digits")

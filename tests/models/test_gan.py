@@ -151,6 +151,7 @@ def test_each_update_leaves_the_other_player_alone(key, batch):
 
 
 @pytest.mark.parametrize("num_critic_steps", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_step_by_hand(num_critic_steps, key, batch):
     # k discriminator steps on the parts of the batch, each with its own noise; then the generator, against the new one
     parts, size = small(), 12 // num_critic_steps

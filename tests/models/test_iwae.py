@@ -143,6 +143,7 @@ def test_free_bits_charge_each_dimension_its_batch_mean_or_the_allowance(key):
     )
 
 
+@pytest.mark.slow
 def test_nothing_presses_a_dimension_within_its_free_bits(key):
     parts, params, x = small(key)
 
@@ -153,6 +154,7 @@ def test_nothing_presses_a_dimension_within_its_free_bits(key):
     assert np.any(jax.grad(rate_alone)(params)["encoder"]["layer_2"]["kernel"] != 0)
 
 
+@pytest.mark.slow
 def test_a_scheduled_objective_is_that_of_its_step(key):
     parts, _, x = small(key)
     warm_up = optax.linear_schedule(0.0, 2.0, 4)

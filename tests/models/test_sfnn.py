@@ -199,6 +199,7 @@ def affine_rows(params, x):
     return x @ params["kernel"] + params["bias"][None]
 
 
+@pytest.mark.slow
 def test_without_stochastic_units_it_is_the_mlp_with_a_noise_model(key):
     parts, params, x, y = example(key, 0, 4)
     a = parts.hidden.apply(params["hidden"], x)

@@ -73,7 +73,7 @@ def test_reference_architecture_shapes(name, inputs):
     assert_close(values_and_gradients(ours(name, 2), pairs), values_and_gradients(xla(name, 2), pairs), atol=2e-3)
 
 
-@pytest.mark.parametrize("channels", [(2, 1), (1, 5)])
+@pytest.mark.parametrize("channels", [pytest.param((2, 1), marks=pytest.mark.slow), (1, 5)])
 @pytest.mark.parametrize("name", MAPS)
 def test_derivatives_of_every_order_and_mode(name, channels, float64, inputs):
     x, kernel = inputs((4, 3), (4, 3), channels, batch=1)

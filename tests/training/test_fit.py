@@ -191,6 +191,7 @@ def test_no_key_is_used_twice(source, no_key_reuse):
     assert int(state.step) == 6
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_streams_are_distinct(source):
     one, _ = run(source, num_steps=2, seed=0)
     two, _ = run(source, num_steps=2, seed=1)
