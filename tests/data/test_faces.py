@@ -155,6 +155,7 @@ def test_gradients_of_every_factor(key, float64):
     assert np.all(np.isfinite(centred))
 
 
+@pytest.mark.slow
 def test_many_at_once_are_each_alone_and_every_time_the_same(key):
     i, a = draw(key, 5)
     many = jax.jit(jax.vmap(faces.render))(i, a)

@@ -1,8 +1,8 @@
 """What a run promises, on real processes: the same bits run again, however it is cut or killed, on any number of cores.
 
 One table of experiments; a new experiment gets a row. A row is tested promise by promise, and all at once, which names
-no culprit but fails with any of them. A plain run tests one row on another number of cores; `-m slow` does the rest.
-Steps a dispatch, cadences and kills are also tested in `training/`, and fresh processes in `test_reproduce.py`.
+no culprit but fails with any of them. All are slow; a plain run of the tests has the same promises in small, within a
+process in `training/` and in fresh processes in `test_reproduce.py`.
 """
 
 import json
@@ -33,15 +33,13 @@ CASES = {
     "sparse-dictionary": "sparse --dictionary --num_steps=60",
     "classifier": f"classifier --hidden=300 --num_steps=60 {SHAPE}",
 }
-IN_A_PLAIN_RUN = "vae-mlp"
 AS_USERS_DO = {"xla_flags": ""}  # the tests' own are for quick compiling
 CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")
 
+pytestmark = pytest.mark.slow
 
-ROWS = [pytest.param(name, marks=() if name == IN_A_PLAIN_RUN else pytest.mark.slow) for name in CASES]
 
-
-@pytest.fixture(scope="module", params=ROWS)
+@pytest.fixture(scope="module", params=CASES)
 def case(request, pictures):
     """(experiment, its flags)."""
     return flags_of(request.param, pictures)
@@ -66,19 +64,16 @@ def same_bits(reference, workdir, summary, lines=True):
         assert (workdir / "metrics.jsonl").read_text() == (reference[0] / "metrics.jsonl").read_text()
 
 
-@pytest.mark.slow
 def test_run_again_in_a_fresh_process(case, reference, train, tmp_path):
     same_bits(reference, tmp_path / "run", train(case[0], tmp_path / "run", *case[1], cached=False, **AS_USERS_DO))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_dispatch", [1, 7])
 def test_any_number_of_steps_a_dispatch(case, reference, train, tmp_path, steps_per_dispatch):
     summary = train(case[0], tmp_path / "run", *case[1], f"--steps_per_dispatch={steps_per_dispatch}", **AS_USERS_DO)
     same_bits(reference, tmp_path / "run", summary)
 
 
-@pytest.mark.slow
 def test_any_cadence(case, reference, train, tmp_path):
     other = ("--log_every=4", "--eval_every=9", "--checkpoint_every=11")
     same_bits(
@@ -111,7 +106,6 @@ def wait_until(condition, process):
         time.sleep(0.0005)
 
 
-@pytest.mark.slow
 def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
     flags = [*case[1], "--checkpoint_every=2", "--steps_per_dispatch=1"]
     workdir, draw, kills, inside = tmp_path / "run", random.Random(0), 0, 0
@@ -137,7 +131,6 @@ def test_killed_ten_times_and_resumed(case, reference, launch, train, tmp_path):
     assert steps == sorted(steps)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_all_at_once(name, pictures, launch, train, tmp_path, on_one_core):
     experiment, flags = flags_of(name, pictures)

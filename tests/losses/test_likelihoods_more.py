@@ -98,6 +98,7 @@ def test_extremes_stay_finite_in_value_and_gradient(value, log_scale):
 
 
 @pytest.mark.parametrize("log_scale", [-3.0, 0.5])
+@pytest.mark.slow
 def test_gradients(log_scale, key, float64):
     x = jnp.asarray(X)[:, None]
     location = jax.random.normal(key, x.shape) * 0.3 + 0.5

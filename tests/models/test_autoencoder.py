@@ -62,6 +62,7 @@ def test_rows_and_columns_are_one_autoencoder(key):
 
 
 @pytest.mark.parametrize("reconstruction", [SQUARED_ERROR, CROSS_ENTROPY])
+@pytest.mark.slow
 def test_reconstruct_is_decode_of_encode_for_each_example(key, reconstruction):
     parts = mlps(reconstruction=reconstruction, code=partial(networks.k_sparse, k=1))
     params = autoencoder.init_params(key, parts=parts)
@@ -123,6 +124,7 @@ def test_least_squares_is_what_a_linear_model_learns(key, float64):
     assert abs(values.mean() - (0.25 + 0.8**2 / 3)) < 4 * values.std() / np.sqrt(len(values))
 
 
+@pytest.mark.slow
 def test_each_penalty_is_added_with_its_weight(key):
     parts = mlps(hidden=(), code=jax.nn.sigmoid)
     params = autoencoder.init_params(key, parts=parts)
@@ -263,6 +265,7 @@ def test_a_penalty_of_another_shape_is_refused(key):
         autoencoder.objective(parts, penalties=[wrong])(params, Batch(jnp.zeros((4, 6))), key)
 
 
+@pytest.mark.slow
 def test_more_code_penalty_gives_sparser_codes(key):
     # a linear dictionary of unit atoms, an overcomplete code: the number of active units falls as lambda grows
     encoder = networks.mlp((4,), (8,), hidden=(), activation=jnp.tanh)

@@ -91,6 +91,7 @@ def test_probabilities_are_those_of_bayes_rule(key):
     np.testing.assert_allclose(found, scipy.special.expit(2 * np.asarray(x[:, 0])), atol=0.03)
 
 
+@pytest.mark.slow
 def test_a_hidden_layer_separates_what_a_line_cannot(key):
     x = jnp.array([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
     batch = Batch(x[..., None], jnp.array([0, 0, 1, 1]))
@@ -100,6 +101,7 @@ def test_a_hidden_layer_separates_what_a_line_cannot(key):
     assert np.all(np.asarray(metrics["accuracy"]) == 1)
 
 
+@pytest.mark.slow
 def test_metrics_of_a_step_are_of_the_parameters_before_it(small, key):
     parts, _, batch = small
     model = classifier.model(parts, optax.sgd(0.5), classifier.objective(parts))

@@ -235,6 +235,7 @@ def test_the_average_is_a_mean_that_forgets(key, batch):
     np.testing.assert_allclose(state.average["layer_1"]["kernel"], mean, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_averaging_samples_are_of_the_last_params(key, batch):
     parts = small()
     model = gan.model(parts, optax.adam(1e-2), optax.adam(1e-2))
@@ -257,6 +258,7 @@ def test_noise_is_new_at_every_step_and_set_by_the_key(key, batch, no_key_reuse)
 
 
 @pytest.mark.parametrize("pair", [NON_SATURATING, LEAST_SQUARES, WASSERSTEIN])
+@pytest.mark.slow
 def test_metrics_are_the_same_names_and_means_everywhere(pair, key, batch):
     parts = small(pair)
     model = gan.model(parts, optax.sgd(0.0), optax.sgd(0.0), penalty=r1(2.0))
@@ -283,6 +285,7 @@ def test_metrics_are_the_same_names_and_means_everywhere(pair, key, batch):
 # The weighted cost
 
 
+@pytest.mark.slow
 def test_alpha_is_a_learning_rate_and_under_adam_nothing(key, batch):
     def params(pair, optimizer):
         model = gan.model(small(pair), optimizer, optimizer)
@@ -340,6 +343,7 @@ def test_fakes_are_of_the_labels_of_the_real(key, batch):
     np.testing.assert_array_equal(model.sample(model.init(key), 6, key), np.eye(4)[[0, 1, 2, 3, 0, 1]])
 
 
+@pytest.mark.slow
 def test_an_unconditional_gan_reads_no_label(key, batch):
     model = gan.model(small(), optax.adam(1e-2), optax.adam(1e-2))
     step = jax.jit(model.train_step)

@@ -98,6 +98,7 @@ def gradients(make, parts, params, x, key, *, num_samples, num):
 
 
 @pytest.mark.parametrize("num_samples", [10, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_doubly_reparameterized_gradient_has_the_same_mean(num_samples, key):
     case, num = small(key), 40_000
     plain, doubly = (

@@ -142,6 +142,7 @@ def test_gradient_of_the_objective_tends_to_that_of_the_likelihood(key):
     assert error(20_000) < 0.05 < error(5)
 
 
+@pytest.mark.slow
 def test_objective_reports_the_importance_estimate_of_its_draws(key):
     parts, params, x, y = example(key, 4, 1)
     draws = jax.random.fold_in(key, 1)
@@ -150,6 +151,7 @@ def test_objective_reports_the_importance_estimate_of_its_draws(key):
     np.testing.assert_allclose(metrics["negative_log_likelihood"], estimate, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_likelihood_never_falls_under_exact_em(key, float64):
     """E-step by enumeration, M-step to a minimum by BFGS: two modes that a unimodal model could not explain."""
     identity = Network(None, lambda params, x: affine_rows(params, x))
@@ -226,6 +228,7 @@ def test_bits_of_certain_probability_are_threshold_units(key):
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_draws_have_the_density(key):
     # y ~ p(y|x) at one x: the distribution function is the mixture's
     parts, params, x, _ = example(key, 2, 1, num=1)
@@ -289,6 +292,7 @@ def test_noise_of_a_stochastic_function_is_recovered(key):
         assert abs(difference.mean() - expected) < 4 * difference.std() / np.sqrt(len(difference))
 
 
+@pytest.mark.slow
 def test_a_step_is_the_optimizers_and_its_draws_are_new(key):
     parts, _, x, y = example(key, 3, 2)
     objective, optimizer, batch = sfnn.objective(parts, num_draws=4), optax.sgd(0.1), Batch(x, y)

@@ -89,6 +89,7 @@ def test_gap_of_the_bound_is_the_divergence_from_the_posterior(key, float64):
     assert np.all(np.abs(mean + evidence - gap) < 4 * error)
 
 
+@pytest.mark.slow
 def test_probabilistic_pca_is_the_optimum_of_a_linear_vae(key, float64):
     # Tipping & Bishop 1999: W = U (L - s^2 I)^{1/2}, s^2 the mean discarded eigenvalue; there the bound is the
     # exact likelihood, and the gradient of its expectation in every parameter is 0
@@ -217,6 +218,7 @@ def test_decoder_gradient_knows_only_the_reconstruction(small):
     chex.assert_trees_all_equal(rate_alone["decoder"], jax.tree.map(jnp.zeros_like, params["decoder"]))
 
 
+@pytest.mark.slow
 def test_minimising_the_loss_is_maximising_the_bound(small):
     parts, params, x, key = small
 

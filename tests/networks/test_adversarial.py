@@ -10,7 +10,7 @@ from genjax import networks
 from genjax.networks.adversarial import upsample
 
 DIM = 3
-SHAPES = [(8, 8, 1), (7, 5, 2), (28, 28, 1), pytest.param((64, 64, 3), marks=pytest.mark.slow)]
+SHAPES = [(7, 5, 2), *(pytest.param(shape, marks=pytest.mark.slow) for shape in [(8, 8, 1), (28, 28, 1), (64, 64, 3)])]
 GENERATORS = {"dcgan": networks.dcgan_generator, "residual": networks.residual_generator}
 DISCRIMINATORS = {"dcgan": networks.dcgan_discriminator, "residual": networks.residual_discriminator}
 generators = pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
@@ -70,6 +70,7 @@ def test_generated_images_do_not_depend_on_the_batch(make, draw, parameters):
 
 
 @discriminators
+@pytest.mark.slow
 def test_logits_do_not_depend_on_the_batch(make, draw, parameters):
     network = make((8, 8, 1), features=(4, 5))
     each_example_is_its_own(network, parameters(network), draw(3, 8, 8, 1))
@@ -177,6 +178,7 @@ def test_a_logit_of_a_map_sees_its_patch(layers, parameters):
     assert (rows[0] + rows[-1] + 1) / 2 == centre
 
 
+@pytest.mark.slow
 def test_each_scale_sees_the_image_halved_once_more(key, draw):
     shapes = [(8, 12, 2), (4, 6, 2), (2, 3, 2)]
     scales = [networks.patch_discriminator(shape, features=(3,)) for shape in shapes]

@@ -75,6 +75,7 @@ def test_reference_architecture_shapes(name, inputs):
 
 @pytest.mark.parametrize("channels", [pytest.param((2, 1), marks=pytest.mark.slow), (1, 5)])
 @pytest.mark.parametrize("name", MAPS)
+@pytest.mark.slow
 def test_derivatives_of_every_order_and_mode(name, channels, float64, inputs):
     x, kernel = inputs((4, 3), (4, 3), channels, batch=1)
 

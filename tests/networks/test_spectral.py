@@ -78,6 +78,7 @@ def test_every_kernel_of_a_convolutional_discriminator(key, draw):
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_dense_network_is_lipschitz(key, draw):
     network, _ = spectral_norm(networks.mlp((4,), (), hidden=(16, 16), activation=jax.nn.relu), num_start=200)
     params = network.init(key)
