@@ -23,7 +23,7 @@ from genjax import data
 from genjax.data import batching
 from genjax.errors import BadInput
 from genjax.training import checkpoint, determinism, digest, pictures, run
-from genjax.training.fit import fit, streams
+from genjax.training.fit import Examine, fit, streams
 from genjax.types import Batch, Key, Model
 
 FLAGS = flags.FLAGS
@@ -56,6 +56,15 @@ class Finished(NamedTuple):
     workdir: Path
 
 
+class Examined(NamedTuple):
+    """What an experiment is shown at the start of its training, to draw and to measure by at each evaluation."""
+
+    model: Model
+    dataset: data.Dataset  # as it is trained on
+    key: Key
+    workdir: Path
+
+
 class Experiment(NamedTuple):
     """What a module of experiments is: its flags, its model, and what it makes of the trained model."""
 
@@ -66,6 +75,7 @@ class Experiment(NamedTuple):
     watch: Sequence[str]  # metrics for the progress bar
     resolve: Callable[[Config], None] = lambda config: None  # fills in flags whose defaults follow from others
     parts: Callable[[Config, data.Dataset], Any] | None = None  # the one encoder and decoder, for `latent_space`
+    examiner: Callable[[Config, Examined], Examine] | None = None  # what it does at each evaluation, beside metrics
 
 
 def define_shared_flags(
@@ -201,6 +211,9 @@ def train(experiment: Experiment, config: Config) -> None:
             run.sync(metrics_path)  # a checkpoint counts on the lines before it
             checkpoints.save(step, saved)
 
+        picture_key, sample_key = jax.random.split(streams(config.seed).pictures)
+        examined = Examined(model, stored, sample_key, workdir)
+        examine = experiment.examiner(config, examined) if experiment.examiner else None
         began = time.monotonic()
         state = fit(
             model,
@@ -214,11 +227,11 @@ def train(experiment: Experiment, config: Config) -> None:
             checkpoint_every=config.checkpoint_every,
             report=report,
             save=save,
+            examine=examine,
             watch=experiment.watch,
         )
         seconds = time.monotonic() - began
 
-    picture_key, sample_key = jax.random.split(streams(config.seed).pictures)
     finished = Finished(state, stored, _examples(source, picture_key), sample_key, workdir)
     concluded = experiment.conclude(config, finished)
     lines = run.read_metrics(metrics_path)
@@ -239,6 +252,25 @@ def train(experiment: Experiment, config: Config) -> None:
     }
     run.write_json(workdir / "summary.json", summary)
     _print_summary(workdir, "finished")
+
+
+def sampler(model: Model, *, batch_size: int = 500) -> Callable[[Any, int, Key], np.ndarray]:
+    """The model's samples, any number of them: (state, num, key) -> [num, ...].
+
+    Always whole batches are drawn, so that the first samples are the same whatever their number.
+
+    Raises:
+      BadInput: the model cannot draw samples.
+    """
+    if model.sample is None:
+        raise BadInput("the model cannot draw new samples")
+    draw = jax.jit(model.sample, static_argnums=1)
+
+    def sample(state: Any, num: int, key: Key) -> np.ndarray:
+        batches = [draw(state, batch_size, jax.random.fold_in(key, b)) for b in range(-(-num // batch_size))]
+        return np.concatenate([np.asarray(batch) for batch in batches])[:num]
+
+    return sample
 
 
 def _examples(source: batching.Source, key: Key, at_most: int = 2000) -> Batch:

@@ -33,8 +33,17 @@ from genjax.training import checkpoint, digest, run
 from genjax.training.fit import fit
 from genjax.types import Array, Model, Params
 
-AT_MOST = 5000
-"""Samples, held-out and training examples that are compared, where there are more."""
+AT_LEAST, AT_MOST = 20, 5000
+"""How many samples and held-out examples are compared: of more a part, and fewer are not compared."""
+
+
+class Reference(NamedTuple):
+    """The data that samples are held against, seen through features."""
+
+    seen: Features
+    train: np.ndarray  # [N, D], all, in the order in which some are chosen
+    test: np.ndarray  # [at most AT_MOST, D]
+    num_classes: int
 
 
 class Features(NamedTuple):
@@ -68,19 +77,24 @@ def classifier_config(config: common.Config, dataset: data.Dataset) -> common.Co
     )
 
 
-def classifier(config: common.Config, finished: common.Finished) -> Features:
-    """The classifier for a finished run's data, found beside its directory or trained there now.
+def classifier(config: common.Config, dataset: data.Dataset, runs: Path) -> Features:
+    """The classifier for a run's data, found in the directory of runs or trained there now.
+
+    Args:
+      config: the run's; its data and threads alone are read.
+      dataset: as the run is trained on.
+      runs: the directory in which the run's own directory lies.
 
     Raises:
       BadInput: data without classes, or a folder that holds other parameters than were trained.
     """
-    own, dataset = classifier_config(config, finished.dataset), finished.dataset
+    own = classifier_config(config, dataset)
     parts, model = page.build_parts(own, dataset), page.build(own, dataset)
     now = run.manifest(seed=own.seed, data_fingerprint=dataset.fingerprint)
     flags = {name: value for name, value in vars(own).items() if name not in common.NOT_IDENTITY}
     identity = flags | {name: now[name] for name in run.IDENTITY}
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    folder = finished.workdir.parent / f"classifier-{own.dataset.rpartition('/')[2].rpartition(':')[2]}-{short}"
+    folder = runs / f"classifier-{own.dataset.rpartition('/')[2].rpartition(':')[2]}-{short}"
     if not folder.exists():
         _train(folder, own, model, dataset, now)
     template = jax.eval_shape(model.init, jax.random.key(0)).params
@@ -133,17 +147,35 @@ def _in_batches(
     return apply
 
 
+def reference(dataset: data.Dataset, seen: Features, *, num_samples: int) -> Reference:
+    """The data of a run through the features of `classifier`; says what is compared with what.
+
+    Of more than `AT_MOST` examples a fixed choice is taken, except that nearest neighbours are sought in the whole
+    training set.
+
+    Raises:
+      BadInput: fewer than `AT_LEAST` samples or held-out examples.
+    """
+    fewest = min(num_samples, len(dataset.test.x))
+    if fewest < AT_LEAST:
+        raise BadInput(f"{fewest} examples are too few to compare; {AT_LEAST} are needed, of samples and held out")
+    train = seen.features(_chosen(dataset.train.x, len(dataset.train.x)) / dataset.scale)
+    test = seen.features(_chosen(dataset.test.x, AT_MOST) / dataset.scale)
+    print(
+        f"samples compared in {seen.name}: {min(num_samples, AT_MOST)} samples, {len(test)} held-out and {len(train)} "
+        f"training examples; params_sha256 {seen.params_sha256}",
+        file=sys.stderr,
+    )
+    return Reference(seen, train, test, dataset.num_classes or 0)
+
+
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
-def sample_quality(samples: ArrayLike, dataset: data.Dataset, features: Features) -> dict[str, float]:
+def sample_quality(samples: ArrayLike, reference: Reference) -> dict[str, float]:
     """How samples compare with held-out data, and with training data in their place.
 
-    Prints what was compared with what. Of more than `AT_MOST` examples a fixed choice is taken, except that nearest
-    neighbours are sought in the whole training set.
-
     Args:
-      samples: [M, ...] in [0, 1], 20 or more.
-      dataset: what they should look like, with labels.
-      features: of `classifier`.
+      samples: [M, ...] in [0, 1], `AT_LEAST` or more; at most `AT_MOST` are compared.
+      reference: what they should look like, of `reference`.
 
     Returns:
       Of the features of the samples and the held-out examples `frechet_distance`, `kernel_distance` with
@@ -152,17 +184,11 @@ def sample_quality(samples: ArrayLike, dataset: data.Dataset, features: Features
       the median; of the predicted classes `classes_found`, `smallest_class_share` and `largest_class_share`.
     """
     samples = np.asarray(samples)[:AT_MOST]
-    x, test = features.features(samples), features.features(_chosen(dataset.test.x, AT_MOST) / dataset.scale)
-    # in the order in which some are chosen
-    train = features.features(_chosen(dataset.train.x, len(dataset.train.x)) / dataset.scale)
-    print(
-        f"samples compared in {features.name}: {len(x)} samples, {len(test)} held-out and {len(train)} training "
-        f"examples; params_sha256 {features.params_sha256}",
-        file=sys.stderr,
-    )
+    seen, train, test, num_classes = reference
+    x = seen.features(samples)
     kernel, nearest = distances.kernel_distance(x, test), coverage.nearest_training_distance(x, train, test)
     quality = coverage.precision_recall(x, test)._asdict() | coverage.density_coverage(x, test)._asdict()
-    shares = np.bincount(features.predict(samples), minlength=dataset.num_classes or 0) / len(samples)
+    shares = np.bincount(seen.predict(samples), minlength=num_classes) / len(samples)
     return {
         "frechet_distance": distances.frechet_distance(x, test),
         "train_frechet_distance": distances.frechet_distance(train[: len(x)], test),

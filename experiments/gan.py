@@ -6,25 +6,30 @@
     python -m experiments.gan --dataset=mnist --data_dir=DIR --network=dcgan --conditional --num_steps=10000
     python -m experiments.gan --loss=wasserstein --penalty=gradient --num_critic_steps=5
 
-Which game is played say --loss, --penalty, --clip and --spectral_norm. It leaves samples of the run's own noise beside
-its metrics. On `ring` and `grid` it reports how many modes the samples cover and the share that lies within 3 standard
-deviations of one (of the mixture's own draws 0.989), and draws them over the true density and the discriminator's
-logit.
+Which game is played say --loss, --penalty, --clip and --spectral_norm. At each evaluation it draws samples of the same
+noise (the folder `along`, `training.gif`, and the last as `samples.png`) and measures them. On `ring` and `grid` it
+counts the modes that they cover and the share that lies within 3 standard deviations of one (of the mixture's own draws
+0.989), and draws them over the true density and the discriminator's logit. Images with labels, where enough are held
+out, it compares with the data by `experiments.features.sample_quality`: what is called a distance there is one in the
+features of the project's own classifier, which is trained first.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import flags
+from numpy.typing import ArrayLike
 
-from experiments import common
+from experiments import common, features
 from genjax import data, losses, networks
 from genjax.data import toys
 from genjax.errors import BadInput
@@ -32,7 +37,7 @@ from genjax.evaluation.modes import mode_coverage
 from genjax.losses import mean_logit
 from genjax.models import gan
 from genjax.training import pictures
-from genjax.types import Array, Model, Network, Params
+from genjax.types import Model, Network, Params
 
 
 def define_flags() -> None:
@@ -58,6 +63,9 @@ def define_flags() -> None:
     flags.DEFINE_list("hidden", ["128", "128", "128"], "widths of the MLPs' hidden layers")
     flags.DEFINE_list("features", ["32", "64"], "channels of the convolutional discriminator; the generator mirrors it")
     flags.DEFINE_integer("latent_dim", None, "dimensions of z; by default 2 for toys and 16 for images", lower_bound=1)
+    flags.DEFINE_integer(
+        "num_samples", 2000, "samples that are drawn, counted and compared at each evaluation", lower_bound=20
+    )
 
 
 def resolve(config: common.Config) -> None:
@@ -82,7 +90,6 @@ CONVOLUTIONAL = {
     "dcgan": (networks.dcgan_generator, networks.dcgan_discriminator),
     "residual": (networks.residual_generator, networks.residual_discriminator),
 }
-NUM_SAMPLES = 2500  # of a toy, to count its modes by
 
 
 def penalty_of(config: common.Config) -> gan.Penalty | None:
@@ -164,26 +171,45 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     )
 
 
+def examiner(config: common.Config, examined: common.Examined) -> Callable[[int, Any], dict[str, float]]:
+    """At each evaluation: a picture of samples of the same noise; modes covered, or distances to the data."""
+    _, dataset, key, workdir = examined
+    parts, _ = build_parts(config, dataset)
+    sample = common.sampler(examined.model)
+    folder = workdir / "along"
+    folder.mkdir(exist_ok=True)
+    is_image = dataset.train.x.ndim == 4
+    reference = None
+    if is_image and dataset.num_classes and len(dataset.test.x) >= features.AT_LEAST:
+        seen = features.classifier(config, dataset, workdir.parent)
+        reference = features.reference(dataset, seen, num_samples=config.num_samples)
+
+    def examine(step: int, state: gan.State) -> dict[str, float]:
+        samples = sample(state, config.num_samples, key)
+        path = folder / f"{step:08d}.png"
+        if config.dataset in TOYS:
+            save_toy(path, config, state, parts, samples)
+            means, standard_deviation = TOYS[config.dataset]
+            found = mode_coverage(samples, means, standard_deviation=standard_deviation)
+            return {"modes_covered": float(found.covered), "share_near_modes": found.share}
+        if is_image:
+            columns = parts.num_classes or 10
+            pictures.save_grid(path, samples[: 10 * columns], columns=columns)
+        return {} if reference is None else features.sample_quality(samples, reference)
+
+    return examine
+
+
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
-    """Writes samples of the run's own noise; of a toy, counts its modes too."""
-    parts, _ = build_parts(config, finished.dataset)
-    model = build(config, finished.dataset)
-    assert model.sample is not None
-    sample = jax.jit(model.sample, static_argnums=1)
-    if config.dataset in TOYS:
-        samples = sample(finished.state, NUM_SAMPLES, finished.key)
-        means, standard_deviation = TOYS[config.dataset]
-        found = mode_coverage(samples, means, standard_deviation=standard_deviation)
-        save_toy(finished.workdir / "samples.png", config, finished, parts, samples)
-        return {"modes_covered": float(found.covered), "share_near_modes": found.share}
-    columns = parts.num_classes or 10
-    images = sample(finished.state, 10 * columns, finished.key)
-    if images.ndim == 4:
-        pictures.save_grid(finished.workdir / "samples.png", images, columns=columns)
+    """Shows the last picture as samples.png, and all of them one after the other as training.gif."""
+    drawn = sorted((finished.workdir / "along").glob("*.png"))
+    if drawn:
+        shutil.copyfile(drawn[-1], finished.workdir / "samples.png")
+        pictures.save_animation(finished.workdir / "training.gif", drawn)
     return {}
 
 
-def save_toy(path: Path, config: common.Config, finished: common.Finished, parts: gan.GAN, samples: Array) -> None:
+def save_toy(path: Path, config: common.Config, state: gan.State, parts: gan.GAN, samples: ArrayLike) -> None:
     """Writes the samples over the discriminator's field, and over the density that is the truth."""
     from matplotlib.figure import Figure
 
@@ -193,8 +219,8 @@ def save_toy(path: Path, config: common.Config, finished: common.Finished, parts
     fields = {"samples over the log-density": -np.minimum(negative_log_density, 20.0)}
     if not parts.num_classes:  # otherwise there is a field for each label
         judge = jax.jit(partial(gan.discriminate, parts=parts))
-        params = finished.state.params["discriminator"]
-        fields["samples over the discriminator's logit"] = np.asarray(mean_logit(judge(params, jnp.float32(plane))))
+        logit = mean_logit(judge(state.params["discriminator"], jnp.float32(plane)))
+        fields["samples over the discriminator's logit"] = np.asarray(logit)
     figure = Figure(figsize=(6 * len(fields), 5.2), layout="constrained")
     for ax, (title, field) in zip(figure.subplots(1, len(fields), squeeze=False)[0], fields.items(), strict=True):
         drawn = ax.imshow(field.reshape(200, 200), origin="lower", extent=(0, 1, 0, 1), cmap="viridis")
@@ -211,6 +237,7 @@ EXPERIMENT = common.Experiment(
     conclude,
     watch=("discriminator_loss", "generator_loss", "real_logit", "fake_logit"),
     resolve=resolve,
+    examiner=examiner,
 )
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from genjax.types import Key, Metrics, Model
 
 Report = Callable[[int, str, dict[str, float]], None]  # step, split ("train" or "test"), metrics
 Save = Callable[[int, Any], None]  # step, state; the state's buffers are its own
+Examine = Callable[[int, Any], dict[str, float]]  # step, state -> more test metrics
 
 
 class Streams(NamedTuple):
@@ -92,6 +93,7 @@ def fit(
     checkpoint_every: int = 0,
     report: Report | None = None,
     save: Save | None = None,
+    examine: Examine | None = None,
     watch: Sequence[str] = ("loss",),
 ) -> Any:
     """Trains a model to `num_steps` updates.
@@ -103,6 +105,8 @@ def fit(
       log_every: `report(step, "train", ...)` gets the means of the train metrics over this many steps; a line also
         ends at each evaluation and checkpoint, so that a run cut there and resumed reports the same lines.
       eval_every: `report(step, "test", ...)` gets the means over the held-out set, also after the last step; 0 never.
+      examine: `examine(step, state)` is called at each evaluation too, to draw or to measure; what it returns joins the
+        evaluation's metrics.
       checkpoint_every: `save(step, state)` is called, also after the last step; 0 only then.
       watch: metrics that the progress bar shows.
 
@@ -164,11 +168,12 @@ def fit(
         bar.update(num)
         bar.set_postfix({name: f"{values[name][-1]:.4g}" for name in watch if name in values}, refresh=False)
 
-    def read_test(step: int, metrics: Metrics) -> None:
+    def read_test(step: int, metrics: Metrics, examined: Any) -> None:
         values = {name: np.asarray(metric) for name, metric in metrics.items()}
         _check_finite(step, {name: value[None] for name, value in values.items()}, "test")
         flush(step)
-        report(step, "test", {name: float(value) for name, value in values.items()})
+        more = {} if examine is None else examine(step, examined)
+        report(step, "test", {name: float(value) for name, value in values.items()} | more)
 
     def read_state(step: int, saved: Any) -> None:
         flush(step)
@@ -191,7 +196,8 @@ def fit(
             start, step, due = step, step + num, pending
             pending = [partial(read_train, start, num, logs)]
             if evaluate is not None and (step == num_steps or step % eval_every == 0):
-                pending.append(partial(read_test, step, evaluate(state, root.test)))
+                examined = None if examine is None else copy(state)
+                pending.append(partial(read_test, step, evaluate(state, root.test), examined))
             if step == num_steps or (checkpoint_every and step % checkpoint_every == 0):
                 pending.append(partial(read_state, step, copy(state)))
             for read in due:

@@ -42,6 +42,13 @@ def save_grid(path: Path, images: ArrayLike, *, columns: int) -> np.ndarray:
     return picture
 
 
+def save_animation(path: Path, frames: Sequence[Path], *, milliseconds: int = 400) -> None:
+    """Writes pictures of one size as an endless GIF; the last stands still for longest."""
+    first, *rest = [Image.open(frame).convert("RGB") for frame in frames]
+    durations = [milliseconds] * len(rest) + [5 * milliseconds]
+    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
+
+
 def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.ndarray:
     """Each row of the first over its row of the second: originals over their reconstructions; short rows end white."""
 
@@ -103,7 +110,7 @@ def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Writes the learning curves of a metrics.jsonl, a panel a metric, train and test over the step."""
     lines = list(lines)
     names = sorted({name for line in lines for name in line} - {"step", "split"})
-    columns = min(len(names), 2)
+    columns = min(len(names), 2 if len(names) <= 8 else 4)
     rows = -(-len(names) // columns)
     figure, axes = _panels(rows, columns, width=4.8, height=3.2)
     for ax, name in zip(axes.flat, names, strict=False):

@@ -16,15 +16,15 @@ from genjax.models import classifier
 from genjax.training import checkpoint, digest
 
 CONFIG = common.Config(dataset="digits", data_dir=None, binarize="none", seed=5, cpu_threads=4)
+FULL = features.classifier_config
 
 
 @pytest.fixture(scope="module")
 def quick():
     """Makes the classifiers small."""
-    full = features.classifier_config
 
     def small(config, dataset):
-        return common.Config(**vars(full(config, dataset)) | {"num_steps": 20, "hidden": ["16"], "feature_dim": 6})
+        return common.Config(**vars(FULL(config, dataset)) | {"num_steps": 20, "hidden": ["16"], "feature_dim": 6})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "classifier_config", small)
@@ -40,11 +40,7 @@ def dataset():
 def trained(quick, dataset, tmp_path_factory):
     """The classifier of a run in the directory `one`, beside which it is kept."""
     root = tmp_path_factory.mktemp("runs")
-    return root, features.classifier(CONFIG, finished(root / "one", dataset))
-
-
-def finished(workdir, dataset):
-    return common.Finished(None, dataset, None, None, workdir)
+    return root, features.classifier(CONFIG, dataset, root)
 
 
 def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
@@ -57,13 +53,13 @@ def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
 
     monkeypatch.setattr(features, "_train", never)
     other_run = common.Config(**vars(CONFIG) | {"seed": 6, "data_dir": "elsewhere"})
-    again = features.classifier(other_run, finished(root / "two", dataset))
+    again = features.classifier(other_run, dataset, root)
     assert (again.name, again.params_sha256, again.folder) == (first.name, first.params_sha256, first.folder)
     binary = common.Config(**vars(CONFIG) | {"binarize": "static"})
     other_data = dataset._replace(fingerprint="f" * 64)
     for config, other in ((binary, dataset), (CONFIG, other_data)):
         with pytest.raises(AssertionError, match="trained again"):
-            features.classifier(config, finished(root / "two", other))
+            features.classifier(config, other, root)
 
 
 def test_it_is_what_lies_in_its_folder(trained, dataset):
@@ -92,7 +88,7 @@ def test_other_parameters_than_were_trained_are_refused(trained, dataset, tmp_pa
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"params_sha256": "0" * 64}))
     with pytest.raises(BadInput, match="delete it, to train them again"):
-        features.classifier(CONFIG, finished(tmp_path / "run", dataset))
+        features.classifier(CONFIG, dataset, tmp_path)
 
 
 def test_two_runs_that_train_it_at_once_leave_one(quick, dataset, tmp_path, monkeypatch):
@@ -101,17 +97,17 @@ def test_two_runs_that_train_it_at_once_leave_one(quick, dataset, tmp_path, monk
 
     def slower(*args, **options):
         monkeypatch.setattr(features, "fit", untrained)
-        features.classifier(CONFIG, finished(tmp_path / "two", dataset))
+        features.classifier(CONFIG, dataset, tmp_path)
         return untrained(*args, **options)
 
     monkeypatch.setattr(features, "fit", slower)
-    found = features.classifier(CONFIG, finished(tmp_path / "one", dataset))
+    found = features.classifier(CONFIG, dataset, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [found.folder.name]
 
 
 def test_data_without_classes_are_refused(tmp_path):
     with pytest.raises(BadInput, match="'curve' has no classes"):
-        features.classifier(CONFIG, finished(tmp_path / "run", data.load("curve")))
+        features.classifier(CONFIG, data.load("curve"), tmp_path)
 
 
 def test_large_images_get_convolutions():
@@ -139,10 +135,14 @@ def pixels():
     return dataset, seen
 
 
+def quality(samples, dataset, seen):
+    return features.sample_quality(samples, features.reference(dataset, seen, num_samples=len(samples)))
+
+
 def test_every_measure_of_samples(pixels, capsys):
     dataset, seen = pixels
     samples = np.random.RandomState(1).uniform(0.2, 0.6, (50, 3, 1, 1))
-    found = features.sample_quality(samples, dataset, seen)
+    found = quality(samples, dataset, seen)
     x, train, test = flat(samples), flat(dataset.train.x / 255), flat(dataset.test.x / 255)
     assert found["frechet_distance"] == pytest.approx(distances.frechet_distance(x, test), rel=1e-9)
     precision, recall = coverage.precision_recall(x, test)
@@ -166,19 +166,19 @@ def test_every_measure_of_samples(pixels, capsys):
 
 def test_samples_that_are_the_held_out_or_training_examples(pixels, monkeypatch, capsys):
     dataset, seen = pixels
-    found = features.sample_quality(dataset.test.x / 255, dataset, seen)
+    found = quality(dataset.test.x / 255, dataset, seen)
     assert found["frechet_distance"] == pytest.approx(0, abs=1e-9)
     assert (found["precision"], found["recall"], found["coverage"]) == (1, 1, 1)
     assert found["nearest_training_distance"] == found["held_out_nearest_training_distance"] > 0
-    copies = features.sample_quality(dataset.train.x / 255, dataset, seen)
+    copies = quality(dataset.train.x / 255, dataset, seen)
     assert copies["nearest_training_distance"] < 1e-6
     assert copies["train_frechet_distance"] == pytest.approx(copies["frechet_distance"])
     assert abs(copies["kernel_distance"]) < 4 * copies["kernel_distance_error"]
-    dark = features.sample_quality(dataset.train.x[:60] / 255, dataset, seen)
+    dark = quality(dataset.train.x[:60] / 255, dataset, seen)
     assert dark["kernel_distance"] > 4 * dark["kernel_distance_error"]
     monkeypatch.setattr(features, "AT_MOST", 30)
     capsys.readouterr()
-    dark = features.sample_quality(dataset.train.x[:60] / 255, dataset, seen)
+    dark = quality(dataset.train.x[:60] / 255, dataset, seen)
     assert "30 samples, 30 held-out and 100 training examples" in capsys.readouterr().err
     assert (dark["classes_found"], dark["smallest_class_share"], dark["largest_class_share"]) == (1, 0, 1)
     # neighbours are sought in the whole training set
@@ -186,8 +186,9 @@ def test_samples_that_are_the_held_out_or_training_examples(pixels, monkeypatch,
 
 
 @pytest.mark.slow
-def test_it_is_the_classifier_of_the_page(train, tmp_path, dataset):
+def test_it_is_the_classifier_of_the_page(train, tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr(features, "classifier_config", FULL)
     summary = train("classifier", tmp_path / "run", "--checkpoint_every=100", "--steps_per_dispatch=7")
-    found = features.classifier(CONFIG, finished(tmp_path / "own", dataset))
+    found = features.classifier(CONFIG, dataset, tmp_path)
     assert found.params_sha256 == summary["params_sha256"]
     assert f"accuracy {summary['metrics']['accuracy']:.3f}" in found.name

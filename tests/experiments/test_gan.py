@@ -1,5 +1,6 @@
 """The adversarial network as a user runs it: what it leaves behind, the modes of toys, and contradictory flags."""
 
+import json
 import re
 
 import numpy as np
@@ -12,6 +13,11 @@ from genjax import data
 from genjax.errors import BadInput
 
 SMALL = ("--num_steps=20", "--log_every=10", "--eval_every=10", "--hidden=16", "--features=4,8", "--batch_size=32")
+TOY = {"modes_covered", "share_near_modes"}
+QUALITY = {"frechet_distance", "train_frechet_distance", "kernel_distance", "kernel_distance_error"}
+QUALITY |= {"precision", "recall", "density", "coverage"}
+QUALITY |= {"nearest_training_distance", "held_out_nearest_training_distance"}
+QUALITY |= {"classes_found", "smallest_class_share", "largest_class_share"}
 NAMES = {"loss", "discriminator_loss", "generator_loss", "real_logit", "fake_logit", "penalty"}
 
 
@@ -29,17 +35,41 @@ NAMES = {"loss", "discriminator_loss", "generator_loss", "real_logit", "fake_log
 )
 def test_run_directory(train, tmp_path, pictures, command):
     workdir = tmp_path / "run"
-    command = (flag.replace("PICTURES", f"folder:{pictures}") for flag in command)
+    asked = command[0]
+    command = [flag.replace("PICTURES", f"folder:{pictures}") for flag in command]
     summary = train("gan", workdir, *SMALL, *command)
-    assert summary["metrics"].keys() - {"modes_covered", "share_near_modes"} == NAMES
-    for name in ("samples", "curves"):
+    toy = asked.endswith(("ring", "grid"))
+    few = "PICTURES" in asked  # too few are held out to compare samples with
+    assert summary["metrics"].keys() - NAMES == (TOY if toy else set() if few else QUALITY)
+    for name in ("samples", "curves", "along/00000010", "along/00000020"):
         assert np.asarray(Image.open(workdir / f"{name}.png").convert("L")).std() > 2
+    with Image.open(workdir / "training.gif") as animation:
+        assert getattr(animation, "n_frames", 1) == 2
 
 
 @pytest.mark.slow
 def test_the_ring_is_covered(train, tmp_path):
     metrics = train("gan", tmp_path / "run", "--dataset=ring", xla_flags="")["metrics"]
     assert metrics["modes_covered"] == 8 and metrics["share_near_modes"] > 0.9
+
+
+@pytest.mark.slow
+def test_generated_samples_are_measured(train, finish, tmp_path):
+    train("gan", tmp_path / "run", *SMALL)
+    status, line, err = finish("generate", f"--run={tmp_path / 'run'}", "--num=40", "--measure")
+    assert status == 0, err
+    assert "samples compared in the 64 features of a classifier of digits" in err and "40 samples, 500 held-out" in err
+    quality = json.loads((tmp_path / "run" / "generated" / "quality.json").read_text())
+    assert quality.keys() == QUALITY and f"frechet_distance {quality['frechet_distance']:.4f}" in line
+
+
+@pytest.mark.slow
+def test_too_few_are_not_measured(train, finish, tmp_path):
+    train("gan", tmp_path / "run", *SMALL)
+    status, _, err = finish("generate", f"--run={tmp_path / 'run'}", "--num=19", "--measure")
+    assert status == 2 and err.splitlines()[-1] == (
+        "error: 19 examples are too few to compare; 20 are needed, of samples and held out"
+    )
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from experiments import common, compression, outliers, sparse
 from genjax import data
 from genjax.errors import BadInput
 from genjax.models import autoencoder
-from genjax.types import Batch
+from genjax.types import Batch, Model
 
 
 @pytest.fixture
@@ -47,6 +47,19 @@ def test_no_autoencoder_learns_from_its_outliers_and_each_from_all_its_inliers(c
         inlier = (label == c) if protocol == "one_class" else (label != c)
         expected = alone(jax.tree.map(lambda leaf, c=c: leaf[c], params), inlier, shares[c])
         jax.tree.map(lambda a, b, c=c: np.testing.assert_allclose(a[c], b, rtol=1e-4, atol=1e-5), found, expected)
+
+
+def test_the_first_samples_are_the_same_whatever_their_number():
+    def draw(state, num, key):
+        return state + jax.random.normal(key, (num, 2))
+
+    model = Model(init=jnp.zeros, train_step=jnp.add, evaluate=jnp.add, sample=draw)
+    sample, key = common.sampler(model, batch_size=8), jax.random.key(0)
+    many = sample(jnp.float32(3), 20, key)
+    assert many.shape == (20, 2) and len(np.unique(many)) == 40 and abs(many.mean() - 3) < 1
+    np.testing.assert_array_equal(sample(jnp.float32(3), 5, key), many[:5])
+    with pytest.raises(BadInput, match="cannot draw"):
+        common.sampler(model._replace(sample=None))
 
 
 def test_the_block_transform_is_undone():

@@ -122,6 +122,22 @@ def test_saves_at_its_cadence_and_at_the_end(source, reference):
     assert recorder.saved[-1][1] == params_sha256(reference[0].params)
 
 
+def test_what_is_examined_is_the_state_of_each_evaluation_and_joins_its_metrics(source):
+    examined = []
+
+    def examine(step, state):
+        examined.append((step, int(state.step), params_sha256(state.params)))
+        return {"looks": 0.5 * step}
+
+    _, recorder = run(source, examine=examine, eval_every=15, checkpoint_every=15)
+    assert [(step, step, saved) for step, saved in recorder.saved] == examined
+    assert [(step, metrics["looks"]) for step, metrics in recorder.of("test")] == [(15, 7.5), (30, 15), (40, 20)]
+    _, plain = run(source, eval_every=15)
+    assert [metrics | {"looks": 0.5 * step} for step, metrics in plain.of("test")] == [
+        metrics for _, metrics in recorder.of("test")
+    ]
+
+
 def test_evaluation_is_the_mean_over_all_held_out_examples(dataset, source):
     # a model whose metric is a mean over the batch of something known: the first pixel
     model = build()._replace(evaluate=lambda state, batch, key: {"pixel": jnp.mean(batch.x[:, 0, 0, 0])})

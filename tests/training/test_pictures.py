@@ -42,6 +42,19 @@ def test_maps_and_curves_are_written(tmp_path, dim, classes):
         assert min(picture.shape[:2]) > 200 and picture.std() > 5
 
 
+def test_an_animation_shows_its_frames_in_order(tmp_path):
+    frames = [tmp_path / f"{index}.png" for index in range(3)]
+    for index, frame in enumerate(frames):
+        pictures.save_grid(frame, np.full((1, 4, 4, 1), index / 2), columns=1)
+    pictures.save_animation(tmp_path / "all.gif", frames, milliseconds=50)
+    with Image.open(tmp_path / "all.gif") as animation:
+        shown = []
+        for index in range(3):
+            animation.seek(index)
+            shown.append((int(np.asarray(animation.convert("L")).mean()), animation.info["duration"]))
+    assert shown == [(0, 50), (128, 50), (255, 250)]
+
+
 def test_a_saved_grid_is_enlarged_without_smoothing(tmp_path):
     images = np.random.RandomState(0).rand(4, 8, 8, 1)
     written = pictures.save_grid(tmp_path / "grid.png", images, columns=2)
