@@ -20,6 +20,13 @@ class Batch(NamedTuple):
     label: Array | None = None  # [B] int32
 
 
+class Pair(NamedTuple):
+    """Two pictures of each of B identities, no identity twice."""
+
+    target: Array  # [B, H, W, C] in [0, 1]
+    source: Array  # the same shape; row i of the same identity as row i of target
+
+
 class Network(NamedTuple):
     """A parametric function: `init(key)` makes the parameters, `apply(params, *inputs)` uses them.
 

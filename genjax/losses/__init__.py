@@ -16,6 +16,7 @@ from genjax.losses.adversarial import (
 )
 from genjax.losses.classification import softmax_cross_entropy
 from genjax.losses.divergence import gaussian_kl, gaussian_kl_to_standard
+from genjax.losses.identity import arcface_logits, feature_matching, identity_loss, mean_absolute_error
 from genjax.losses.likelihood import BERNOULLI, GAUSSIAN, Likelihood, binomial, discretized_logistic, gaussian
 from genjax.losses.penalty import (
     code_kl,
@@ -47,19 +48,23 @@ __all__ = [
     "Adversarial",
     "Likelihood",
     "Reconstruction",
+    "arcface_logits",
     "binary_cross_entropy",
     "binomial",
     "code_kl",
     "code_l1",
     "discretized_logistic",
     "dragan_penalty",
+    "feature_matching",
     "gaussian",
     "gaussian_kl",
     "gaussian_kl_to_standard",
     "gradient_penalty",
     "hutchinson_jacobian_norm",
+    "identity_loss",
     "jacobian_norm",
     "lipschitz_penalty",
+    "mean_absolute_error",
     "mean_logit",
     "r1_penalty",
     "sigmoid_jacobian_norm",

@@ -4,6 +4,7 @@ from genjax.networks.adversarial import (
     average_pool,
     dcgan_discriminator,
     dcgan_generator,
+    matching_discriminator,
     multi_scale,
     patch_discriminator,
     pixel_norm,
@@ -13,6 +14,7 @@ from genjax.networks.adversarial import (
 from genjax.networks.combinators import gaussian_heads, with_log_variance
 from genjax.networks.convolution import convolution, transposed_convolution
 from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
+from genjax.networks.identity_swap import identity_network, identity_swap_generator
 from genjax.networks.linen import from_linen
 from genjax.networks.mlp import mlp
 from genjax.networks.sparsity import group_threshold, hard_threshold, k_sparse, soft_threshold, unit_norm_rows
@@ -29,7 +31,10 @@ __all__ = [
     "gaussian_heads",
     "group_threshold",
     "hard_threshold",
+    "identity_network",
+    "identity_swap_generator",
     "k_sparse",
+    "matching_discriminator",
     "mlp",
     "multi_scale",
     "patch_discriminator",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -98,12 +99,16 @@ class _ResidualDiscriminator(nn.Module):
 
 class _PatchDiscriminator(nn.Module):
     features: tuple[int, ...]
+    with_maps: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Any:
+        maps = []
         for depth, features in enumerate(self.features, start=1):
             x = leaky_relu(Convolution(features, 4, 2, name=f"convolution_{depth}")(x))
-        return Convolution(1, 3, 1, name="output")(x)[..., 0]
+            maps.append(x)
+        logit = Convolution(1, 3, 1, name="output")(x)[..., 0]
+        return (tuple(maps), logit) if self.with_maps else logit
 
 
 def dcgan_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
@@ -173,8 +178,16 @@ def patch_discriminator(image_shape: Sequence[int], *, features: Sequence[int] =
     return from_linen(_PatchDiscriminator(tuple(features)), tuple(image_shape))
 
 
+def matching_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+    """`patch_discriminator` that shows its hidden maps too, for `losses.feature_matching`: x -> (maps, logit).
+
+    The maps are those of its L convolutions after their rectifiers, [B, ceil(H / 2^l), ceil(W / 2^l), features[l - 1]].
+    """
+    return from_linen(_PatchDiscriminator(tuple(features), with_maps=True), tuple(image_shape))
+
+
 def multi_scale(discriminators: Sequence[Network]) -> Network:
-    """Discriminators of the same image at halved sizes: x [B, H, W, C] -> a tuple of logits, the finest first.
+    """Discriminators of the same image at halved sizes: x [B, H, W, C] -> a tuple of answers, the finest first.
 
     The first sees x, the next `average_pool(x)`, and so on; each is made for its size (Wang et al. 2018, section 3.2).
     Its params are {"scale_1": the first's, ...}.
@@ -184,11 +197,11 @@ def multi_scale(discriminators: Sequence[Network]) -> Network:
         keys = jax.random.split(key, len(discriminators))
         return {f"scale_{i}": each.init(keys[i - 1]) for i, each in enumerate(discriminators, start=1)}
 
-    def apply(params: Params, x: Array) -> tuple[Array, ...]:
-        logits = []
+    def apply(params: Params, x: Array) -> tuple[Any, ...]:
+        answers = []
         for i, each in enumerate(discriminators, start=1):
-            logits.append(each.apply(params[f"scale_{i}"], x))
+            answers.append(each.apply(params[f"scale_{i}"], x))
             x = average_pool(x)
-        return tuple(logits)
+        return tuple(answers)
 
     return Network(init, apply)

@@ -14,20 +14,23 @@ from genjax.types import Array, Network
 
 
 class Convolution(nn.Module):
-    """`convolution` or `transposed_convolution` with a bias: params {"kernel": [k, k, C, O], "bias": [O]}."""
+    """`convolution` or `transposed_convolution`, and a bias: params {"kernel": [k, k, C, O], "bias": [O]}."""
 
     features: int  # O
     kernel_size: int  # k
     stride: int
     transposed: bool = False
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         convolve = transposed_convolution if self.transposed else convolution
         y: Any = convolve(x, kernel, stride=self.stride)
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return y + bias.reshape(1, 1, 1, -1)
 
 

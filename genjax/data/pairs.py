@@ -1,0 +1,165 @@
+"""Pairs of pictures of one identity, as an identity swap is trained on, and pairs whose swap is known.
+
+Rendered identities are numbered: the training's are 0 to 999, those that score are 50 000 to 50 999, and the test's are
+100 000 to 100 099. A number stands for the same identity in every run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.data import faces
+from genjax.data.batching import HeldOut, Source, Stream
+from genjax.data.dataset import Split
+from genjax.errors import BadInput
+from genjax.types import Array, Key, Pair
+
+TRAIN, SCORE, TEST = range(1000), range(50_000, 51_000), range(100_000, 100_100)
+
+
+def _identities(numbers: Array) -> Array:
+    return faces.draw_identities(numbers, jax.random.fold_in(jax.random.key(0), 0))
+
+
+def _render(identity: Array, attributes: Array, size: int) -> Array:
+    """[N, 19] and [N, 27] -> [N, S, S, 3]."""
+    return jax.lax.map(lambda factors: faces.render(*factors, size=size).image, (identity, attributes), batch_size=128)
+
+
+def rendered_pairs(*, batch_size: int, size: int = 32) -> Source:
+    """Two new pictures of each of `batch_size` training identities at every step, rendered as they are needed.
+
+    Held out are two pictures of each test identity.
+
+    Raises:
+      BadInput: a batch larger than there are identities.
+    """
+    if not 2 <= batch_size <= len(TRAIN):
+        raise BadInput(f"--batch_size={batch_size}: a batch of pairs has 2 to {len(TRAIN)} identities")
+
+    def next(arrays: Any, carried: Any, step: Array, key: Key) -> tuple[Any, Pair]:
+        who_key, attributes_key = jax.random.split(jax.random.fold_in(key, step))
+        identity = _identities(jax.random.permutation(who_key, len(TRAIN))[:batch_size])
+        attributes = faces.draw_attributes(2 * batch_size, attributes_key)
+        images = _render(jnp.concatenate([identity, identity]), attributes, size)
+        return carried, Pair(images[:batch_size], images[batch_size:])
+
+    def test_pairs() -> Pair:
+        identity = _identities(jnp.asarray(TEST))
+        attributes = faces.draw_attributes(2 * len(TEST), jax.random.fold_in(jax.random.key(0), 2))
+        images = _render(jnp.concatenate([identity, identity]), attributes, size)
+        return Pair(images[: len(TEST)], images[len(TEST) :])
+
+    batches = jax.tree.map(lambda a: np.asarray(a)[None], jax.jit(test_pairs)())
+    return Source(Stream((), lambda arrays, step, key: (), next), HeldOut((batches,), lambda pair, key: pair))
+
+
+def labelled_pairs(train: Split, test: Split, *, batch_size: int, scale: float) -> Source:
+    """Two different pictures of each of `batch_size` labels at every step; held out, two of each label.
+
+    Labels with fewer than two pictures are left out.
+
+    Raises:
+      BadInput: pictures without labels, or fewer labels with two pictures than the batch has.
+    """
+    if train.label is None or test.label is None:
+        raise BadInput("pairs of one identity need labels: one subfolder for each person")
+    x, first, count = _by_label(train)
+    if not 2 <= batch_size <= len(first):
+        raise BadInput(
+            f"--batch_size={batch_size}: {len(first)} identities have two pictures or more; give a number from 2 to "
+            f"{len(first)}"
+        )
+
+    def next(arrays: Any, carried: Any, step: Array, key: Key) -> tuple[Any, Pair]:
+        x, first, count = arrays
+        who_key, target_key, source_key = jax.random.split(jax.random.fold_in(key, step), 3)
+        who = jax.random.permutation(who_key, len(first))[:batch_size]
+        target = jax.random.randint(target_key, [batch_size], 0, count[who])
+        source = (target + jax.random.randint(source_key, [batch_size], 1, count[who])) % count[who]
+        rows = (first[who] + target, first[who] + source)
+        return carried, Pair(*(x[row].astype(jnp.float32) / scale for row in rows))
+
+    test_x, test_first, _ = _by_label(test)
+    if len(test_first) < 2:
+        raise BadInput("fewer than two identities have two held-out pictures; give more pictures of each")
+    held_out = (test_x[test_first][None], test_x[test_first + 1][None])
+    return Source(
+        Stream((x, first, count), lambda arrays, step, key: (), next),
+        HeldOut((held_out,), lambda pair, key: Pair(*(a.astype(jnp.float32) / scale for a in pair))),
+    )
+
+
+def _by_label(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pictures of one label after those of another; where those of each begin and how many, of two or more."""
+    label: Any = split.label
+    order = np.argsort(label, kind="stable")
+    _, first, count = np.unique(label[order], return_index=True, return_counts=True)
+    enough = count >= 2
+    return split.x[order], first[enough].astype(np.int32), count[enough].astype(np.int32)
+
+
+def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """`each` pictures of every identity: uint8 [N * each, S, S, 3], and the identity's place in `numbers` [N * each].
+
+    Args:
+      stream: which pictures; the same stream gives the same ones.
+    """
+
+    def draw() -> Array:
+        identity = jnp.repeat(_identities(jnp.asarray(numbers)), each, axis=0)
+        attributes = faces.draw_attributes(len(identity), jax.random.fold_in(jax.random.key(0), stream))
+        return jnp.round(255 * _render(identity, attributes, size)).astype(jnp.uint8)
+
+    return np.asarray(jax.jit(draw)()), np.repeat(np.arange(len(numbers)), each)
+
+
+class SwapTest(NamedTuple):
+    """Pairs of pictures of N identities, the swap of each, and what is where: the truth that a swap is held against."""
+
+    target: Array  # [N, S, S, 3] in [0, 1], of identity i
+    source: Array  # [N, S, S, 3], of identity (i + 37) mod N
+    ideal: Array  # [N, S, S, 3], the source's identity with the target's attributes
+    face: Array  # [N, S, S], the skin of the target or of the ideal, whichever is more
+    background: Array  # [N, S, S], 1 where neither has any foreground
+    target_skin: Array  # [N, S, S]
+    source_skin: Array  # [N, S, S]
+    candidates: Array  # [N, N, S, S, 3], each identity with the attributes of target i
+    wanted: Array  # [N], the row in `candidates` that is the source's
+
+
+def swap_test(*, size: int = 32, numbers: range = TEST, shift: int = 37) -> SwapTest:
+    """The pairs of the test identities, the same in every run."""
+
+    @jax.jit
+    def draw() -> SwapTest:
+        num = len(numbers)
+        identity = _identities(jnp.asarray(numbers))
+        wanted = (jnp.arange(num) + shift) % num
+        target_key, source_key = jax.random.split(jax.random.fold_in(jax.random.key(0), 3))
+        of_target, of_source = faces.draw_attributes(num, target_key), faces.draw_attributes(num, source_key)
+
+        def render(identity: Array, attributes: Array) -> Any:
+            return jax.lax.map(lambda f: faces.render(*f, size=size), (identity, attributes), batch_size=128)
+
+        target, source = render(identity, of_target), render(identity[wanted], of_source)
+        ideal = render(identity[wanted], of_target)
+        every = (jnp.tile(identity, (num, 1)), jnp.repeat(of_target, num, axis=0))
+        candidates = _render(*every, size).reshape(num, num, size, size, 3)
+        return SwapTest(
+            target.image,
+            source.image,
+            ideal.image,
+            jnp.maximum(target.skin, ideal.skin),
+            ((target.foreground == 0) & (ideal.foreground == 0)).astype(jnp.float32),
+            target.skin,
+            source.skin,
+            candidates,
+            wanted,
+        )
+
+    return draw()

@@ -1,0 +1,106 @@
+"""An encoder of identities: a unit vector per picture, close for pictures of one identity, also of one never seen.
+
+v = E(x) / ||E(x)||_2,   cos theta_j = <v, w_j / ||w_j||>,   J = cross-entropy of `losses.arcface_logits`
+
+The classes' vectors w_j are of the training identities, and are left behind: new identities are told apart by the angle
+between their vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax import gradients
+from genjax.losses import arcface_logits, softmax_cross_entropy
+from genjax.stochastic import Scalar
+from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params
+
+
+class IdentityEncoder(NamedTuple):
+    """The parts of an identity encoder; its params are {"body": ..., "classes": [C, m]}."""
+
+    body: Network  # x [B, ...] -> [B, m]
+    identity_dim: int  # m
+    num_identities: int  # C, to train on
+    scale: float = 16.0  # s of the logits
+
+
+class State(NamedTuple):
+    """What is carried from step to step."""
+
+    step: Array  # [] int32, updates done
+    params: Params
+    optimizer_state: optax.OptState
+
+
+def init_params(key: Key, *, parts: IdentityEncoder) -> Params:
+    """Fresh parameters of the body, and of the classes' vectors."""
+    body_key, classes_key = jax.random.split(key)
+    classes = jax.random.normal(classes_key, (parts.num_identities, parts.identity_dim))
+    return {"body": parts.body.init(body_key), "classes": classes}
+
+
+def _unit(v: Array) -> Array:
+    return v / optax.safe_norm(v, 1e-6, axis=-1, keepdims=True)
+
+
+def encode(body: Params, x: Array, *, parts: IdentityEncoder) -> Array:
+    """The identity vectors of pictures: the body's params and x [B, ...] -> v [B, m], ||v||_2 = 1."""
+    return _unit(parts.body.apply(body, x))
+
+
+def objective(parts: IdentityEncoder, *, margin: Scalar) -> gradients.Objective:
+    """Softmax cross-entropy of the identities, the own one moved away by the margin.
+
+    Args:
+      margin: m, in radians.
+
+    Returns:
+      `objective(params, batch, key) -> (loss [B], {"cross_entropy", "accuracy": [B]})`: the loss in nats, and whether
+      the nearest class is the label, without the margin. It draws nothing.
+
+    Raises:
+      ValueError: there, for a batch without labels.
+
+    Source: Deng et al. 2019, equation 3.
+    """
+
+    def classified(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        if batch.label is None:
+            raise ValueError("an identity encoder learns from labels, and the batch has none")
+        cosine = encode(params["body"], batch.x, parts=parts) @ _unit(params["classes"]).T
+        loss = softmax_cross_entropy(arcface_logits(cosine, batch.label, scale=parts.scale, margin=margin), batch.label)
+        right = jnp.argmax(cosine, axis=-1) == batch.label
+        return loss, {"cross_entropy": loss, "accuracy": right.astype(jnp.float32)}
+
+    return classified
+
+
+def model(
+    parts: IdentityEncoder, optimizer: optax.GradientTransformation, *, margin: Callable[[Array], Scalar]
+) -> Model:
+    """An identity encoder whose margin is a function of the step, such as an Optax schedule.
+
+    Returns:
+      A Model; it cannot sample. `evaluate` is at the margin of the state's step, over the training identities.
+    """
+
+    def init(key: Key) -> State:
+        params = init_params(key, parts=parts)
+        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
+
+    def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
+        update = gradients.updater(objective(parts, margin=margin(state.step)), optimizer)
+        key = jax.random.fold_in(key, state.step)
+        params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
+        return State(state.step + 1, params, optimizer_state), metrics
+
+    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
+        return gradients.batch_means(*objective(parts, margin=margin(state.step))(state.params, batch, key))
+
+    return Model(init, train_step, evaluate)

@@ -1,0 +1,104 @@
+"""Pairs of pictures of one identity: two of each, no identity twice, the same at the same step; the swaps' truth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.data import faces, pairs
+from genjax.data.dataset import Split
+from genjax.errors import BadInput
+
+
+def labelled(num=6, each=4):
+    """Pictures that are their own number: label and place in it."""
+    label = np.random.RandomState(0).permutation(np.repeat(np.arange(num), each))
+    place = np.zeros(len(label), int)
+    for c in range(num):
+        place[label == c] = np.arange(each)
+    x = np.zeros((len(label), 2, 2, 1), np.uint8)
+    x[:, 0, 0, 0], x[:, 1, 1, 0] = label, place
+    return Split(x, label)
+
+
+def read(source, step, key):
+    stream = source.train
+    carried = stream.start(stream.arrays, jnp.int32(step), key)
+    arrays = jax.tree.map(jnp.asarray, stream.arrays)
+    return jax.jit(stream.next)(arrays, carried, jnp.int32(step), key)[1]
+
+
+def test_labelled_pairs_are_two_pictures_of_each_identity(key):
+    source = pairs.labelled_pairs(labelled(), labelled(3, 2), batch_size=5, scale=1.0)
+    seen = set()
+    for step in range(30):
+        pair = read(source, step, key)
+        who = [np.asarray(x)[:, 0, 0, 0] for x in pair]
+        np.testing.assert_array_equal(*who)
+        assert len(set(who[0])) == 5
+        place = [np.asarray(x)[:, 1, 1, 0] for x in pair]
+        assert (place[0] != place[1]).all()
+        seen |= set(zip(who[0].tolist(), place[0].tolist(), place[1].tolist(), strict=True))
+    assert len(seen) > 60  # of 6 * 4 * 3, in 150 draws
+    again, other = read(source, 3, key), read(source, 3, jax.random.fold_in(key, 1))
+    np.testing.assert_array_equal(again.target, read(source, 3, key).target)
+    assert np.any(again.target != other.target)
+    (held_out,) = source.test.groups
+    pair = source.test.read(jax.tree.map(lambda a: jnp.asarray(a[0]), held_out), key)
+    np.testing.assert_array_equal(pair.target[:, 0, 0, 0], np.arange(3))
+    np.testing.assert_array_equal(pair.source[:, 0, 0, 0], np.arange(3))
+    assert (np.asarray(pair.target) != np.asarray(pair.source)).any((1, 2, 3)).all()
+
+
+def test_identities_of_one_picture_are_left_out(key):
+    whole = labelled(3, 3)
+    lone = Split(np.concatenate([whole.x, whole.x[:1] + 7]), np.concatenate([whole.label, [7]]))
+    source = pairs.labelled_pairs(lone, labelled(2, 2), batch_size=3, scale=1.0)
+    assert {int(read(source, step, key).target[:, 0, 0, 0].max()) for step in range(5)} == {2}
+    with pytest.raises(BadInput, match="3 identities have two pictures or more"):
+        pairs.labelled_pairs(lone, labelled(2, 2), batch_size=4, scale=1.0)
+    with pytest.raises(BadInput, match="need labels"):
+        pairs.labelled_pairs(Split(lone.x), lone, batch_size=2, scale=1.0)
+    with pytest.raises(BadInput, match="two held-out pictures"):
+        pairs.labelled_pairs(lone, labelled(4, 1), batch_size=2, scale=1.0)
+
+
+@pytest.mark.slow
+def test_rendered_pairs_are_of_one_identity(key, monkeypatch):
+    monkeypatch.setattr(pairs, "TEST", range(100_000, 100_004))
+    source = pairs.rendered_pairs(batch_size=3, size=8)
+    pair = read(source, 5, key)
+    who_key, attributes_key = jax.random.split(jax.random.fold_in(key, 5))
+    number = jax.random.permutation(who_key, 1000)[:3]
+    identity = faces.draw_identities(number, jax.random.fold_in(jax.random.key(0), 0))
+    attributes = faces.draw_attributes(6, attributes_key)
+    for i in range(3):
+        for picture, a in ((pair.target, attributes[i]), (pair.source, attributes[3 + i])):
+            np.testing.assert_allclose(picture[i], faces.render(identity[i], a, size=8).image, atol=1e-5)
+    (held_out,) = source.test.groups
+    assert held_out.target.shape == (1, 4, 8, 8, 3)
+    with pytest.raises(BadInput, match="--batch_size=1"):
+        pairs.rendered_pairs(batch_size=1)
+
+
+@pytest.mark.slow
+def test_the_ideal_swap_is_the_candidate_that_is_wanted():
+    numbers = range(100_000, 100_005)
+    truth = pairs.swap_test(size=8, numbers=numbers, shift=2)
+    np.testing.assert_array_equal(truth.wanted, [2, 3, 4, 0, 1])
+    for i, who in enumerate(truth.wanted):
+        np.testing.assert_allclose(truth.candidates[i, who], truth.ideal[i], atol=1e-6)
+        np.testing.assert_allclose(truth.candidates[i, i], truth.target[i], atol=1e-6)
+    assert (truth.face >= truth.target_skin).all() and (truth.background * truth.face).max() < 1
+    outside = np.asarray(truth.background)[..., None]
+    np.testing.assert_allclose(outside * truth.ideal, outside * truth.target, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_pictures_of_a_stream_are_the_same_and_labelled_by_place():
+    x, label = pairs.rendered_pictures(range(7, 10), each=2, stream=4, size=8)
+    again, _ = pairs.rendered_pictures(range(7, 10), each=2, stream=4, size=8)
+    other, _ = pairs.rendered_pictures(range(7, 10), each=2, stream=5, size=8)
+    np.testing.assert_array_equal(x, again)
+    assert x.shape == (6, 8, 8, 3) and x.dtype == np.uint8 and np.any(x != other)
+    np.testing.assert_array_equal(label, [0, 0, 1, 1, 2, 2])

@@ -1,0 +1,101 @@
+"""Identities told apart and swaps scored: by loops, by answers known beforehand, and by the baselines' own numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.evaluation import identity
+from genjax.evaluation.images import set_psnr
+
+
+def unit(v):
+    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+
+
+def test_verification_is_a_count_over_all_pairs():
+    draw = np.random.RandomState(0)
+    label = np.repeat(np.arange(4), 3)
+    v = unit(draw.normal(size=(4, 5))[label] + 0.7 * draw.normal(size=(12, 5)))
+    same, other = [], []
+    for i in range(12):
+        for j in range(i):
+            (same if label[i] == label[j] else other).append(v[i] @ v[j])
+    expected = np.mean([(s > o) + 0.5 * (s == o) for s in same for o in other])
+    assert 0.6 < expected < 1
+    assert identity.verification_auroc(v, label) == pytest.approx(expected)
+    assert identity.verification_auroc(np.eye(4)[label], label) == 1
+
+
+def test_the_nearest_centre_is_that_of_the_mean():
+    draw = np.random.RandomState(0)
+    label = np.array([1, 0, 1, 0, 2])
+    v = unit(draw.normal(size=(5, 3)))
+    centres = identity.centroids(v, label)
+    for c in range(3):
+        mean = v[label == c].mean(0)
+        np.testing.assert_allclose(centres[c], mean / np.linalg.norm(mean))
+    probe = unit(draw.normal(size=(20, 3)))
+    angle = np.arccos(np.clip(probe @ centres.T, -1, 1))
+    np.testing.assert_array_equal(identity.identify(probe, centres), angle.argmin(1))
+
+
+@pytest.fixture
+def truth(key):
+    """Six targets whose faces are the left half, and five identities that differ there alone."""
+    keys = jax.random.split(key, 2)
+    target = jax.random.uniform(keys[0], (6, 4, 4, 3))
+    face = jnp.zeros((6, 4, 4)).at[:, :, :2].set(1)
+    others = jax.random.uniform(keys[1], (5, 4, 4, 3))
+    left = face[:, None, ..., None]
+    candidates = left * others[None] + (1 - left) * target[:, None]
+    wanted = jnp.arange(6) % 5
+    ideal = candidates[jnp.arange(6), wanted]
+    background = 1 - face
+    return dict(target=target, ideal=ideal, face=face, background=background, candidates=candidates, wanted=wanted)
+
+
+def test_the_ideal_and_the_target_as_it_is(truth):
+    best = identity.swap_quality(truth["ideal"], **truth)
+    assert best.error_reduction == 1 and best.face_error_reduction == 1 and best.identified == 1
+    assert best.background_error == 0 and np.isinf(best.psnr)
+    copy = identity.swap_quality(truth["target"], **truth)
+    assert copy.error_reduction == 0 and copy.face_error_reduction == 0 and copy.background_error == 0
+    half = identity.swap_quality((truth["ideal"] + truth["target"]) / 2, **truth)
+    np.testing.assert_allclose(half.error_reduction, 0.75, rtol=1e-5)
+
+
+def test_each_measure_by_a_loop(truth, key):
+    swapped = jax.random.uniform(key, truth["target"].shape)
+    found = identity.swap_quality(swapped, **truth)
+    y, t, ideal, face, ground = (
+        np.asarray(a, np.float64)
+        for a in (swapped, truth["target"], truth["ideal"], truth["face"], truth["background"])
+    )
+    np.testing.assert_allclose(found.psnr, set_psnr(swapped, truth["ideal"]), rtol=1e-5)
+    on_face = face > 0
+    error = np.square(y - ideal)
+    np.testing.assert_allclose(found.face_psnr, -10 * np.log10(error[on_face].mean()), rtol=1e-5)
+    np.testing.assert_allclose(found.error_reduction, 1 - error.sum() / np.square(t - ideal).sum(), rtol=1e-5)
+    before = np.square(t - ideal)[on_face].sum()
+    np.testing.assert_allclose(found.face_error_reduction, 1 - error[on_face].sum() / before, rtol=1e-5)
+    np.testing.assert_allclose(found.background_error, np.abs(y - ideal)[ground > 0].mean(), rtol=1e-5)
+    hits = 0
+    for i in range(6):
+        distance = [np.square((y[i] - np.asarray(c))[face[i] > 0]).sum() for c in truth["candidates"][i]]
+        hits += np.argmin(distance) == truth["wanted"][i]
+    np.testing.assert_allclose(found.identified, hits / 6)
+
+
+def test_transferred_colours_have_the_sources_moments(key):
+    keys = jax.random.split(key, 2)
+    target = 0.5 + 0.02 * jax.random.normal(keys[0], (2, 6, 6, 3))
+    source = 0.4 + 0.03 * jax.random.normal(keys[1], (2, 6, 6, 3))
+    skin_t = jnp.zeros((2, 6, 6)).at[:, :3].set(1)
+    skin_s = jnp.zeros((2, 6, 6)).at[:, :, 2:].set(1)
+    y = np.asarray(identity.colour_transfer(target, source, skin_t, skin_s))
+    np.testing.assert_array_equal(y[:, 3:], target[:, 3:])
+    np.testing.assert_allclose(y[:, :3].mean((1, 2)), source[:, :, 2:].mean((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(y[:, :3].std((1, 2)), source[:, :, 2:].std((1, 2)), rtol=1e-3)
+    half = np.asarray(identity.colour_transfer(target, source, 0.5 * skin_t, skin_s))
+    np.testing.assert_allclose(half, (y + target) / 2, rtol=1e-4)

@@ -1,0 +1,102 @@
+"""The networks of an identity swap: AdaIN's moments, blocks that do nothing when told so, what depends on what."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import networks
+from genjax.networks.identity_swap import adaptive_instance_norm
+
+SHAPE, DIM = (9, 6, 3), 5
+
+
+@pytest.fixture
+def features(key):
+    keys = jax.random.split(key, 3)
+    x = 3 + 2 * jax.random.normal(keys[0], (2, 8, 7, 4))
+    return x, 1 + jax.random.uniform(keys[1], (2, 4)), jax.random.normal(keys[2], (2, 4))
+
+
+def test_moments_are_the_wanted_ones(features):
+    x, scale, shift = features
+    y = np.asarray(adaptive_instance_norm(x, -scale, shift))
+    np.testing.assert_allclose(y.mean((1, 2)), shift, atol=1e-5)
+    np.testing.assert_allclose(y.std((1, 2)), scale, rtol=1e-4)
+    plain = np.asarray(x)
+    expected = (plain - plain.mean((1, 2), keepdims=True)) / plain.std((1, 2), keepdims=True)
+    np.testing.assert_allclose(adaptive_instance_norm(x, jnp.ones((2, 4)), jnp.zeros((2, 4))), expected, atol=1e-4)
+
+
+def test_the_own_moments_do_not_matter(features):
+    x, scale, shift = features
+    moved = adaptive_instance_norm(5 * x - 7, scale, shift)
+    np.testing.assert_allclose(moved, adaptive_instance_norm(x, scale, shift), atol=1e-4)
+
+
+def generator(**options):
+    return networks.identity_swap_generator(SHAPE, DIM, features=(4, 6), num_blocks=2, **options)
+
+
+@pytest.fixture
+def inputs(key):
+    keys = jax.random.split(key, 3)
+    image, v = jax.random.uniform(keys[0], (3, *SHAPE)), jax.random.normal(keys[1], (3, DIM))
+    return keys[2], image, v
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_an_image_of_any_size_depends_on_both_inputs_and_each_row_on_its_own(inputs, skips):
+    key, image, v = inputs
+    network = generator(skips=skips)
+    params = network.init(key)
+    apply = jax.jit(network.apply)
+    y = apply(params, image, v)
+    assert y.shape == image.shape and 0 < y.min() and y.max() < 1
+    swapped = apply(params, image, v[::-1])
+    np.testing.assert_allclose(swapped[1], y[1], rtol=1e-5)
+    assert np.abs(swapped[0] - y[0]).max() > 1e-3
+    moved = apply(params, image.at[0].add(0.1), v)
+    np.testing.assert_allclose(moved[1:], y[1:], rtol=1e-5)
+    assert np.abs(moved[0] - y[0]).max() > 1e-3
+    gradients = jax.jit(jax.grad(lambda x, v: jnp.sum(jnp.square(network.apply(params, x, v))), argnums=(0, 1)))
+    assert all(np.all(np.any(g, axis=tuple(range(1, g.ndim)))) for g in gradients(image, v))
+
+
+def test_blocks_whose_second_answer_is_zero_hand_their_input_on(inputs):
+    key, image, v = inputs
+    with_blocks, without = generator(), networks.identity_swap_generator(SHAPE, DIM, features=(4, 6), num_blocks=0)
+    params = with_blocks.init(key)
+    for index in (1, 2):  # scale = 1 + v W + b is 0, and so is the shift
+        second = params[f"identity_{index}"]["second"]
+        second["scale"] = {"kernel": 0 * second["scale"]["kernel"], "bias": second["scale"]["bias"] * 0 - 1}
+        second["shift"] = jax.tree.map(jnp.zeros_like, second["shift"])
+    rest = {name: value for name, value in params.items() if not name.startswith("identity_")}
+    np.testing.assert_allclose(with_blocks.apply(params, image, v), without.apply(rest, image, v), rtol=1e-6)
+
+
+def test_skips_show_the_decoder_what_the_encoder_saw(key):
+    plain, skipping = generator().init(key), generator(skips=True).init(key)
+    assert plain["up_1"]["kernel"].shape == (3, 3, 6, 4)
+    assert skipping["up_1"]["kernel"].shape == (3, 3, 10, 4)
+
+
+def test_identity_bodies_see_both_signs(inputs):
+    key, image, _ = inputs
+    network = networks.identity_network(SHAPE, DIM, features=(4,))
+    params = network.init(key)
+    encoder = networks.convolutional_encoder(SHAPE, (DIM,), features=(4,), kernel_size=3, activation=jax.nn.relu)
+    np.testing.assert_allclose(network.apply(params, image), encoder.apply(params, 2 * image - 1), rtol=1e-6)
+
+
+def test_a_matching_discriminator_is_a_patch_discriminator_that_shows_its_maps(inputs):
+    key, image, _ = inputs
+    matching = networks.matching_discriminator(SHAPE, features=(4, 6))
+    plain = networks.patch_discriminator(SHAPE, features=(4, 6))
+    params = matching.init(key)
+    maps, logit = matching.apply(params, image)
+    np.testing.assert_array_equal(logit, plain.apply(params, image))
+    assert [m.shape for m in maps] == [(3, 5, 3, 4), (3, 3, 2, 6)]
+    kernel, bias = params["output"]["kernel"], params["output"]["bias"]
+    from_maps = networks.convolution(maps[-1], kernel, stride=1) + bias.reshape(1, 1, 1, -1)
+    np.testing.assert_allclose(from_maps[..., 0], logit, rtol=1e-5, atol=1e-6)
