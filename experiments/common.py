@@ -36,6 +36,8 @@ NOT_IDENTITY = ("workdir", "data_dir", "tensorboard")
 class Config(SimpleNamespace):
     """A run's flags by name, as they were resolved: `config.seed`.
 
+    `runs`, which is no flag, is the directory that the run's own lies in: what serves several runs is kept there.
+
     Raises:
       BadInput: on reading a flag that a run of other code did not have.
     """
@@ -54,6 +56,17 @@ class Finished(NamedTuple):
     examples: Batch  # the first held-out examples, at most 2000, as the model reads them
     key: Key
     workdir: Path
+
+
+def load_named(config: Config) -> data.Dataset:
+    """The data set that --dataset names."""
+    return data.load(config.dataset, data_dir=config.data_dir)
+
+
+def read_shuffled(config: Config, dataset: data.Dataset) -> batching.Source:
+    """The data set in shuffled batches, drawn as 0 or 1 at every step where --binarize says so."""
+    transform = batching.dynamic_binarization if config.binarize == "dynamic" else None
+    return batching.source(dataset, batch_size=config.batch_size, transform=transform)
 
 
 class Examined(NamedTuple):
@@ -76,6 +89,8 @@ class Experiment(NamedTuple):
     resolve: Callable[[Config], None] = lambda config: None  # fills in flags whose defaults follow from others
     parts: Callable[[Config, data.Dataset], Any] | None = None  # the one encoder and decoder, for `latent_space`
     examiner: Callable[[Config, Examined], Examine] | None = None  # what it does at each evaluation, beside metrics
+    load: Callable[[Config], data.Dataset] = load_named
+    source: Callable[[Config, data.Dataset], batching.Source] = read_shuffled  # how training reads the data
 
 
 def define_shared_flags(
@@ -182,14 +197,15 @@ def train(experiment: Experiment, config: Config) -> None:
     """Trains, evaluates and draws as the flags say, or goes on where a run of the same flags stopped."""
     determinism.set_up(cpu_threads=config.cpu_threads)
     experiment.resolve(config)
-    dataset = data.load(config.dataset, data_dir=config.data_dir)
+    dataset = experiment.load(config)
     stored = batching.statically_binarized(dataset) if config.binarize == "static" else dataset
-    transform = batching.dynamic_binarization if config.binarize == "dynamic" else None
-    source = batching.source(stored, batch_size=config.batch_size, transform=transform)
+    source = experiment.source(config, stored)
+    workdir = Path(config.workdir) if config.workdir else _default_workdir(config)
+    flags_given = dict(vars(config))
+    config.runs = workdir.parent
     model = experiment.build(config, stored)
 
-    workdir = Path(config.workdir) if config.workdir else _default_workdir(config)
-    run.claim(workdir, vars(config), free=NOT_IDENTITY)
+    run.claim(workdir, flags_given, free=NOT_IDENTITY)
     if (workdir / "summary.json").exists():
         _print_summary(workdir, "already finished")
         return

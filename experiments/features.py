@@ -1,20 +1,15 @@
 """What samples are compared in: the features of a classifier of the run's own data, trained once and kept.
 
-It is the same for every run on the same data, whatever the run's seed: its flags, the data and the versions make the
-name of its folder, which stands beside the runs' directories.
+It is the same for every run on the same data, whatever the run's seed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +18,12 @@ from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from experiments import classifier as page
-from experiments import common
+from experiments import common, kept
 from genjax import data
-from genjax.data import batching
 from genjax.errors import BadInput
 from genjax.evaluation import coverage, distances
 from genjax.models import classifier as family
-from genjax.training import checkpoint, digest, run
-from genjax.training.fit import fit
-from genjax.types import Array, Model, Params
+from genjax.types import Array, Params
 
 AT_LEAST, AT_MOST = 20, 5000
 """How many samples and held-out examples are compared: of more a part, and fewer are not compared."""
@@ -77,31 +69,28 @@ def classifier_config(config: common.Config, dataset: data.Dataset) -> common.Co
     )
 
 
-def classifier(config: common.Config, dataset: data.Dataset, runs: Path) -> Features:
+def classifier(config: common.Config, dataset: data.Dataset) -> Features:
     """The classifier for a run's data, found in the directory of runs or trained there now.
 
     Args:
-      config: the run's; its data and threads alone are read.
+      config: the run's; its data, its threads and where it lies alone are read.
       dataset: as the run is trained on.
-      runs: the directory in which the run's own directory lies.
 
     Raises:
       BadInput: data without classes, or a folder that holds other parameters than were trained.
     """
     own = classifier_config(config, dataset)
     parts, model = page.build_parts(own, dataset), page.build(own, dataset)
-    now = run.manifest(seed=own.seed, data_fingerprint=dataset.fingerprint)
-    flags = {name: value for name, value in vars(own).items() if name not in common.NOT_IDENTITY}
-    identity = flags | {name: now[name] for name in run.IDENTITY}
-    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    folder = runs / f"classifier-{own.dataset.rpartition('/')[2].rpartition(':')[2]}-{short}"
-    if not folder.exists():
-        _train(folder, own, model, dataset, now)
-    template = jax.eval_shape(model.init, jax.random.key(0)).params
-    _, params = checkpoint.restore_part(folder / "checkpoints", "params", template)
-    params_sha256 = run.read_json(folder / "manifest.json")["params_sha256"]
-    if digest.params_sha256(params) != params_sha256:
-        raise BadInput(f"{folder} holds other parameters than its manifest tells of; delete it, to train them again")
+    found = kept.find_or_train(
+        own,
+        model,
+        common.read_shuffled(own, dataset),
+        fingerprint=dataset.fingerprint,
+        runs=config.runs,
+        purpose="to compare samples by",
+        watch=page.EXPERIMENT.watch,
+    )
+    params = found.params
     features = _in_batches(partial(family.features, parts=parts), params)
     probabilities = _in_batches(partial(family.probabilities, parts=parts), params)
 
@@ -110,27 +99,7 @@ def classifier(config: common.Config, dataset: data.Dataset, runs: Path) -> Feat
 
     accuracy = np.mean(predict(dataset.test.x / dataset.scale) == dataset.test.label)
     name = f"the {own.feature_dim} features of a classifier of {dataset.name} (accuracy {accuracy:.3f})"
-    return Features(name, features, predict, params_sha256, folder)
-
-
-def _train(folder: Path, own: common.Config, model: Model, dataset: data.Dataset, manifest: dict[str, Any]) -> None:
-    """Trains the classifier and keeps it in a folder that appears whole or not at all."""
-    transform = batching.dynamic_binarization if own.binarize == "dynamic" else None
-    source = batching.source(dataset, batch_size=own.batch_size, transform=transform)
-    print(f"training a classifier of {dataset.name} to compare samples by, in {folder}", file=sys.stderr)
-    state = fit(model, source, seed=own.seed, num_steps=own.num_steps, eval_every=0, watch=page.EXPERIMENT.watch)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    with checkpoint.Checkpoints(unfinished / "checkpoints", keep=1) as checkpoints:
-        checkpoints.save(own.num_steps, state)
-    run.write_json(unfinished / "config.json", vars(own))
-    trained = {"steps_done": own.num_steps, "params_sha256": digest.params_sha256(state.params)}
-    run.write_json(unfinished / "manifest.json", manifest | trained)
-    try:
-        unfinished.rename(folder)
-    except OSError:  # another run was quicker, with the same bits
-        if not folder.exists():
-            raise
-        shutil.rmtree(unfinished)
+    return Features(name, features, predict, found.params_sha256, found.folder)
 
 
 def _in_batches(

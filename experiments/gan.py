@@ -181,7 +181,7 @@ def examiner(config: common.Config, examined: common.Examined) -> Callable[[int,
     is_image = dataset.train.x.ndim == 4
     reference = None
     if is_image and dataset.num_classes and len(dataset.test.x) >= features.AT_LEAST:
-        seen = features.classifier(config, dataset, workdir.parent)
+        seen = features.classifier(config, dataset)
         reference = features.reference(dataset, seen, num_samples=config.num_samples)
 
     def examine(step: int, state: gan.State) -> dict[str, float]:

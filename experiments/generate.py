@@ -50,7 +50,7 @@ def main() -> None:
     if x.ndim == 4:
         pictures.save_grid(out / "samples.png", x[:100], columns=min(10, num))
     if FLAGS.measure:
-        seen = features.classifier(run.config, run.dataset, Path(FLAGS.run).resolve().parent)
+        seen = features.classifier(run.config, run.dataset)
         quality = features.sample_quality(x, features.reference(run.dataset, seen, num_samples=num))
         write_json(out / "quality.json", quality)
         print(", ".join(f"{name} {value:.4f}" for name, value in quality.items()))

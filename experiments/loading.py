@@ -57,7 +57,8 @@ def open_run(directory: str | Path, *, data_dir: str | None = None) -> Run:
     fingerprint = run_directory.read_json(directory / "manifest.json")["data_fingerprint"]
     experiment = _experiment(config.experiment)
     determinism.set_up(cpu_threads=config.cpu_threads)
-    dataset = data.load(config.dataset, data_dir=data_dir or config.data_dir)
+    config.runs, config.data_dir = directory.resolve().parent, data_dir or config.data_dir
+    dataset = experiment.load(config)
     if dataset.fingerprint != fingerprint:
         raise BadInput(
             f"{directory} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give --data_dir"

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import common, features
+from experiments import common, features, kept
 from genjax import data
 from genjax.errors import BadInput
 from genjax.evaluation import coverage, distances
@@ -17,6 +17,11 @@ from genjax.training import checkpoint, digest
 
 CONFIG = common.Config(dataset="digits", data_dir=None, binarize="none", seed=5, cpu_threads=4)
 FULL = features.classifier_config
+
+
+def beside(config, runs):
+    """The configuration of a run in that directory."""
+    return common.Config(**vars(config) | {"runs": runs})
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,7 @@ def dataset():
 def trained(quick, dataset, tmp_path_factory):
     """The classifier of a run in the directory `one`, beside which it is kept."""
     root = tmp_path_factory.mktemp("runs")
-    return root, features.classifier(CONFIG, dataset, root)
+    return root, features.classifier(beside(CONFIG, root), dataset)
 
 
 def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
@@ -51,15 +56,15 @@ def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
     def never(*args):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(features, "_train", never)
+    monkeypatch.setattr(kept, "_train", never)
     other_run = common.Config(**vars(CONFIG) | {"seed": 6, "data_dir": "elsewhere"})
-    again = features.classifier(other_run, dataset, root)
+    again = features.classifier(beside(other_run, root), dataset)
     assert (again.name, again.params_sha256, again.folder) == (first.name, first.params_sha256, first.folder)
     binary = common.Config(**vars(CONFIG) | {"binarize": "static"})
     other_data = dataset._replace(fingerprint="f" * 64)
     for config, other in ((binary, dataset), (CONFIG, other_data)):
         with pytest.raises(AssertionError, match="trained again"):
-            features.classifier(config, other, root)
+            features.classifier(beside(config, root), other)
 
 
 def test_it_is_what_lies_in_its_folder(trained, dataset):
@@ -88,7 +93,7 @@ def test_other_parameters_than_were_trained_are_refused(trained, dataset, tmp_pa
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"params_sha256": "0" * 64}))
     with pytest.raises(BadInput, match="delete it, to train them again"):
-        features.classifier(CONFIG, dataset, tmp_path)
+        features.classifier(beside(CONFIG, tmp_path), dataset)
 
 
 def test_two_runs_that_train_it_at_once_leave_one(quick, dataset, tmp_path, monkeypatch):
@@ -96,18 +101,18 @@ def test_two_runs_that_train_it_at_once_leave_one(quick, dataset, tmp_path, monk
         return jax.jit(model.init)(jax.random.key(0))
 
     def slower(*args, **options):
-        monkeypatch.setattr(features, "fit", untrained)
-        features.classifier(CONFIG, dataset, tmp_path)
+        monkeypatch.setattr(kept, "fit", untrained)
+        features.classifier(beside(CONFIG, tmp_path), dataset)
         return untrained(*args, **options)
 
-    monkeypatch.setattr(features, "fit", slower)
-    found = features.classifier(CONFIG, dataset, tmp_path)
+    monkeypatch.setattr(kept, "fit", slower)
+    found = features.classifier(beside(CONFIG, tmp_path), dataset)
     assert [path.name for path in tmp_path.iterdir()] == [found.folder.name]
 
 
 def test_data_without_classes_are_refused(tmp_path):
     with pytest.raises(BadInput, match="'curve' has no classes"):
-        features.classifier(CONFIG, data.load("curve"), tmp_path)
+        features.classifier(beside(CONFIG, tmp_path), data.load("curve"))
 
 
 def test_large_images_get_convolutions():
@@ -189,6 +194,6 @@ def test_samples_that_are_the_held_out_or_training_examples(pixels, monkeypatch,
 def test_it_is_the_classifier_of_the_page(train, tmp_path, dataset, monkeypatch):
     monkeypatch.setattr(features, "classifier_config", FULL)
     summary = train("classifier", tmp_path / "run", "--checkpoint_every=100", "--steps_per_dispatch=7")
-    found = features.classifier(CONFIG, dataset, tmp_path)
+    found = features.classifier(beside(CONFIG, tmp_path), dataset)
     assert found.params_sha256 == summary["params_sha256"]
     assert f"accuracy {summary['metrics']['accuracy']:.3f}" in found.name
