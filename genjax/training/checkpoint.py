@@ -7,7 +7,6 @@ are read as they were stored, and used only where their paths, dtypes, shapes an
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import logging as python_logging
@@ -164,8 +163,11 @@ def restore_part(
     root = Path(directory).absolute()
     found = None
     if root.is_dir():
-        with contextlib.closing(_manager(root, keep=None, writes=False)) as manager:
+        manager = _manager(root, keep=None, writes=False)
+        try:
             found = _newest_whole(manager, root)
+        finally:
+            _quietly(manager.close)
     if found is None:
         raise BadInput(f"no checkpoint in {root}; give the directory of a run that has saved one")
     for step, reason in found.damaged.items():
