@@ -84,7 +84,7 @@ def classifier(config: common.Config, dataset: data.Dataset) -> Features:
     found = kept.find_or_train(
         own,
         model,
-        common.read_shuffled(own, dataset),
+        lambda: common.read_shuffled(own, dataset),
         fingerprint=dataset.fingerprint,
         runs=config.runs,
         purpose="to compare samples by",

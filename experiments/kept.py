@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class Kept(NamedTuple):
 def find_or_train(
     config: common.Config,
     model: Model,
-    source: Source,
+    source: Callable[[], Source],
     *,
     fingerprint: str,
     runs: Path,
@@ -43,7 +43,7 @@ def find_or_train(
 
     Args:
       config: its flags; with `experiment`, `dataset`, `seed` and `num_steps` among them.
-      source: what it trains on.
+      source: gives what it trains on, where it has to be trained.
       fingerprint: of its data.
       runs: the directory in which runs lie.
       purpose: said when it is trained.
@@ -60,7 +60,7 @@ def find_or_train(
     folder = runs / f"{config.experiment}-{dataset}-{short}"
     if not folder.exists():
         print(f"training a {config.experiment} of {dataset} {purpose}, in {folder}", file=sys.stderr)
-        _train(folder, config, model, source, now, watch)
+        _train(folder, config, model, source(), now, watch)
     template = jax.eval_shape(model.init, jax.random.key(0)).params
     _, params = checkpoint.restore_part(folder / "checkpoints", "params", template)
     params_sha256 = run.read_json(folder / "manifest.json")["params_sha256"]

@@ -59,9 +59,11 @@ def rendered_pairs(*, batch_size: int, size: int = 32) -> Source:
 
 
 def labelled_pairs(train: Split, test: Split, *, batch_size: int, scale: float) -> Source:
-    """Two different pictures of each of `batch_size` labels at every step; held out, two of each label.
+    """Two different pictures of each of `batch_size` labels at every step.
 
-    Labels with fewer than two pictures are left out.
+    Held out is a picture of each label as the target, with one to train on as the source.
+
+    Labels with fewer than two pictures are left out of training.
 
     Raises:
       BadInput: pictures without labels, or fewer labels with two pictures than the batch has.
@@ -84,10 +86,13 @@ def labelled_pairs(train: Split, test: Split, *, batch_size: int, scale: float) 
         rows = (first[who] + target, first[who] + source)
         return carried, Pair(*(x[row].astype(jnp.float32) / scale for row in rows))
 
-    test_x, test_first, _ = _by_label(test)
-    if len(test_first) < 2:
-        raise BadInput("fewer than two identities have two held-out pictures; give more pictures of each")
-    held_out = (test_x[test_first][None], test_x[test_first + 1][None])
+    # a held-out picture of each identity, and the first of its training pictures as the source
+    known, train_row = np.unique(train.label, return_index=True)
+    seen, test_row = np.unique(test.label, return_index=True)
+    _, of_known, of_seen = np.intersect1d(known, seen, return_indices=True)
+    if len(of_seen) < 2:
+        raise BadInput("fewer than two identities have a held-out picture; give more pictures of each")
+    held_out = (test.x[test_row[of_seen]][None], train.x[train_row[of_known]][None])
     return Source(
         Stream((x, first, count), lambda arrays, step, key: (), next),
         HeldOut((held_out,), lambda pair, key: Pair(*(a.astype(jnp.float32) / scale for a in pair))),
@@ -103,19 +108,34 @@ def _by_label(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return split.x[order], first[enough].astype(np.int32), count[enough].astype(np.int32)
 
 
-def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """`each` pictures of every identity: uint8 [N * each, S, S, 3], and the identity's place in `numbers` [N * each].
+class Pictures(NamedTuple):
+    """Rendered pictures as they are stored."""
+
+    x: np.ndarray  # [N, S, S, 3] uint8
+    skin: np.ndarray  # [N, S, S] uint8, how much of a pixel is skin
+    label: np.ndarray  # [N], the identity's place among those asked for
+
+
+def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32) -> Pictures:
+    """`each` pictures of every identity, those of one after those of another.
 
     Args:
       stream: which pictures; the same stream gives the same ones.
     """
 
-    def draw() -> Array:
-        identity = jnp.repeat(_identities(jnp.asarray(numbers)), each, axis=0)
+    @jax.jit
+    def draw(numbers: Array) -> tuple[Array, Array]:
+        identity = jnp.repeat(_identities(numbers), each, axis=0)
         attributes = faces.draw_attributes(len(identity), jax.random.fold_in(jax.random.key(0), stream))
-        return jnp.round(255 * _render(identity, attributes, size)).astype(jnp.uint8)
+        drawn = jax.lax.map(lambda f: faces.render(*f, size=size), (identity, attributes), batch_size=128)
 
-    return np.asarray(jax.jit(draw)()), np.repeat(np.arange(len(numbers)), each)
+        def as_bytes(a: Array) -> Array:
+            return jnp.round(255 * a).astype(jnp.uint8)
+
+        return as_bytes(drawn.image), as_bytes(drawn.skin)
+
+    x, skin = draw(jnp.asarray(numbers))
+    return Pictures(np.asarray(x), np.asarray(skin), np.repeat(np.arange(len(numbers)), each))
 
 
 class SwapTest(NamedTuple):

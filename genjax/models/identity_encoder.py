@@ -8,7 +8,6 @@ between their vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -81,9 +80,7 @@ def objective(parts: IdentityEncoder, *, margin: Scalar) -> gradients.Objective:
     return classified
 
 
-def model(
-    parts: IdentityEncoder, optimizer: optax.GradientTransformation, *, margin: Callable[[Array], Scalar]
-) -> Model:
+def model(parts: IdentityEncoder, optimizer: optax.GradientTransformation, *, margin: optax.Schedule) -> Model:
     """An identity encoder whose margin is a function of the step, such as an Optax schedule.
 
     Returns:
@@ -95,12 +92,14 @@ def model(
         return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
 
     def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
-        update = gradients.updater(objective(parts, margin=margin(state.step)), optimizer)
+        update = gradients.updater(objective(parts, margin=jnp.asarray(margin(state.step))), optimizer)
         key = jax.random.fold_in(key, state.step)
         params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
         return State(state.step + 1, params, optimizer_state), metrics
 
     def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
-        return gradients.batch_means(*objective(parts, margin=margin(state.step))(state.params, batch, key))
+        return gradients.batch_means(
+            *objective(parts, margin=jnp.asarray(margin(state.step)))(state.params, batch, key)
+        )
 
     return Model(init, train_step, evaluate)

@@ -126,7 +126,13 @@ def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 
 def save_captioned_grid(
-    path: Path, images: ArrayLike, *, title: str, rows: Sequence[str] = (), columns: Sequence[str] = ()
+    path: Path,
+    images: ArrayLike,
+    *,
+    title: str,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    comment: str | None = None,
 ) -> None:
     """Writes a grid of images under a title, with captions to the left of its rows and below its columns.
 
@@ -134,6 +140,7 @@ def save_captioned_grid(
       images: [R, C, H, W, channels] in [0, 1].
       rows: R captions, or none.
       columns: C captions, or none.
+      comment: kept in the file's own field for it.
     """
     images = np.asarray(images, np.float32)
     num_rows, num_columns, height, width = images.shape[:4]
@@ -147,7 +154,7 @@ def save_captioned_grid(
     ax.set_xticks((width + 1) * np.arange(num_columns) + (width - 1) / 2 if columns else [], columns, fontsize="small")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, metadata={"Comment": comment} if comment else None)
 
 
 def save_table(path: Path, values: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], title: str) -> None:

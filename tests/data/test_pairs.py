@@ -29,7 +29,9 @@ def read(source, step, key):
 
 
 def test_labelled_pairs_are_two_pictures_of_each_identity(key):
-    source = pairs.labelled_pairs(labelled(), labelled(3, 2), batch_size=5, scale=1.0)
+    marked = labelled(3, 1)
+    marked.x[:, 0, 1, 0] = 9  # in no training picture
+    source = pairs.labelled_pairs(labelled(), marked, batch_size=5, scale=1.0)
     seen = set()
     for step in range(30):
         pair = read(source, step, key)
@@ -47,7 +49,9 @@ def test_labelled_pairs_are_two_pictures_of_each_identity(key):
     pair = source.test.read(jax.tree.map(lambda a: jnp.asarray(a[0]), held_out), key)
     np.testing.assert_array_equal(pair.target[:, 0, 0, 0], np.arange(3))
     np.testing.assert_array_equal(pair.source[:, 0, 0, 0], np.arange(3))
-    assert (np.asarray(pair.target) != np.asarray(pair.source)).any((1, 2, 3)).all()
+    for picture, split in ((pair.target, marked), (pair.source, labelled())):
+        for row in np.asarray(picture):
+            assert (row == split.x).all((1, 2, 3)).any()
 
 
 def test_identities_of_one_picture_are_left_out(key):
@@ -59,8 +63,8 @@ def test_identities_of_one_picture_are_left_out(key):
         pairs.labelled_pairs(lone, labelled(2, 2), batch_size=4, scale=1.0)
     with pytest.raises(BadInput, match="need labels"):
         pairs.labelled_pairs(Split(lone.x), lone, batch_size=2, scale=1.0)
-    with pytest.raises(BadInput, match="two held-out pictures"):
-        pairs.labelled_pairs(lone, labelled(4, 1), batch_size=2, scale=1.0)
+    with pytest.raises(BadInput, match="fewer than two identities have a held-out picture"):
+        pairs.labelled_pairs(lone, labelled(1, 4), batch_size=2, scale=1.0)
 
 
 @pytest.mark.slow
@@ -96,9 +100,10 @@ def test_the_ideal_swap_is_the_candidate_that_is_wanted():
 
 @pytest.mark.slow
 def test_pictures_of_a_stream_are_the_same_and_labelled_by_place():
-    x, label = pairs.rendered_pictures(range(7, 10), each=2, stream=4, size=8)
-    again, _ = pairs.rendered_pictures(range(7, 10), each=2, stream=4, size=8)
-    other, _ = pairs.rendered_pictures(range(7, 10), each=2, stream=5, size=8)
+    x, skin, label = pairs.rendered_pictures(range(7, 10), each=2, stream=4, size=8)
+    again, _, _ = pairs.rendered_pictures(range(7, 10), each=2, stream=4, size=8)
+    other, _, _ = pairs.rendered_pictures(range(7, 10), each=2, stream=5, size=8)
+    assert skin.shape == (6, 8, 8) and skin.max() == 255
     np.testing.assert_array_equal(x, again)
     assert x.shape == (6, 8, 8, 3) and x.dtype == np.uint8 and np.any(x != other)
     np.testing.assert_array_equal(label, [0, 0, 1, 1, 2, 2])

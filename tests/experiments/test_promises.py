@@ -31,6 +31,9 @@ CASES = {
     "visualise": f"visualise --hidden=200 --num_steps=60 {SHAPE}",
     "sparse": f"sparse --num_units=300 --num_steps=60 {SHAPE}",
     "sparse-dictionary": "sparse --dictionary --num_steps=60",
+    "identity_encoder": f"identity_encoder --features=8,16 --num_steps=60 {SHAPE}",
+    "identity_swap": "identity_swap --features=8,16 --discriminator_features=8,16 --num_blocks=2 --encoder_steps=20 "
+    "--num_steps=40 --dataset=PICTURES --batch_size=2",
     "classifier": f"classifier --hidden=300 --num_steps=60 {SHAPE}",
 }
 AS_USERS_DO = {"xla_flags": ""}  # the tests' own are for quick compiling

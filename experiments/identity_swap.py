@@ -1,0 +1,300 @@
+"""Identity swap (SimSwap; Chen et al. 2020): the target's picture with the source's identity.
+
+    python -m experiments.identity_swap
+    python -m experiments.identity_swap --schedule=full
+    python -m experiments.identity_swap --identity_weight=0
+    python -m experiments.identity_swap --dataset=folder:PEOPLE --batch_size=16
+
+It first trains two identity encoders on disjoint identities, or finds those of an earlier run beside its own directory:
+one that the swap learns from, and one that only scores it, for a swap soon learns to please the one it is shown. On
+`faces`, rendered anew at every step, the ideal swap is known: swaps of 100 pairs never seen are held against it, beside
+what it takes to leave the target as it is, to hand out the source, and to transfer the colours of the skin.
+
+The pictures that it makes are not real, and say so in their metadata. Train it on pictures of people only with their
+consent to exactly that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+
+from experiments import common, kept
+from experiments import identity_encoder as page
+from genjax import data, networks
+from genjax.data import batching, pairs
+from genjax.errors import BadInput
+from genjax.evaluation import identity
+from genjax.models import identity_encoder, identity_swap
+from genjax.training import pictures
+from genjax.types import Array, Model, Params
+
+
+def define_flags() -> None:
+    """Defines the flags of the experiment."""
+    common.define_shared_flags(num_steps=None, batch_size=32, learning_rate=4e-4, eval_every=200, dataset="faces")
+    flags.DEFINE_enum("schedule", "quick", list(SCHEDULES), "how many steps, of the swap and of its encoders")
+    flags.DEFINE_enum("losses", "simswap", list(LOSSES), "which terms and weights")
+    flags.DEFINE_float("identity_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
+    flags.DEFINE_float("reconstruction_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
+    flags.DEFINE_float("adversarial_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
+    flags.DEFINE_float("matching_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
+    flags.DEFINE_integer("image_size", 32, "of rendered faces, pixels a side", lower_bound=16)
+    flags.DEFINE_list("features", ["24", "48", "96"], "channels of the generator, from the full size down")
+    flags.DEFINE_list("discriminator_features", ["32", "64", "96"], "channels of the discriminator, at each scale")
+    flags.DEFINE_integer("num_blocks", 4, "identity blocks", lower_bound=1)
+    flags.DEFINE_bool("skips", False, "show the decoder what the encoder saw at each size")
+    flags.DEFINE_integer(
+        "encoder_steps", None, "of each identity encoder; by default as the schedule says", lower_bound=1
+    )
+    flags.DEFINE_float("averaging", 0.999, "of the generator's parameters", lower_bound=0.0, upper_bound=0.999999)
+
+
+SCHEDULES = {"quick": (400, 1000), "full": (6000, 6000)}  # steps of the swap, and of each encoder
+LOSSES = {"simswap": identity_swap.SIMSWAP, "plain": identity_swap.PLAIN}
+WEIGHTS = ("identity_weight", "reconstruction_weight", "adversarial_weight", "matching_weight")
+SHOWN = 8  # sources and targets of the grid
+SYNTHETIC = "synthetic: faces made by a network that swaps identities, not photographs of anybody"
+
+
+def resolve(config: common.Config) -> None:
+    """Fills in what follows from the schedule and the losses."""
+    num_steps, encoder_steps = SCHEDULES[config.schedule]
+    config.num_steps = config.num_steps or num_steps
+    config.encoder_steps = config.encoder_steps or encoder_steps
+    for name in WEIGHTS:
+        if getattr(config, name) is None:
+            setattr(config, name, getattr(LOSSES[config.losses], name))
+
+
+def encoder_config(config: common.Config, identities: str) -> common.Config:
+    """The flags of one of the run's identity encoders."""
+    return common.Config(
+        experiment="identity_encoder",
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        binarize="none",
+        seed=0 if identities == "train" else 1,
+        identities=identities,
+        num_steps=config.encoder_steps,
+        batch_size=128,
+        learning_rate=2e-3,
+        weight_decay=1e-3,
+        margin=0.3,
+        pictures_each=24,
+        image_size=config.image_size,
+        features=["32", "64", "128"],
+        identity_dim=64,
+        cpu_threads=config.cpu_threads,
+    )
+
+
+def encoder(
+    config: common.Config, dataset: data.Dataset, identities: str
+) -> tuple[identity_encoder.IdentityEncoder, Params]:
+    """A trained identity encoder, found beside the run or trained there now: its parts and its body's parameters."""
+    own = encoder_config(config, identities)
+    num = len(page.NUMBERS[identities])
+    if config.dataset != "faces":  # people are few: one half of the pictures of each for either encoder
+        dataset = halved(dataset, first=identities == "train")
+        num, own.batch_size = dataset.num_classes or 0, min(own.batch_size, len(dataset.train.x))
+    parts = page.build_parts(own, image_shape(config, dataset), num)
+    found = kept.find_or_train(
+        own,
+        page.build_model(own, parts),
+        lambda: common.read_shuffled(own, page.load(own) if config.dataset == "faces" else dataset),
+        fingerprint=dataset.fingerprint,
+        runs=config.runs,
+        purpose="to learn from" if identities == "train" else "to be scored by",
+        watch=page.EXPERIMENT.watch,
+    )
+    return parts, found.params["body"]
+
+
+def halved(dataset: data.Dataset, *, first: bool) -> data.Dataset:
+    """Every other training picture of each label."""
+    label: Any = dataset.train.label
+    if label is None:
+        raise BadInput(f"data set {dataset.name!r} has no labels: give a folder with a subfolder for each person")
+    place = np.zeros(len(label), int)
+    for c in np.unique(label):
+        place[label == c] = np.arange(np.sum(label == c))
+    chosen = (place % 2 == 0) == first
+    train = data.Split(dataset.train.x[chosen], label[chosen])
+    return data.from_arrays(
+        dataset.name,
+        train.x,
+        dataset.test.x,
+        train_label=train.label,
+        test_label=dataset.test.label,
+        scale=dataset.scale,
+        num_classes=dataset.num_classes,
+    )
+
+
+def source(config: common.Config, dataset: data.Dataset) -> batching.Source:
+    """Pairs of pictures: rendered as they are needed, or of the data set's labels."""
+    if config.dataset == "faces":
+        return pairs.rendered_pairs(batch_size=config.batch_size, size=config.image_size)
+    return pairs.labelled_pairs(dataset.train, dataset.test, batch_size=config.batch_size, scale=dataset.scale)
+
+
+def image_shape(config: common.Config, dataset: data.Dataset) -> tuple[int, int, int]:
+    """(H, W, C) of the pictures that are swapped."""
+    if config.dataset == "faces":
+        return config.image_size, config.image_size, 3
+    shape = dataset.train.x.shape[1:]
+    if len(shape) != 3:
+        raise BadInput(f"data set {dataset.name!r} has no images")
+    return shape
+
+
+def build_parts(config: common.Config, dataset: data.Dataset) -> tuple[identity_swap.IdentitySwap, Params]:
+    """The networks and terms that the flags name, and the parameters of the identity encoder."""
+    shape = image_shape(config, dataset)
+    encoder_parts, body = encoder(config, dataset, "train")
+    terms = LOSSES[config.losses]._replace(**{name: getattr(config, name) for name in WEIGHTS})
+    features = common.widths(config, "discriminator_features")
+    half = (-(-shape[0] // 2), -(-shape[1] // 2), shape[2])
+    parts = identity_swap.IdentitySwap(
+        networks.identity_swap_generator(
+            shape,
+            encoder_parts.identity_dim,
+            features=common.widths(config, "features"),
+            num_blocks=config.num_blocks,
+            skips=config.skips,
+        ),
+        networks.multi_scale([networks.matching_discriminator(size, features=features) for size in (shape, half)]),
+        partial(identity_encoder.encode, parts=encoder_parts),
+        terms,
+    )
+    return parts, body
+
+
+def build(config: common.Config, dataset: data.Dataset) -> Model:
+    """The model that the flags name; both learning rates fall to 0 along a cosine."""
+    parts, body = build_parts(config, dataset)
+    rate = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
+    players = (optax.adam(rate, b1=0.0, b2=0.99) for _ in range(2))
+    return identity_swap.model(parts, body, *players, averaging=config.averaging)
+
+
+def swapper(config: common.Config, dataset: data.Dataset) -> Callable[[identity_swap.State, Array, Array], Array]:
+    """Swaps of any number of pictures: (state, target [N, ...], source [N, ...]) -> [N, ...]."""
+    parts, _ = build_parts(config, dataset)
+
+    @jax.jit
+    def swap(state: identity_swap.State, target: Array, source: Array) -> Array:
+        def one(pair: tuple[Array, Array]) -> Array:
+            return identity_swap.swap(state.average, state.identity, pair[0][None], pair[1][None], parts=parts)[0]
+
+        return jax.lax.map(one, (target, source), batch_size=50)
+
+    return swap
+
+
+def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
+    """Draws the grid of swaps; on rendered faces writes the table of measures beside the baselines."""
+    swap = swapper(config, finished.dataset)
+    score_parts, score_body = encoder(config, finished.dataset, "score")
+    encode = jax.jit(lambda x: identity_encoder.encode(score_body, x, parts=score_parts))
+    if config.dataset != "faces":
+        examples: Any = finished.examples
+        target, source = examples
+        num = min(SHOWN, len(target))
+        save_grid(finished, swap, target[:num], source[:num], None)
+        other = jnp.roll(source, 1, axis=0)
+        v = encode(swap(finished.state, target, other))
+        return {
+            "cosine_to_source": float(jnp.mean(jnp.sum(v * encode(other), axis=1))),
+            "cosine_to_target": float(jnp.mean(jnp.sum(v * encode(target), axis=1))),
+        }
+    truth = pairs.swap_test(size=config.image_size)
+    save_grid(finished, swap, truth.target[:SHOWN], truth.target[:SHOWN], truth)
+    gallery = pairs.rendered_pictures(pairs.TEST, each=10, stream=12, size=config.image_size)
+    vectors = [encode(jnp.float32(gallery.x[i : i + 500]) / 255) for i in range(0, len(gallery.x), 500)]
+    centres = identity.centroids(np.concatenate(vectors), gallery.label)
+    methods = {
+        "swap": swap(finished.state, truth.target, truth.source),
+        "ideal": truth.ideal,
+        "target": truth.target,
+        "source": truth.source,
+        "colour": identity.colour_transfer(truth.target, truth.source, truth.target_skin, truth.source_skin),
+    }
+    rows = {name: measures(images, truth, encode, centres) for name, images in methods.items()}
+    names = list(rows["swap"])
+    pictures.save_table(
+        finished.workdir / "table.png",
+        [[row[name] for name in names] for row in rows.values()],
+        rows=["swap", "ideal", "target as it is", "source as it is", "colour transfer"],
+        columns=names,
+        title=f"{len(truth.target)} pairs of identities never seen",
+    )
+    found = rows["swap"] | {
+        f"{method}_{name}": row[name] for method, row in rows.items() if method != "swap" for name in names
+    }
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def measures(
+    images: Array, truth: pairs.SwapTest, encode: Callable[[Array], Array], centres: np.ndarray
+) -> dict[str, float]:
+    """What swaps are judged by: pixels against the ideal, and identities by the encoder that only scores."""
+    quality = identity.swap_quality(
+        images,
+        target=truth.target,
+        ideal=truth.ideal,
+        face=truth.face,
+        background=truth.background,
+        candidates=truth.candidates,
+        wanted=truth.wanted,
+    )
+    v = encode(images)
+    named, wanted = identity.identify(v, centres), np.asarray(truth.wanted)
+    return {name: float(value) for name, value in quality._asdict().items()} | {
+        "rank1": float(np.mean(named == wanted)),
+        "rank1_is_target": float(np.mean(named == np.arange(len(wanted)))),
+        "cosine_to_source": float(jnp.mean(jnp.sum(v * encode(truth.source), axis=1))),
+    }
+
+
+def save_grid(
+    finished: common.Finished, swap: Callable, target: Array, source: Array, truth: pairs.SwapTest | None
+) -> None:
+    """Writes every source, a row each, put into every target, a column each; beside it the ideal where it is known."""
+    num = len(target)
+    every = (jnp.tile(target, (num, 1, 1, 1)), jnp.repeat(source, num, axis=0))
+    swapped = np.asarray(swap(finished.state, *every)).reshape(num, num, *target.shape[1:])
+    shown = [swapped] if truth is None else [swapped, np.asarray(truth.candidates[:num, :num]).swapaxes(0, 1)]
+    blank = np.ones_like(np.asarray(target[:1]))
+    heads = np.concatenate([np.concatenate([blank, np.asarray(target)]) for _ in shown])
+    rows = [
+        np.concatenate([np.concatenate([np.asarray(source[i])[None], block[i]]) for block in shown]) for i in range(num)
+    ]
+    pictures.save_captioned_grid(
+        finished.workdir / "swaps.png",
+        np.stack([heads, *rows]),
+        title="sources down, targets across" + (": swapped, and the ideal" if truth is not None else ""),
+        comment=SYNTHETIC,
+    )
+
+
+EXPERIMENT = common.Experiment(
+    "identity_swap",
+    define_flags,
+    build,
+    conclude,
+    watch=("identity_loss", "reconstruction_loss", "discriminator_loss", "matching_loss"),
+    resolve=resolve,
+    source=source,
+)
+
+if __name__ == "__main__":
+    common.main(EXPERIMENT)

@@ -1,0 +1,64 @@
+"""Identity encoder and swap as a user runs them: what they leave behind, encoders found again, folders of people."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("--num_steps=4", "--encoder_steps=3", "--image_size=16", "--features=4,6", "--discriminator_features=4,6")
+SWAP = (*SMALL, "--num_blocks=1", "--eval_every=4", "--batch_size=8")
+MEASURED = {"psnr", "face_psnr", "error_reduction", "face_error_reduction", "background_error", "identified"}
+IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Four people with ten grey pictures of 12 x 10 each, in subfolders."""
+    draw = np.random.RandomState(0)
+    for person in range(4):
+        folder = tmp_path / "people" / f"person{person}"
+        folder.mkdir(parents=True)
+        for index in range(10):
+            pixels = np.clip(60 * person + 30 + draw.normal(0, 20, (12, 10)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    return tmp_path / "people"
+
+
+def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_path):
+    summary = train("identity_swap", tmp_path / "run", *SWAP)
+    metrics = summary["metrics"]
+    assert metrics.keys() >= MEASURED | IDENTIFIED | {f"colour_{name}" for name in MEASURED | IDENTIFIED}
+    assert metrics["target_error_reduction"] == 0 and metrics["ideal_error_reduction"] == 1
+    assert metrics["ideal_identified"] == 1 and metrics["target_identified"] == 0
+    for name in ("swaps", "table", "curves"):
+        assert np.asarray(Image.open(tmp_path / "run" / f"{name}.png").convert("L")).std() > 2
+    with Image.open(tmp_path / "run" / "swaps.png") as picture:
+        assert "synthetic" in picture.info["Comment"]
+    encoders = sorted(path.name for path in tmp_path.glob("identity_encoder-faces-*"))
+    assert len(encoders) == 2
+    status, _, err = finish("identity_swap", *SWAP, "--seed=1", f"--workdir={tmp_path / 'other'}")
+    assert status == 0 and "training a identity_encoder" not in err
+    assert sorted(path.name for path in tmp_path.glob("identity_encoder-faces-*")) == encoders
+    other = json.loads((tmp_path / "other" / "summary.json").read_text())
+    assert other["params_sha256"] != summary["params_sha256"]
+
+
+def test_people_in_folders_are_swapped_without_a_truth(train, tmp_path, people):
+    flags = (*SWAP[:-1], "--batch_size=4", f"--dataset=folder:{people}")
+    metrics = train("identity_swap", tmp_path / "run", *flags)["metrics"]
+    assert {"cosine_to_source", "cosine_to_target"} <= metrics.keys()
+    assert not MEASURED & metrics.keys()
+    assert np.asarray(Image.open(tmp_path / "run" / "swaps.png").convert("L")).std() > 2
+
+
+def test_an_encoder_is_measured_on_identities_it_never_saw(train, tmp_path, people):
+    flags = ("--num_steps=40", "--image_size=16", "--pictures_each=4", "--features=8,16", "--eval_every=40")
+    metrics = train("identity_encoder", tmp_path / "faces", *flags)["metrics"]
+    assert 0.5 < metrics["verification_auroc"] < 1 and 0.02 < metrics["rank1"] < 1
+    assert 0.02 < metrics["colour_rank1"] < 1  # of 100
+    flags = ("--num_steps=40", "--features=8", "--eval_every=40", "--batch_size=16", f"--dataset=folder:{people}")
+    metrics = train("identity_encoder", tmp_path / "people-run", *flags)["metrics"]
+    assert metrics["rank1"] > 0.8
