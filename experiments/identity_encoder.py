@@ -35,7 +35,7 @@ def define_flags() -> None:
     common.define_shared_flags(num_steps=4000, batch_size=128, learning_rate=2e-3, eval_every=1000, dataset="faces")
     flags.DEFINE_enum("identities", "train", list(NUMBERS), "of rendered faces, which 1000 it learns")
     flags.DEFINE_integer("pictures_each", 24, "of rendered faces, pictures of each identity", lower_bound=2)
-    flags.DEFINE_integer("image_size", 32, "of rendered faces, pixels a side", lower_bound=8)
+    flags.DEFINE_integer("image_size", 32, "of rendered faces, and what a folder's are resized to", lower_bound=8)
     flags.DEFINE_list("features", ["32", "64", "128"], "channels of the convolutions")
     flags.DEFINE_integer("identity_dim", 64, "length of the identity vector", lower_bound=2)
     flags.DEFINE_float("margin", 0.3, "in radians, reached after 30 % of the steps", lower_bound=0.0, upper_bound=1.5)
@@ -46,10 +46,15 @@ NUMBERS = {"train": pairs.TRAIN, "score": pairs.SCORE}
 HELD_OUT = 2  # pictures of each identity, of those it learns
 
 
+def load_people(config: common.Config) -> data.Dataset:
+    """The data set that --dataset names, the pictures of a folder made squares of --image_size."""
+    return data.load(config.dataset, data_dir=config.data_dir, size=config.image_size)
+
+
 def load(config: common.Config) -> data.Dataset:
     """Rendered pictures of the identities, or the data set that --dataset names."""
     if config.dataset != "faces":
-        return common.load_named(config)
+        return load_people(config)
     numbers = NUMBERS[config.identities]
     each = config.pictures_each + HELD_OUT
     drawn = pairs.rendered_pictures(numbers, each=each, stream=10, size=config.image_size)

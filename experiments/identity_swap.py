@@ -46,7 +46,7 @@ def define_flags() -> None:
     flags.DEFINE_float("reconstruction_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
     flags.DEFINE_float("adversarial_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
     flags.DEFINE_float("matching_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
-    flags.DEFINE_integer("image_size", 32, "of rendered faces, pixels a side", lower_bound=16)
+    flags.DEFINE_integer("image_size", 32, "of rendered faces, and what a folder's are resized to", lower_bound=8)
     flags.DEFINE_list("features", ["24", "48", "96"], "channels of the generator, from the full size down")
     flags.DEFINE_list("discriminator_features", ["32", "64", "96"], "channels of the discriminator, at each scale")
     flags.DEFINE_integer("num_blocks", 4, "identity blocks", lower_bound=1)
@@ -293,6 +293,7 @@ EXPERIMENT = common.Experiment(
     conclude,
     watch=("identity_loss", "reconstruction_loss", "discriminator_loss", "matching_loss"),
     resolve=resolve,
+    load=page.load_people,
     source=source,
 )
 

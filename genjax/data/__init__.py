@@ -30,8 +30,11 @@ _EMBEDDED = {
 _FOLDER = "folder:"
 
 
-def load(name: str, *, data_dir: str | Path | None = None) -> Dataset:
+def load(name: str, *, data_dir: str | Path | None = None, size: int | None = None) -> Dataset:
     """The data set of this name: `digits`, a toy, `folder:PATH`, or one of TensorFlow Datasets prepared in `data_dir`.
+
+    Args:
+        size: of a folder alone, the pixels a side that its images are made to have.
 
     Raises:
         BadInput: an unknown name (with the nearest known one), or what the source says.
@@ -40,7 +43,7 @@ def load(name: str, *, data_dir: str | Path | None = None) -> Dataset:
     if name in _EMBEDDED:
         return _EMBEDDED[name]()
     if name.startswith(_FOLDER):
-        return folder.load(name.removeprefix(_FOLDER), data_dir=data_dir)
+        return folder.load(name.removeprefix(_FOLDER), data_dir=data_dir, size=size)
     if tfds.find(name, data_dir) is None:
         check_name(name, data_dir=data_dir)
     return tfds.load(name, data_dir=data_dir)

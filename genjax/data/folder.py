@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,16 @@ _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # Pillow's modes, and w
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
-def load(path: str | Path, *, data_dir: str | Path | None = None) -> Dataset:
+def load(path: str | Path, *, data_dir: str | Path | None = None, size: int | None = None) -> Dataset:
     """The images below `path`, [N, H, W, 1] if they are grey and [N, H, W, 3] if they are in colour, uint8.
 
     The label is the place of the first subfolder among their sorted names. Held out is a tenth of every class (one
     image at least): those whose relative paths have the smallest SHA-256, whatever order the file system lists them
     in. Decoded once, then kept (`decoded`) in `data_dir` or the user's cache, never in the folder itself.
+
+    Args:
+        size: makes all images squares of so many pixels, cut from the middle and resized, and all of them coloured if
+            one is; None asks that they are of one size and kind.
 
     Raises:
         BadInput: no such folder, no images, too few to hold one out, images of mixed size or kind, unreadable files.
@@ -36,10 +41,10 @@ def load(path: str | Path, *, data_dir: str | Path | None = None) -> Dataset:
     identity = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
     return decoded.load(
         f"folder:{path}",
-        f"folder-{identity}",
+        f"folder-{identity}" + (f"-{size}" if size else ""),
         decoded.origin_of(root, files),
         folders=decoded.folders(None if data_dir is None else Path(data_dir)),
-        decode=lambda: _decode(f"folder:{path}", root, classes),
+        decode=lambda: _decode(f"folder:{path}", root, classes, size),
     )
 
 
@@ -70,7 +75,7 @@ def _classes(root: Path) -> dict[str, list[Path]]:
     return dict(sorted(classes.items()))
 
 
-def _decode(name: str, root: Path, classes: dict[str, list[Path]]) -> Dataset:
+def _decode(name: str, root: Path, classes: dict[str, list[Path]], size: int | None) -> Dataset:
     train: list[tuple[Path, int]] = []
     test: list[tuple[Path, int]] = []
     for label, members in enumerate(classes.values()):
@@ -81,17 +86,10 @@ def _decode(name: str, root: Path, classes: dict[str, list[Path]]) -> Dataset:
         train += [(file, label) for file in members if file not in held_out]
         test += [(file, label) for file in members if file in held_out]
     files = [file for file, _ in train + test]
-    first = _read(name, files[0])
-    x = np.empty((len(files), *first.shape), np.uint8)
     # No bar where stderr is a file or a pipe.
-    for i, file in enumerate(tqdm(files, desc=f"decoding {name}, once", unit=" images", disable=None)):
-        image = _read(name, file)
-        if image.shape != first.shape:
-            raise BadInput(
-                f"data set {name!r}: {files[0]} is {_kind(first)} and {file} is {_kind(image)}; they need to be of "
-                "one size, and all grey or all in colour"
-            )
-        x[i] = image
+    read = (_read(f, size) for f in tqdm(files, desc=f"decoding {name}, once", unit=" images", disable=None))
+    images = _in_colour_if_one_is(list(read)) if size else _of_one_shape(name, files, read)
+    x = np.stack(images)
     if list(classes) == [""]:
         return from_arrays(name, x[: len(train)], x[len(train) :])
     return from_arrays(
@@ -104,22 +102,42 @@ def _decode(name: str, root: Path, classes: dict[str, list[Path]]) -> Dataset:
     )
 
 
-def _read(name: str, file: Path) -> np.ndarray:
-    """One image, [H, W, 1] or [H, W, 3] uint8."""
-    from PIL import Image
+def _of_one_shape(name: str, files: list[Path], images: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """The images; raises at the first that is not like the first."""
+    alike: list[np.ndarray] = []
+    for file, image in zip(files, images, strict=True):
+        if alike and image.shape != alike[0].shape:
+            raise BadInput(
+                f"data set {name!r}: {files[0]} is {_kind(alike[0])} and {file} is {_kind(image)}; they need to be of "
+                "one size, and all grey or all in colour"
+            )
+        alike.append(image)
+    return alike
+
+
+def _in_colour_if_one_is(images: list[np.ndarray]) -> list[np.ndarray]:
+    channels = max(image.shape[2] for image in images)
+    return [image if image.shape[2] == channels else image.repeat(channels, axis=2) for image in images]
+
+
+def _read(file: Path, size: int | None) -> np.ndarray:
+    """One image, [H, W, 1] or [H, W, 3] uint8; with a size, its middle square in that size."""
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
-            mode, pixels = image.mode, np.asarray(image.convert(_MODES.get(image.mode)))
+            mode, shown = image.mode, image.convert(_MODES.get(image.mode))
+            pixels = np.asarray(ImageOps.fit(shown, (size, size), Image.Resampling.BOX) if size else shown)
     except Exception as error:  # Pillow has a dozen, by format and by what is wrong
-        raise BadInput(
-            f"data set {name!r}: {file} is unreadable ({type(error).__name__}: {error}); repair or remove it"
-        ) from error
+        raise BadInput(f"{file} is unreadable ({type(error).__name__}: {error}); repair or remove it") from error
     if mode not in _MODES:
-        raise BadInput(
-            f"data set {name!r}: {file} is of Pillow's mode {mode}; it needs to be grey (L) or in colour (RGB)"
-        )
+        raise BadInput(f"{file} is of Pillow's mode {mode}; it needs to be grey (L) or in colour (RGB)")
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def read_square(file: Path, size: int) -> np.ndarray:
+    """The middle square of one image in `size` pixels a side, [S, S, 1] or [S, S, 3] uint8; BadInput if unreadable."""
+    return _read(file, size)
 
 
 def _kind(image: np.ndarray) -> str:

@@ -195,6 +195,7 @@ def test_factors_of_another_number_are_refused():
 
 
 @pytest.mark.parametrize("num", [3, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_data_set_is_of_the_identities_that_label_it(monkeypatch, num):
     monkeypatch.setattr(faces, "NUM_IDENTITIES", num)
     dataset = data.load("faces")

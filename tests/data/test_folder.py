@@ -164,3 +164,27 @@ def test_bad_folders_are_named(tmp_path):
         write(tmp_path / "split" / "test" / f"{i}.png", grey(i))
     with pytest.raises(BadInput, match="subfolders test, train are splits, not classes"):
         load(tmp_path / "split")
+
+
+def test_pictures_of_any_size_and_kind_are_made_squares_of_one(tmp_path):
+    for place, (pixels, name) in enumerate(
+        (
+            (np.full((6, 10), 80, np.uint8), "wide"),
+            (np.full((20, 8), 40, np.uint8), "tall"),
+            (np.full((4, 4, 3), (10, 20, 30), np.uint8), "colour"),
+        )
+    ):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "a" / f"{place}{name}.png")
+    half = np.zeros((8, 16), np.uint8)
+    half[:, 4:12] = np.repeat([0, 200], 4)  # only the middle square is seen
+    Image.fromarray(half).save(tmp_path / "a" / "3.png")
+    dataset = data.load(f"folder:{tmp_path}", data_dir=tmp_path / "kept", size=4)
+    seen = np.concatenate([dataset.train.x, dataset.test.x])
+    assert seen.shape == (4, 4, 4, 3)
+    expected = [np.full((4, 4, 3), value) for value in (80, 40, (10, 20, 30))]
+    expected.append(np.tile(np.repeat([0, 200], 2)[None, :, None], (4, 1, 3)))
+    for image in expected:
+        assert (seen == image).all((1, 2, 3)).sum() == 1
+    with pytest.raises(BadInput, match="of one size"):
+        data.load(f"folder:{tmp_path}", data_dir=tmp_path / "kept")

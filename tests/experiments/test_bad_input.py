@@ -32,6 +32,7 @@ def refused(result):
         pytest.param(["--dataset=folder:/nowhere/at/all"], "/nowhere/at/all", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_flags(finish, tmp_path, flags, said):
     assert said in refused(finish("vae", *SMALL, f"--workdir={tmp_path / 'run'}", *flags))
     assert not (tmp_path / "run").exists()
@@ -90,6 +91,7 @@ def unfinished(run):
     return run
 
 
+@pytest.mark.slow
 def test_a_second_start_says_what_the_first_came_to(run, finish):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != "config.json"}
     status, out, _ = finish("vae", *SMALL, f"--workdir={run}")
@@ -121,6 +123,7 @@ def bits(workdir):
 
 
 @pytest.mark.parametrize("damage", [pytest.param("cut in half", marks=pytest.mark.slow), "one bit flipped"])
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(unfinished, finished, finish, damage):
     target = checkpoint_files(unfinished, 20)[-1]
     content = bytearray(target.read_bytes())

@@ -16,13 +16,14 @@ IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
 
 @pytest.fixture
 def people(tmp_path):
-    """Four people with ten grey pictures of 12 x 10 each, in subfolders."""
+    """Four people with ten grey pictures each, in subfolders."""
     draw = np.random.RandomState(0)
     for person in range(4):
         folder = tmp_path / "people" / f"person{person}"
         folder.mkdir(parents=True)
         for index in range(10):
-            pixels = np.clip(60 * person + 30 + draw.normal(0, 20, (12, 10)), 0, 255).astype(np.uint8)
+            shape = (12 + person, 10 + index)  # of any size
+            pixels = np.clip(60 * person + 30 + draw.normal(0, 20, shape), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{index}.png")
     return tmp_path / "people"
 
@@ -46,6 +47,24 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
     assert other["params_sha256"] != summary["params_sha256"]
 
 
+def test_two_pictures_are_swapped(train, finish, tmp_path, people):
+    train("identity_swap", tmp_path / "run", *SWAP)
+    pictures = [people / f"person{person}" / "0.png" for person in (0, 3)]
+    out = tmp_path / "swapped.png"
+    flags = (f"--run={tmp_path / 'run'}", f"--target={pictures[0]}", f"--source={pictures[1]}")
+    status, line, err = finish("swap_faces", *flags, f"--out={out}")
+    assert status == 0 and str(out) in line, err
+    with Image.open(out) as picture:
+        assert picture.size == (16, 16) and picture.mode == "RGB" and "synthetic" in picture.info["Comment"]
+    for wrong, said in (
+        (flags[:2], "--source is missing: give a run, a target and a source"),
+        ((*flags[:2], f"--source={tmp_path / 'none.png'}"), "none.png is unreadable"),
+        ((f"--run={tmp_path / 'none'}", *flags[1:]), "is no finished run"),
+    ):
+        status, _, err = finish("swap_faces", *wrong)
+        assert status == 2 and said in err.splitlines()[-1]
+
+
 def test_people_in_folders_are_swapped_without_a_truth(train, tmp_path, people):
     flags = (*SWAP[:-1], "--batch_size=4", f"--dataset=folder:{people}")
     metrics = train("identity_swap", tmp_path / "run", *flags)["metrics"]
@@ -59,6 +78,7 @@ def test_an_encoder_is_measured_on_identities_it_never_saw(train, tmp_path, peop
     metrics = train("identity_encoder", tmp_path / "faces", *flags)["metrics"]
     assert 0.5 < metrics["verification_auroc"] < 1 and 0.02 < metrics["rank1"] < 1
     assert 0.02 < metrics["colour_rank1"] < 1  # of 100
-    flags = ("--num_steps=40", "--features=8", "--eval_every=40", "--batch_size=16", f"--dataset=folder:{people}")
+    flags = ("--num_steps=40", "--features=8", "--image_size=8", "--eval_every=40", "--batch_size=16")
+    flags = (*flags, f"--dataset=folder:{people}")
     metrics = train("identity_encoder", tmp_path / "people-run", *flags)["metrics"]
     assert metrics["rank1"] > 0.8

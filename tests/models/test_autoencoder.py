@@ -214,6 +214,7 @@ def test_denoising_a_linear_map_splits_into_bias_and_noise(key, float64):
     assert abs(values.mean() - exact) < 4 * values.std() / np.sqrt(len(values))
 
 
+@pytest.mark.slow
 def test_the_best_denoiser_follows_the_score(key, float64):
     # Alain & Bengio 2014 (Tweedie's formula): r(y) = E[x|y] minimises the denoising loss, and (r(y) - y) / s^2 is the
     # gradient of log p_s(y); p = 1/2 N(-1, .3^2) + 1/2 N(1, .3^2), so p_s = 1/2 N(-1, v) + 1/2 N(1, v), v = .3^2 + s^2

@@ -246,6 +246,7 @@ def test_without_averaging_samples_are_of_the_last_params(key, batch):
     np.testing.assert_array_equal(model.sample(state, 7, key), gan.generate(state.average, z, parts=parts))
 
 
+@pytest.mark.slow
 def test_noise_is_new_at_every_step_and_set_by_the_key(key, batch, no_key_reuse):
     model = gan.model(small(), optax.sgd(0.0), optax.sgd(0.0), penalty=wgan_gp)
     first, step = model.init(key), jax.jit(model.train_step)

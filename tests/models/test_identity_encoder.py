@@ -41,6 +41,7 @@ def test_objective_is_its_definition_in_numpy(parts, batch, key):
     np.testing.assert_allclose(identity_encoder.encode(params["body"], batch.x, parts=parts), v, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_lengths_of_the_classes_do_not_matter(parts, batch, key):
     params = identity_encoder.init_params(key, parts=parts)
     longer = params | {"classes": params["classes"] * jnp.arange(1.0, 6)[:, None]}
@@ -48,6 +49,7 @@ def test_lengths_of_the_classes_do_not_matter(parts, batch, key):
     np.testing.assert_allclose(objective(longer, batch, key)[0], objective(params, batch, key)[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_margin_is_that_of_the_step(parts, batch, key):
     model = identity_encoder.model(parts, optax.sgd(0.0), margin=optax.linear_schedule(0.0, 0.4, 2))
     state = jax.jit(model.init)(key)

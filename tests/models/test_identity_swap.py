@@ -42,8 +42,15 @@ def trained(parts, identity, key, **options):
     return model, jax.jit(model.init)(key)
 
 
-@pytest.mark.parametrize("terms", [identity_swap.SIMSWAP, identity_swap.PLAIN], ids=["simswap", "plain"])
-@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize(
+    ("terms", "same"),
+    [
+        pytest.param(identity_swap.SIMSWAP, True, id="simswap"),
+        pytest.param(identity_swap.SIMSWAP, False, id="simswap, others"),
+        pytest.param(identity_swap.PLAIN, True, id="plain"),
+    ],
+)
+@pytest.mark.slow
 def test_the_total_is_the_weighted_sum_of_terms_that_stand_alone(pair, identity, key, terms, same):
     parts = build(terms)
     params = identity_swap.init_params(key, parts=parts)
@@ -83,6 +90,7 @@ def test_the_total_is_the_weighted_sum_of_terms_that_stand_alone(pair, identity,
     np.testing.assert_allclose(loss, metrics["discriminator_loss"] + metrics["penalty"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_term_without_weight_moves_nothing(pair, identity, key):
     silent = identity_swap.SIMSWAP._replace(
         identity_weight=0.0, reconstruction_weight=0.0, adversarial_weight=0.0, matching_weight=0.0

@@ -84,6 +84,7 @@ def test_principal_axes_are_eigenvectors_of_the_covariance(x):
     assert np.linalg.matrix_rank(vectors, tol=1e-8) == 1
 
 
+@pytest.mark.slow
 def test_bottleneck(key, float64):
     # data in a subspace of r dimensions: the error vanishes for d >= r, and is what is left out for d < r
     r = 3

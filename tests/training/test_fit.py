@@ -103,6 +103,7 @@ def test_going_on_from_a_state_repeats_the_bits_and_the_lines(source):
     assert recorder.saved == [(15, params_sha256(half.params)), *second.saved]
 
 
+@pytest.mark.slow
 def test_the_state_that_is_given_stays_the_callers(source):
     state, _ = run(source, num_steps=5)
     run(source, state=state, num_steps=10)
