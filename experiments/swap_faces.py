@@ -47,7 +47,7 @@ def main() -> None:
 
     def read(name: str) -> Array:
         """A picture as the run's model reads it, [1, S, S, C]."""
-        pixels = folder.read_square(Path(FLAGS[name].value), height)
+        pixels = folder.read_square(Path(str(FLAGS[name].value)), height)
         if channels == 1:
             pixels = pixels.mean(axis=2, keepdims=True)
         return jnp.float32(np.broadcast_to(pixels, (height, width, channels)))[None] / 255
