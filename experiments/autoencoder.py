@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks
 from genjax.errors import BadInput
 from genjax.evaluation import images
@@ -116,7 +116,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     ]
     objective = autoencoder.objective(parts, penalties=[penalty for penalty in penalties if penalty.weight])
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
-    return autoencoder.model(parts, optax.adam(schedule), objective)
+    return autoencoder.model(parts, optax.adam(schedule), objective, gradient=config.way)
 
 
 def visualisation(train_z: Array, train: data.Split, z: Array, x: Array, label: Array | None) -> dict[str, float]:
@@ -171,4 +171,4 @@ EXPERIMENT = common.Experiment(
 )
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks
 from genjax.errors import BadInput
 from genjax.models import classifier
@@ -56,7 +56,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_parts(config, dataset)
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     optimizer = optax.adamw(schedule, weight_decay=config.weight_decay)
-    return classifier.model(parts, optimizer, classifier.objective(parts))
+    return classifier.model(parts, optimizer, classifier.objective(parts), gradient=config.way)
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
@@ -100,4 +100,4 @@ def mistakes(
 EXPERIMENT = common.Experiment("classifier", define_flags, build, conclude, watch=("cross_entropy", "accuracy"))
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

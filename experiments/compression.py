@@ -34,7 +34,7 @@ import optax
 from absl import flags
 from threadpoolctl import threadpool_limits
 
-from experiments import common
+from experiments import common, training
 from genjax import data, gradients, networks, stochastic
 from genjax.errors import BadInput
 from genjax.evaluation import entropy_coding, rate_distortion
@@ -138,7 +138,9 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
         params = jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
         return autoencoder.State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
 
-    return autoencoder.model(parts, optimizer, ensemble_objective(config, parts))._replace(init=init)
+    return autoencoder.model(parts, optimizer, ensemble_objective(config, parts), gradient=config.way)._replace(
+        init=init
+    )
 
 
 def measured(
@@ -345,4 +347,4 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
 EXPERIMENT = common.Experiment("compression", define_flags, build, conclude, watch=("reconstruction_loss",))
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

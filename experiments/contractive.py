@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks
 from genjax.data import toys
 from genjax.errors import BadInput
@@ -80,7 +80,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_parts(config, dataset)
     objective = autoencoder.objective(parts, penalties=[PENALTIES[config.jacobian](config.contractive)])
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
-    return autoencoder.model(parts, optimizer, objective)
+    return autoencoder.model(parts, optimizer, objective, gradient=config.way)
 
 
 def linear_parts(config: common.Config, shape: tuple[int, ...]) -> autoencoder.Autoencoder:
@@ -153,4 +153,4 @@ EXPERIMENT = common.Experiment(
 )
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

@@ -25,7 +25,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks, stochastic
 from genjax.errors import BadInput
 from genjax.evaluation import images
@@ -106,7 +106,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
         params = {noise: autoencoder.init_params(key, parts=parts) for noise, key in keys(key).items()}
         return autoencoder.State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
 
-    return autoencoder.model(parts, optimizer, objective)._replace(init=init)
+    return autoencoder.model(parts, optimizer, objective, gradient=config.way)._replace(init=init)
 
 
 def linear_filter(x: Array, corruption: Corruption, key: Key) -> linear_autoencoder.Affine:
@@ -166,4 +166,4 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
 EXPERIMENT = common.Experiment("denoising", define_flags, build, conclude, watch=("loss",))
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

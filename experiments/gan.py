@@ -29,7 +29,7 @@ import optax
 from absl import flags
 from numpy.typing import ArrayLike
 
-from experiments import common, features
+from experiments import common, features, training
 from genjax import data, losses, networks
 from genjax.data import toys
 from genjax.errors import BadInput
@@ -168,6 +168,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
         num_critic_steps=config.num_critic_steps,
         averaging=config.averaging,
         project=project,
+        gradient=config.way,
     )
 
 
@@ -241,4 +242,4 @@ EXPERIMENT = common.Experiment(
 )
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

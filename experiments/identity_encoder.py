@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks
 from genjax.data import pairs
 from genjax.errors import BadInput
@@ -89,7 +89,7 @@ def build_model(config: common.Config, parts: identity_encoder.IdentityEncoder) 
     rate = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     optimizer = optax.adamw(rate, weight_decay=config.weight_decay)
     margin = optax.linear_schedule(0.0, config.margin, max(1, int(0.3 * config.num_steps)))
-    return identity_encoder.model(parts, optimizer, margin=margin)
+    return identity_encoder.model(parts, optimizer, margin=margin, gradient=config.way)
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
@@ -159,4 +159,4 @@ EXPERIMENT = common.Experiment(
 )
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

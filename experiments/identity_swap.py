@@ -26,7 +26,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common, kept
+from experiments import common, kept, training
 from experiments import identity_encoder as page
 from genjax import data, networks
 from genjax.data import batching, pairs
@@ -183,7 +183,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts, body = build_parts(config, dataset)
     rate = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     players = (optax.adam(rate, b1=0.0, b2=0.99) for _ in range(2))
-    return identity_swap.model(parts, body, *players, averaging=config.averaging)
+    return identity_swap.model(parts, body, *players, averaging=config.averaging, gradient=config.way)
 
 
 def swapper(config: common.Config, dataset: data.Dataset) -> Callable[[identity_swap.State, Array, Array], Array]:
@@ -298,4 +298,4 @@ EXPERIMENT = common.Experiment(
 )
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

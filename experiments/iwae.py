@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks
 from genjax.data import batching
 from genjax.evaluation import latent, likelihood
@@ -88,7 +88,8 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     ends = np.cumsum(stage_steps(config, dataset))[:-1]
     rate = optax.piecewise_constant_schedule(config.learning_rate, {int(end): 10 ** (-1 / 7) for end in ends})
     optimizer = optax.adam(rate, b1=config.adam_b1, b2=0.999, eps=1e-4)
-    return vae.model(parts, optimizer, OBJECTIVES[config.gradient](parts, num_samples=config.num_samples))
+    objective = OBJECTIVES[config.gradient](parts, num_samples=config.num_samples)
+    return vae.model(parts, optimizer, objective, gradient=config.way)
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
@@ -161,4 +162,4 @@ EXPERIMENT = common.Experiment(
 )
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

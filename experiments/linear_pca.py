@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks
 from genjax.losses import SQUARED_ERROR
 from genjax.models import autoencoder, linear_autoencoder
@@ -59,7 +59,9 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_parts(config, dataset)
     penalties = [autoencoder.weight_l2(config.weight_l2)] if config.weight_l2 else []
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
-    return autoencoder.model(parts, optax.adam(schedule), autoencoder.objective(parts, penalties=penalties))
+    return autoencoder.model(
+        parts, optax.adam(schedule), autoencoder.objective(parts, penalties=penalties), gradient=config.way
+    )
 
 
 def shown(axes: Array, shape: tuple[int, ...]) -> Array:
@@ -98,4 +100,4 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
 EXPERIMENT = common.Experiment("linear_pca", define_flags, build, conclude, watch=("loss",), parts=build_parts)
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

@@ -32,7 +32,7 @@ import optax
 from absl import flags
 from threadpoolctl import threadpool_limits
 
-from experiments import common
+from experiments import common, training
 from genjax import data, gradients, networks, stochastic
 from genjax.errors import BadInput
 from genjax.evaluation import detection, neighbours
@@ -128,7 +128,9 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
         params = jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
         return autoencoder.State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
 
-    return autoencoder.model(parts, optimizer, ensemble_objective(config, parts, shares))._replace(init=init)
+    return autoencoder.model(parts, optimizer, ensemble_objective(config, parts, shares), gradient=config.way)._replace(
+        init=init
+    )
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
@@ -224,4 +226,4 @@ def _roc(inliers: np.ndarray, outliers: np.ndarray, at: np.ndarray) -> np.ndarra
 EXPERIMENT = common.Experiment("outliers", define_flags, build, conclude, watch=("reconstruction_loss",))
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

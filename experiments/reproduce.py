@@ -16,6 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import flags
 
 from experiments import common
@@ -64,7 +65,8 @@ def main() -> int:
 
     determinism.set_up(cpu_threads=config["cpu_threads"])
     fixed = tuple(name for name in run.IDENTITY if name != "data_fingerprint")
-    here = run.manifest(seed=config["seed"], data_fingerprint=recorded["data_fingerprint"])
+    bits_of = "any" if recorded["bits_of_devices"] == "any" else jax.device_count()
+    here = run.manifest(seed=config["seed"], data_fingerprint=recorded["data_fingerprint"], bits_of_devices=bits_of)
     obstacles = recorded.get("mixed", []) + run.differences(recorded, here, fixed)
     if obstacles:
         raise BadInput(f"not comparable: {'; '.join(obstacles)}")

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks
 from genjax.data import batching, toys
 from genjax.errors import BadInput
@@ -69,7 +69,7 @@ def build_model(config: common.Config, parts: sfnn.SFNN) -> Model:
     """Its training, the learning rate falling to 0 along a cosine."""
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
     num_draws = config.num_draws if parts.num_stochastic else 1  # without bits all draws are one
-    return sfnn.model(parts, optimizer, sfnn.objective(parts, num_draws=num_draws))
+    return sfnn.model(parts, optimizer, sfnn.objective(parts, num_draws=num_draws), gradient=config.way)
 
 
 def build(config: common.Config, dataset: data.Dataset) -> Model:
@@ -128,4 +128,4 @@ def save_samples(path: Path, x: Array, ys: dict[str, Array]) -> None:
 EXPERIMENT = common.Experiment("sfnn", define_flags, build, conclude, watch=("negative_log_likelihood",))
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

@@ -29,7 +29,7 @@ import optax
 from absl import flags
 from threadpoolctl import threadpool_limits
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks
 from genjax.errors import BadInput
 from genjax.evaluation import probes
@@ -78,7 +78,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_parts(config, example_shape(config, dataset))
     penalties = {"k_sparse": (), "l1": (autoencoder.code_l1(config.code_l1),)}[config.sparsity]
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
-    model = autoencoder.model(parts, optimizer, autoencoder.objective(parts, penalties=penalties))
+    model = autoencoder.model(parts, optimizer, autoencoder.objective(parts, penalties=penalties), gradient=config.way)
     return drawing(model, partial(sparse_mixtures, atoms=true_atoms())) if config.dictionary else model
 
 
@@ -202,4 +202,4 @@ def rival_features(config: common.Config, known: np.ndarray, x: np.ndarray) -> d
 EXPERIMENT = common.Experiment("sparse", define_flags, build, conclude, watch=("reconstruction_loss",))
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, training
 from genjax import data, gradients, networks
 from genjax.errors import BadInput
 from genjax.evaluation import likelihood
@@ -114,9 +114,9 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
 
     optimizer = optax.adam(config.learning_rate)
     if not config.warm_up_steps:
-        return vae.model(parts, optimizer, objective(config.rate_weight))
+        return vae.model(parts, optimizer, objective(config.rate_weight), gradient=config.way)
     warm_up = optax.linear_schedule(0.0, config.rate_weight, config.warm_up_steps)
-    return vae.model(parts, optimizer, vae.Scheduled(lambda step: objective(warm_up(step))))
+    return vae.model(parts, optimizer, vae.Scheduled(lambda step: objective(warm_up(step))), gradient=config.way)
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
@@ -168,4 +168,4 @@ EXPERIMENT = common.Experiment(
 )
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

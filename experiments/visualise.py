@@ -25,7 +25,7 @@ import optax
 from absl import flags
 from threadpoolctl import threadpool_limits
 
-from experiments import common
+from experiments import common, training
 from genjax import data, networks
 from genjax.evaluation import images, neighbours
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
@@ -62,7 +62,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_parts(config, dataset)
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
     corruption = gaussian_noise(scale=config.noise_scale)
-    return autoencoder.model(parts, optimizer, autoencoder.objective(parts, corruption=corruption))
+    return autoencoder.model(parts, optimizer, autoencoder.objective(parts, corruption=corruption), gradient=config.way)
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
@@ -118,4 +118,4 @@ EXPERIMENT = common.Experiment(
 )
 
 if __name__ == "__main__":
-    common.main(EXPERIMENT)
+    training.main(EXPERIMENT)

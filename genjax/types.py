@@ -12,6 +12,8 @@ Key = jax.Array  # a typed key, as `jax.random.key(0)` makes it
 Params = Any  # a pytree of arrays
 Metrics = dict[str, Array]  # scalars by name, the same names at every step
 
+DEVICES = "devices"  # the axis of a mesh over which a run is spread
+
 
 class Batch(NamedTuple):
     """Examples with their labels, as the image sources give them."""

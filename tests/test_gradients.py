@@ -59,3 +59,47 @@ def test_the_optimizer_sees_the_params(matrix):
     update = gradients.updater(quadratic, optimizer)
     new, _, _ = update(params, optimizer.init(params), 0 * matrix, jnp.ones(2))
     np.testing.assert_allclose(new, 0.95 * params, rtol=1e-6)
+
+
+def noisy(params, offset, batch, key):
+    """loss_i = (x_i . theta + offset + e_i)^2 / 2, whose rows draw their own noise."""
+    residual = batch["x"] @ params["theta"] + offset + jax.random.normal(key, (len(batch["x"]),))
+    return 0.5 * residual**2, {"residual": residual}
+
+
+def problem():
+    x_key, theta_key = jax.random.split(jax.random.key(0))
+    params = {"theta": jax.random.normal(theta_key, (5,))}
+    return params, 0.5, {"x": jax.random.normal(x_key, (24, 5))}, jax.random.key(7)
+
+
+def test_the_ordered_gradient_is_the_tree_sum_of_its_shards():
+    params, offset, batch, key = problem()
+    found, metrics = jax.jit(gradients.ordered(8)(noisy))(params, offset, batch, key)
+    plain = jax.jit(gradients.gradient(noisy))
+    shards = [plain(params, offset, {"x": batch["x"][3 * v : 3 * v + 3]}, jax.random.fold_in(key, v)) for v in range(8)]
+    for name, pick in (("gradient", lambda s: s[0]["theta"]), ("residual", lambda s: s[1]["residual"])):
+        g = [np.asarray(pick(shard)) for shard in shards]
+        expected = (((g[0] + g[1]) + (g[2] + g[3])) + ((g[4] + g[5]) + (g[6] + g[7]))) / np.float32(8)
+        value = found["theta"] if name == "gradient" else metrics["residual"]
+        # the sums are exact in this order; a shard alone may be rounded otherwise than in the loop
+        np.testing.assert_allclose(value, expected, rtol=2e-6, err_msg=name)
+
+
+def test_without_draws_the_shards_make_no_difference_but_rounding(matrix):
+    def objective(params, batch, key):
+        return batch[:, 0] * (0.5 * params @ matrix @ params), {}
+
+    params, batch = jnp.array([1.0, -2.0]), jnp.arange(1.0, 17.0)[:, None]
+    whole, _ = gradients.gradient(objective)(params, batch, jax.random.key(0))
+    for num_shards in (1, 2, 16):
+        shared, _ = gradients.ordered(num_shards)(objective)(params, batch, jax.random.key(0))
+        np.testing.assert_allclose(shared, whole, rtol=1e-6)
+
+
+def test_what_cannot_be_cut_is_refused():
+    with pytest.raises(ValueError, match="a power of two, not 6"):
+        gradients.ordered(6)
+    params, offset, batch, key = problem()
+    with pytest.raises(ValueError, match="a batch of 24 examples has no 16 equal shards"):
+        gradients.ordered(16)(noisy)(params, offset, batch, key)

@@ -169,13 +169,19 @@ def sigmoid_layer_contractive(weight: float) -> Penalty:
     return Penalty("jacobian_norm", weight, value)
 
 
-def model(parts: Autoencoder, optimizer: optax.GradientTransformation, objective: gradients.Objective) -> Model:
+def model(
+    parts: Autoencoder,
+    optimizer: optax.GradientTransformation,
+    objective: gradients.Objective,
+    *,
+    gradient: gradients.Way = gradients.gradient,
+) -> Model:
     """An autoencoder that trains on the given objective: `objective(parts)` of this module, or one of your own.
 
     Returns:
       A Model; it cannot sample.
     """
-    update = gradients.updater(objective, optimizer)
+    update = gradients.updater(objective, optimizer, gradient=gradient)
 
     def init(key: Key) -> State:
         params = init_params(key, parts=parts)

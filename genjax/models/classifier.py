@@ -78,13 +78,19 @@ def objective(parts: Classifier) -> gradients.Objective:
     return classified
 
 
-def model(parts: Classifier, optimizer: optax.GradientTransformation, objective: gradients.Objective) -> Model:
+def model(
+    parts: Classifier,
+    optimizer: optax.GradientTransformation,
+    objective: gradients.Objective,
+    *,
+    gradient: gradients.Way = gradients.gradient,
+) -> Model:
     """A classifier that trains on the given objective: `objective(parts)` of this module, or one of your own.
 
     Returns:
       A Model; it cannot sample.
     """
-    update = gradients.updater(objective, optimizer)
+    update = gradients.updater(objective, optimizer, gradient=gradient)
 
     def init(key: Key) -> State:
         params = init_params(key, parts=parts)

@@ -80,7 +80,13 @@ def objective(parts: IdentityEncoder, *, margin: Scalar) -> gradients.Objective:
     return classified
 
 
-def model(parts: IdentityEncoder, optimizer: optax.GradientTransformation, *, margin: optax.Schedule) -> Model:
+def model(
+    parts: IdentityEncoder,
+    optimizer: optax.GradientTransformation,
+    *,
+    margin: optax.Schedule,
+    gradient: gradients.Way = gradients.gradient,
+) -> Model:
     """An identity encoder whose margin is a function of the step, such as an Optax schedule.
 
     Returns:
@@ -92,7 +98,8 @@ def model(parts: IdentityEncoder, optimizer: optax.GradientTransformation, *, ma
         return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
 
     def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
-        update = gradients.updater(objective(parts, margin=jnp.asarray(margin(state.step))), optimizer)
+        at_step = objective(parts, margin=jnp.asarray(margin(state.step)))
+        update = gradients.updater(at_step, optimizer, gradient=gradient)
         key = jax.random.fold_in(key, state.step)
         params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
         return State(state.step + 1, params, optimizer_state), metrics

@@ -64,6 +64,14 @@ class IdentitySwap(NamedTuple):
     losses: Losses = SIMSWAP
 
 
+class Wanted(NamedTuple):
+    """What both players' objectives take as their batch."""
+
+    pair: Pair
+    identity: Array  # v [B, m], the identities wanted of the targets' pictures
+    own: Array  # [B] bool, whether that is the target's own
+
+
 class State(NamedTuple):
     """What is carried from step to step."""
 
@@ -99,15 +107,14 @@ def discriminator_objective(parts: IdentitySwap) -> gradients.Objective:
     """What the discriminator minimises: its loss on the sources' pictures and on swaps, and the gradient penalty.
 
     Returns:
-      `objective(discriminator, generator, pair, v, key) -> (loss [B], {"discriminator_loss", "penalty", "real_logit",
-      "fake_logit": [B]})`, v [B, m] the wanted identities.
+      `objective(discriminator, generator, wanted, key) -> (loss [B], {"discriminator_loss", "penalty", "real_logit",
+      "fake_logit": [B]})`.
     """
     weight = parts.losses.penalty_weight
 
-    def objective(
-        discriminator: Params, generator: Params, pair: Pair, v: Array, key: Key
-    ) -> tuple[Array, dict[str, Array]]:
-        swapped = parts.generator.apply(generator, pair.target, v)
+    def objective(discriminator: Params, generator: Params, wanted: Wanted, key: Key) -> tuple[Array, dict[str, Array]]:
+        pair = wanted.pair
+        swapped = parts.generator.apply(generator, pair.target, wanted.identity)
 
         def critic(x: Array) -> Any:
             return _judge(discriminator, x, parts)[1]
@@ -129,22 +136,23 @@ def generator_objective(parts: IdentitySwap) -> gradients.Objective:
     """What the generator minimises: the weighted sum of its terms.
 
     Returns:
-      `objective(generator, discriminator, identity, pair, v, same) -> (loss [B], {"identity_loss",
-      "reconstruction_loss", "generator_loss", "matching_loss": [B]})`: v [B, m] the wanted identities, same [] whether
-      they are the targets' own; the terms without their weights. `reconstruction_loss` is 0 where they are not.
+      `objective(generator, discriminator, identity, wanted, key) -> (loss [B], {"identity_loss",
+      "reconstruction_loss", "generator_loss", "matching_loss": [B]})`, the terms without their weights;
+      `reconstruction_loss` is 0 where the identity is not the target's own. It draws nothing.
     """
     terms = parts.losses
 
     def objective(
-        generator: Params, discriminator: Params, identity: Params, pair: Pair, v: Array, same: Array
+        generator: Params, discriminator: Params, identity: Params, wanted: Wanted, key: Key
     ) -> tuple[Array, dict[str, Array]]:
-        swapped = parts.generator.apply(generator, pair.target, v)
+        target, v, own = wanted.pair.target, wanted.identity, wanted.own
+        swapped = parts.generator.apply(generator, target, v)
         maps, logits = _judge(discriminator, swapped, parts)
-        wanted, _ = _judge(discriminator, pair.target, parts)
+        target_maps, _ = _judge(discriminator, target, parts)
         of_identity = terms.identity(parts.encode_identity(identity, swapped), v)
-        of_reconstruction = jnp.where(same, terms.reconstruction(swapped, pair.target), 0)
+        of_reconstruction = jnp.where(own, terms.reconstruction(swapped, target), 0)
         of_players = terms.adversarial.generator(logits)
-        of_maps = feature_matching(maps, wanted, first=terms.first_map)
+        of_maps = feature_matching(maps, target_maps, first=terms.first_map)
         loss = (
             terms.identity_weight * of_identity
             + terms.reconstruction_weight * of_reconstruction
@@ -168,6 +176,7 @@ def model(
     discriminator_optimizer: optax.GradientTransformation,
     *,
     averaging: float = 0.999,
+    gradient: gradients.Way = gradients.gradient,
 ) -> Model:
     """An identity swap trained by alternating updates, the discriminator first.
 
@@ -188,8 +197,8 @@ def model(
     if not 0 <= averaging < 1:
         raise ValueError(f"averaging is at least 0 and below 1, not {averaging}")
     play_discriminator, play_generator = discriminator_objective(parts), generator_objective(parts)
-    update_discriminator = gradients.updater(play_discriminator, discriminator_optimizer)
-    update_generator = gradients.updater(play_generator, generator_optimizer)
+    update_discriminator = gradients.updater(play_discriminator, discriminator_optimizer, gradient=gradient)
+    update_generator = gradients.updater(play_generator, generator_optimizer, gradient=gradient)
 
     def init(key: Key) -> State:
         params = init_params(key, parts=parts)
@@ -208,16 +217,21 @@ def model(
         same = state.step % 2 == 0
         places = jax.random.randint(roll_key, [], 1, len(v))
         v = jnp.where(same, v, jnp.roll(v, places, axis=0))
+        wanted = Wanted(pair, v, jnp.full(len(v), same))
         discriminator, discriminator_optimizer_state, of_discriminator = update_discriminator(
             state.params["discriminator"],
             state.discriminator_optimizer_state,
             state.params["generator"],
-            pair,
-            v,
+            wanted,
             penalty_key,
         )
         generator, generator_optimizer_state, of_generator = update_generator(
-            state.params["generator"], state.generator_optimizer_state, discriminator, state.identity, pair, v, same
+            state.params["generator"],
+            state.generator_optimizer_state,
+            discriminator,
+            state.identity,
+            wanted,
+            key,
         )
         weight = jnp.maximum(1 - averaging, 1 / (state.step + 1))
         new = State(
@@ -231,17 +245,18 @@ def model(
         return new, of_discriminator | of_generator  # the loss is the generator's
 
     def evaluate(state: State, pair: Pair, key: Key) -> Metrics:
-        own = parts.encode_identity(state.identity, pair.source)
-        other = jnp.roll(own, 1, axis=0)
+        v = parts.encode_identity(state.identity, pair.source)
+        own, other = (
+            Wanted(pair, wanted, jnp.full(len(v), same))
+            for wanted, same in ((v, True), (jnp.roll(v, 1, axis=0), False))
+        )
         discriminator = state.params["discriminator"]
-        of_discriminator = gradients.batch_means(*play_discriminator(discriminator, state.average, pair, other, key))
+        of_discriminator = gradients.batch_means(*play_discriminator(discriminator, state.average, other, key))
 
-        def of_generator(v: Array, same: bool) -> Metrics:
-            same_ids = jnp.asarray(same)
-            objective = play_generator(state.average, discriminator, state.identity, pair, v, same_ids)
-            return gradients.batch_means(*objective)
+        def of_generator(wanted: Wanted) -> Metrics:
+            return gradients.batch_means(*play_generator(state.average, discriminator, state.identity, wanted, key))
 
-        swapped, kept = of_generator(other, False), of_generator(own, True)
+        swapped, kept = of_generator(other), of_generator(own)
         return of_discriminator | swapped | {"reconstruction_loss": kept["reconstruction_loss"]}
 
     return Model(init, train_step, evaluate)

@@ -201,13 +201,19 @@ def sample(params: Params, x: Array, key: Key, *, parts: SFNN) -> Array:
     return parts.likelihood.sample(_output(params, stochastic.bernoulli(logits, bits_key), units, parts), y_key)
 
 
-def model(parts: SFNN, optimizer: optax.GradientTransformation, objective: gradients.Objective) -> Model:
+def model(
+    parts: SFNN,
+    optimizer: optax.GradientTransformation,
+    objective: gradients.Objective,
+    *,
+    gradient: gradients.Way = gradients.gradient,
+) -> Model:
     """A network that trains on the given objective: `objective(parts, num_draws=M)`, or one of your own.
 
     Returns:
       A Model; it has no `sample` without an x: that is `sample` of this module.
     """
-    update = gradients.updater(objective, optimizer)
+    update = gradients.updater(objective, optimizer, gradient=gradient)
 
     def init(key: Key) -> State:
         params = init_params(key, parts=parts)

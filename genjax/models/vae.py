@@ -238,7 +238,13 @@ def generate(params: Params, num: int, key: Key, *, parts: VAE) -> Array:
     return parts.likelihood.sample(parts.decoder.apply(params["decoder"], z), x_key)
 
 
-def model(parts: VAE, optimizer: optax.GradientTransformation, objective: gradients.Objective | Scheduled) -> Model:
+def model(
+    parts: VAE,
+    optimizer: optax.GradientTransformation,
+    objective: gradients.Objective | Scheduled,
+    *,
+    gradient: gradients.Way = gradients.gradient,
+) -> Model:
     """A VAE that trains on the given objective: one of this module, or one of your own.
 
     Returns:
@@ -254,7 +260,7 @@ def model(parts: VAE, optimizer: optax.GradientTransformation, objective: gradie
 
     def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        update = gradients.updater(objective_at(state.step), optimizer)
+        update = gradients.updater(objective_at(state.step), optimizer, gradient=gradient)
         params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
         return State(state.step + 1, params, optimizer_state), metrics
 

@@ -107,7 +107,10 @@ def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> N
 
 
 def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    """Writes the learning curves of a metrics.jsonl, a panel a metric, train and test over the step."""
+    """Writes the learning curves of a metrics.jsonl, a panel a metric, train and test over the step.
+
+    Where a metric is a list, of several seeds, their mean is drawn in a band of one standard deviation either way.
+    """
     lines = list(lines)
     names = sorted({name for line in lines for name in line} - {"step", "split"})
     columns = min(len(names), 2 if len(names) <= 8 else 4)
@@ -115,9 +118,13 @@ def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     figure, axes = _panels(rows, columns, width=4.8, height=3.2)
     for ax, name in zip(axes.flat, names, strict=False):
         for split in ("train", "test"):
-            points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
-            if points:
-                ax.plot(*np.array(points).T, label=split, marker="." if split == "test" else None)
+            told = [line for line in lines if line["split"] == split and name in line]
+            if told:
+                steps, values = [line["step"] for line in told], np.array([np.ravel(line[name]) for line in told])
+                mean, deviation = values.mean(axis=1), values.std(axis=1)
+                (drawn,) = ax.plot(steps, mean, label=split, marker="." if split == "test" else None)
+                if values.shape[1] > 1:
+                    ax.fill_between(steps, mean - deviation, mean + deviation, color=drawn.get_color(), alpha=0.2, lw=0)
         ax.set(xlabel="step", title=name)
         ax.legend(fontsize="small", frameon=False)
     for ax in list(axes.flat)[len(names) :]:

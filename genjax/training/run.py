@@ -24,7 +24,7 @@ IDENTITY = (
     "packages",
     "backend",
     "device_kind",
-    "device_count",
+    "bits_of_devices",
     "cpu_threads",
     "xla_flags",
     "data_fingerprint",
@@ -74,8 +74,12 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def manifest(*, seed: int, data_fingerprint: str) -> dict[str, Any]:
-    """What a run is made of; starts JAX's backend."""
+def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1) -> dict[str, Any]:
+    """What a run is made of; starts JAX's backend.
+
+    Args:
+      bits_of_devices: the number of devices that its bits depend on, or "any" where they are those of any number.
+    """
     versions = {}
     for name in PACKAGES:
         try:
@@ -91,6 +95,8 @@ def manifest(*, seed: int, data_fingerprint: str) -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device_kind": devices[0].device_kind,
         "device_count": len(devices),
+        "process_count": jax.process_count(),
+        "bits_of_devices": bits_of_devices,
         "processor": _processor(),
         "cpu_threads": int(os.environ["NPROC"]) if "NPROC" in os.environ else None,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
@@ -113,8 +119,8 @@ def differences(recorded: dict[str, Any], now: dict[str, Any], names: tuple[str,
     return found
 
 
-def open_manifest(workdir: Path, *, seed: int, data_fingerprint: str, warn: Callable[[str], None]) -> dict[str, Any]:
-    """The run's manifest, written at its first start; starts JAX's backend.
+def open_manifest(workdir: Path, now: dict[str, Any], *, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Writes the run's manifest as `manifest` gives it now, at its first start and at each later one; returns it.
 
     A run that goes on elsewhere than it began has bits of both: that is said by `warn`, and kept under "mixed".
 
@@ -122,18 +128,17 @@ def open_manifest(workdir: Path, *, seed: int, data_fingerprint: str, warn: Call
       BadInput: if the data are not those the run began with.
     """
     path = workdir / "manifest.json"
-    now = manifest(seed=seed, data_fingerprint=data_fingerprint)
     if path.exists():
         recorded = read_json(path)
-        if recorded["data_fingerprint"] != data_fingerprint:
+        if recorded["data_fingerprint"] != now["data_fingerprint"]:
             raise BadInput(
-                f"{workdir} began on data of fingerprint {recorded['data_fingerprint']}, not {data_fingerprint}; "
-                "give that data, or another --workdir"
+                f"{workdir} began on data of fingerprint {recorded['data_fingerprint']}, not "
+                f"{now['data_fingerprint']}; give that data, or another --workdir"
             )
         changes = differences(recorded, now)
         if changes:
             warn(f"{workdir} goes on elsewhere than it began ({'; '.join(changes)}): its bits are not reproducible")
-            now["mixed"] = [*recorded.get("mixed", []), *changes]
+            now = now | {"mixed": [*recorded.get("mixed", []), *changes]}
     write_json(path, now)
     return now
 
@@ -163,8 +168,8 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def append_metrics(path: Path, step: int, split: str, metrics: dict[str, float]) -> None:
-    """Adds a line {"step", "split", then the metrics by name} to metrics.jsonl."""
+def append_metrics(path: Path, step: int, split: str, metrics: dict[str, Any]) -> None:
+    """Adds a line {"step", "split", then the metrics by name} to metrics.jsonl; of several seeds, a list a metric."""
     with open(path, "a") as file:
         file.write(json.dumps({"step": step, "split": split} | metrics) + "\n")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import common, vae
+from experiments import training, vae
 
 SMALL = ("--num_steps=20", "--hidden=16", "--eval_every=10", "--checkpoint_every=5")
 
@@ -54,7 +54,7 @@ def test_flags_out_of_range(own_flags, flag, said, monkeypatch, capsys):
     # in this process, which is quicker: the flags are parsed before anything else is done
     monkeypatch.setattr("sys.argv", ["vae", flag])
     with pytest.raises(SystemExit) as stopped:
-        common.main(vae.EXPERIMENT)
+        training.main(vae.EXPERIMENT)
     assert said in refused((stopped.value.code, *capsys.readouterr()))
 
 

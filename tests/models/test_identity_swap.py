@@ -72,13 +72,14 @@ def test_the_total_is_the_weighted_sum_of_terms_that_stand_alone(pair, identity,
     weights = (terms.identity_weight, terms.reconstruction_weight, terms.adversarial_weight, terms.matching_weight)
     total = sum(weight * value for weight, value in zip(weights, expected.values(), strict=True))
     objective = identity_swap.generator_objective(parts)
-    loss, metrics = objective(params["generator"], params["discriminator"], identity, pair, wanted, jnp.asarray(same))
+    asked = identity_swap.Wanted(pair, wanted, jnp.full(len(wanted), same))
+    loss, metrics = objective(params["generator"], params["discriminator"], identity, asked, key)
     np.testing.assert_allclose(loss, total, rtol=1e-5)
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
     objective = identity_swap.discriminator_objective(parts)
-    loss, metrics = objective(params["discriminator"], params["generator"], pair, wanted, key)
+    loss, metrics = objective(params["discriminator"], params["generator"], asked, key)
     plain = terms.adversarial.discriminator(tuple(real), tuple(fake))
     np.testing.assert_allclose(metrics["discriminator_loss"], plain, rtol=1e-5)
 
@@ -99,7 +100,8 @@ def test_a_term_without_weight_moves_nothing(pair, identity, key):
     params = identity_swap.init_params(key, parts=parts)
     v = parts.encode_identity(identity, pair.source)
     objective = identity_swap.generator_objective(parts)
-    gradient = jax.grad(lambda g: objective(g, params["discriminator"], identity, pair, v, True)[0].sum())(
+    asked = identity_swap.Wanted(pair, v, jnp.full(len(v), True))
+    gradient = jax.grad(lambda g: objective(g, params["discriminator"], identity, asked, key)[0].sum())(
         params["generator"]
     )
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
@@ -119,10 +121,10 @@ def test_a_step_by_hand_and_the_turns_of_identities(pair, identity, key):
         roll_key, penalty_key = jax.random.split(jax.random.fold_in(key, index))
         places = int(jax.random.randint(roll_key, [], 1, 4)) if index % 2 else 0
         turned.append(places)
-        wanted = jnp.roll(v, places, axis=0)
+        wanted = identity_swap.Wanted(pair, jnp.roll(v, places, axis=0), jnp.full(len(v), not places))
 
         def discriminator_loss(d, old=old, wanted=wanted, key=penalty_key):
-            return identity_swap.discriminator_objective(parts)(d, old["generator"], pair, wanted, key)[0].mean()
+            return identity_swap.discriminator_objective(parts)(d, old["generator"], wanted, key)[0].mean()
 
         gradient = jax.jit(jax.grad(discriminator_loss))(old["discriminator"])
         updates, _ = discriminator_optimizer.update(gradient, state.discriminator_optimizer_state)
@@ -131,9 +133,9 @@ def test_a_step_by_hand_and_the_turns_of_identities(pair, identity, key):
             partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), new.params["discriminator"], discriminator
         )
 
-        def generator_loss(g, wanted=wanted, same=not places, discriminator=new.params["discriminator"]):
+        def generator_loss(g, wanted=wanted, discriminator=new.params["discriminator"]):
             objective = identity_swap.generator_objective(parts)
-            return objective(g, discriminator, identity, pair, wanted, jnp.asarray(same))[0].mean()
+            return objective(g, discriminator, identity, wanted, key)[0].mean()
 
         loss, gradient = jax.jit(jax.value_and_grad(generator_loss))(old["generator"])
         updates, _ = generator_optimizer.update(gradient, state.generator_optimizer_state)

@@ -52,19 +52,23 @@ def test_a_directory_belongs_to_one_configuration(tmp_path):
 def test_the_manifest_says_what_the_run_is_made_of(tmp_path, monkeypatch):
     monkeypatch.setenv("NPROC", "3")
     warnings = []
-    first = run.open_manifest(tmp_path, seed=5, data_fingerprint="abc", warn=warnings.append)
+
+    def opened(fingerprint):
+        return run.open_manifest(tmp_path, run.manifest(seed=5, data_fingerprint=fingerprint), warn=warnings.append)
+
+    first = opened("abc")
     assert first == json.loads((tmp_path / "manifest.json").read_text())
     assert {*run.IDENTITY, "seed", "git_commit", "steps_done", "params_sha256", "processor"} <= set(first)
     assert first["packages"]["numpy"] == np.__version__ and first["cpu_threads"] == 3
     assert not warnings
     monkeypatch.setenv("NPROC", "4")
-    second = run.open_manifest(tmp_path, seed=5, data_fingerprint="abc", warn=warnings.append)
+    second = opened("abc")
     assert second["mixed"] == ["cpu_threads: 3 then, 4 now"] and "cpu_threads: 3 then, 4 now" in warnings[0]
     # coming back does not mend it
     monkeypatch.setenv("NPROC", "3")
-    assert run.open_manifest(tmp_path, seed=5, data_fingerprint="abc", warn=warnings.append)["mixed"][0] in warnings[0]
+    assert opened("abc")["mixed"][0] in warnings[0]
     with pytest.raises(BadInput, match="fingerprint abc, not abd"):
-        run.open_manifest(tmp_path, seed=5, data_fingerprint="abd", warn=warnings.append)
+        opened("abd")
 
 
 def test_differences_are_named_down_to_the_package():

@@ -1,0 +1,123 @@
+"""How a run, or several runs of different seeds, lie on devices.
+
+The loop's functions are written for one run: f(own, shared) -> results, where `own` is what a run has to itself (its
+state, its keys) and `shared` is what all runs read (the data). A Spread makes of such a function one for its devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from genjax.errors import BadInput
+from genjax.types import DEVICES
+
+Function = Callable[[Any, Any], Any]  # own, shared -> results
+
+
+class Spread(NamedTuple):
+    """Where arrays lie, and what becomes of a run's functions; made by the functions of this module."""
+
+    wrap: Callable[[Function], Function]
+    place_own: Callable[[Any], Any]
+    place_shared: Callable[[Any], Any]
+    place_batch: Callable[[Any], Any] = lambda batch: batch  # inside the compiled loop
+    num_seeds: int | None = None  # runs, whose arrays are stacked along a first axis; None for one, not stacked
+
+
+ALONE = Spread(lambda f: f, jax.device_put, jax.device_put)
+"""One run on the default device."""
+
+
+def mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """The devices, all of them by default, in a row."""
+    return Mesh(np.asarray(devices or jax.devices()), (DEVICES,))
+
+
+def replicated(mesh: Mesh) -> Spread:
+    """One run, held by every device alike, whose gradients are shared out by `gradients.ordered` or `device_mean`.
+
+    Everything else is computed on each device by the same program from the same arrays, and so to the same bits.
+    """
+    everywhere = PartitionSpec()
+
+    def wrap(f: Function) -> Function:
+        return jax.shard_map(f, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
+
+    place = partial(jax.device_put, device=NamedSharding(mesh, everywhere))
+    return Spread(wrap, place, place)
+
+
+def seeds(num_seeds: int, *, vectorized: bool) -> Spread:
+    """Several runs in one program, in equal numbers on as many of the devices as divide them.
+
+    Args:
+      vectorized: the runs of a device are one computation, by `jax.vmap`, faster on an accelerator, whose bits are its
+        own; otherwise they take turns by `jax.lax.map`, and each has the bits that it has alone.
+    """
+    count = max(d for d in range(1, jax.device_count() + 1) if num_seeds % d == 0)
+    over = mesh(jax.devices()[:count])
+
+    def wrap(f: Function) -> Function:
+        def runs(own: Any, shared: Any) -> Any:
+            return jax.vmap(f, (0, None))(own, shared) if vectorized else jax.lax.map(lambda o: f(o, shared), own)
+
+        specs = PartitionSpec(DEVICES), PartitionSpec()
+        return jax.shard_map(runs, mesh=over, in_specs=specs, out_specs=specs[0], check_vma=False)
+
+    place_own, place_shared = (
+        partial(jax.device_put, device=NamedSharding(over, PartitionSpec(*axes))) for axes in ((DEVICES,), ())
+    )
+    return Spread(wrap, place_own, place_shared, num_seeds=num_seeds)
+
+
+def sharded_parameters(mesh: Mesh) -> Spread:
+    """One run whose parameters and optimiser state are cut among the devices, and its batches too.
+
+    An array is cut along its longest axis that the devices divide; where none is, every device has it whole. XLA
+    gathers what a layer needs when it needs it, and sums the gradients where they belong (Rajbhandari et
+    al. 2020, stage 3).
+
+    Raises:
+      BadInput: where the devices do not divide the batch, at trace time.
+    """
+    devices = mesh.size
+
+    def sharding(a: Any) -> NamedSharding:
+        lengths = [(length, -axis) for axis, length in enumerate(a.shape) if length % devices == 0 and length > 0]
+        if not lengths or jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return NamedSharding(mesh, PartitionSpec())
+        axis = -max(lengths)[1]
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, DEVICES))
+
+    def wrap(f: Function) -> Function:
+        def placed(own: Any, shared: Any) -> Any:
+            return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, sharding(a)), f(own, shared))
+
+        return placed
+
+    def place_batch(batch: Any) -> Any:
+        def place(a: Any) -> Any:
+            if len(a) % devices:
+                raise BadInput(f"--batch_size: {devices} devices cannot share a batch of {len(a)}; give a multiple")
+            return jax.lax.with_sharding_constraint(a, NamedSharding(mesh, PartitionSpec(DEVICES)))
+
+        return jax.tree.map(place, batch)
+
+    place_own = partial(jax.tree.map, lambda a: jax.device_put(a, sharding(a)))
+    return Spread(wrap, place_own, partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec())), place_batch)
+
+
+def to_host(tree: Any) -> Any:
+    """The arrays, whole, where this process can read them: themselves, or NumPy's in a run of several processes.
+
+    Every process of the run must call it.
+    """
+    return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)

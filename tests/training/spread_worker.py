@@ -1,0 +1,89 @@
+"""Trains small models in the ways that a run can be spread, in a process of its own; prints their digests as JSON.
+
+    python tests/training/spread_worker.py WAY [WAY ...]
+
+The number of devices is JAX_NUM_CPU_DEVICES.
+"""
+
+import json
+import sys
+
+from genjax.training import determinism
+
+determinism.set_up()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+
+from genjax import gradients, networks  # noqa: E402
+from genjax.data import batching  # noqa: E402
+from genjax.data.dataset import from_arrays  # noqa: E402
+from genjax.losses import BERNOULLI, NON_SATURATING  # noqa: E402
+from genjax.models import gan, vae  # noqa: E402
+from genjax.training import spread  # noqa: E402
+from genjax.training.digest import params_sha256  # noqa: E402
+from genjax.training.fit import fit  # noqa: E402
+
+STEPS, SEED, NUM_SEEDS = 6, 5, 4
+draw = np.random.RandomState(0).randint(0, 256, (80, 8, 8, 1)).astype(np.uint8)
+DATASET = from_arrays("noise", draw[:64], draw[64:])
+SOURCE = batching.source(DATASET, batch_size=16, transform=batching.dynamic_binarization, test_batch=5)
+
+
+def build_vae(way: gradients.Way):
+    encoder = networks.gaussian_heads(networks.mlp((8, 8, 1), (8,), hidden=(64,), activation=jnp.tanh))
+    parts = vae.VAE(encoder, networks.mlp((4,), (8, 8, 1), hidden=(64,), activation=jnp.tanh), BERNOULLI, 4)
+    return vae.model(parts, optax.adam(1e-2), vae.objective(parts), gradient=way)
+
+
+def build_gan(way: gradients.Way):
+    generator = networks.mlp((4,), (8, 8, 1), hidden=(32,), activation=jax.nn.relu)
+    discriminator = networks.mlp((8, 8, 1), (), hidden=(32,), activation=jax.nn.relu)
+    parts = gan.GAN(generator, discriminator, NON_SATURATING, 4)
+    return gan.model(parts, optax.adam(1e-2), optax.adam(1e-2), num_critic_steps=2, averaging=0.9, gradient=way)
+
+
+def trained(model, over: spread.Spread, seed: int = SEED):
+    lines = []
+
+    def report(step, split, metrics):
+        lines.append((step, split, {name: np.asarray(value).tolist() for name, value in metrics.items()}))
+
+    state = fit(model, SOURCE, seed=seed, num_steps=STEPS, eval_every=3, report=report, spread=over)
+    return state, lines
+
+
+def told(state, lines):
+    return {"sha256": params_sha256(state), "lines": lines}
+
+
+def main(ways: list[str]) -> dict[str, object]:
+    many = jax.device_count() > 1
+    over = spread.replicated(spread.mesh()) if many else spread.ALONE
+    shards = gradients.ordered(4, over_devices=many)
+    results: dict[str, object] = {"devices": jax.device_count()}
+    for way in ways:
+        if way == "ordered":
+            results[way] = {name: told(*trained(build(shards), over)) for name, build in BUILDERS.items()}
+        elif way == "alone":
+            results[way] = [told(*trained(build_vae(gradients.gradient), spread.ALONE, SEED + i)) for i in range(4)]
+        elif way in ("map", "vmap"):
+            several = spread.seeds(NUM_SEEDS, vectorized=way == "vmap")
+            states, lines = trained(build_vae(gradients.gradient), several)
+            one = [jax.tree.map(lambda a, i=i: np.asarray(a)[i], states) for i in range(NUM_SEEDS)]
+            results[way] = {"sha256": [params_sha256(state) for state in one], "lines": lines}
+        elif way == "device_mean":
+            results[way] = told(*trained(build_vae(gradients.device_mean), over))
+        elif way == "sharded_parameters":
+            state, lines = trained(build_vae(gradients.gradient), spread.sharded_parameters(spread.mesh()))
+            kernel = state.params["encoder"]["layer_1"]["kernel"]
+            results[way] = told(state, lines) | {"shard": kernel.addressable_shards[0].data.shape}
+    return results
+
+
+BUILDERS = {"vae": build_vae, "gan": build_gan}
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1:])))

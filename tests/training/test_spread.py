@@ -1,0 +1,61 @@
+"""One result, however a run is spread over devices; each number of devices is a process of its own."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+WORKER = Path(__file__).with_name("spread_worker.py")
+
+
+@functools.cache
+def spread(devices, *ways):
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(WORKER), *ways]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert not done.returncode, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["devices"] == devices
+    return told
+
+
+def test_ordered_sums_have_the_bits_of_one_device_on_two():
+    """Of the whole state, and of every metric, for both players of a GAN too."""
+    assert spread(2, "ordered", "map")["ordered"] == spread(1, "ordered", "map", "alone")["ordered"]
+
+
+@pytest.mark.slow
+def test_ordered_sums_have_the_bits_of_one_device_on_four():
+    # a device then has a single shard, in a loop of one turn
+    assert spread(4, "ordered")["ordered"] == spread(1, "ordered", "map", "alone")["ordered"]
+
+
+def test_seeds_that_take_turns_have_the_bits_that_they_have_alone():
+    alone = spread(1, "ordered", "map", "alone")
+    assert alone["map"]["sha256"] == [one["sha256"] for one in alone["alone"]]
+    assert len(set(alone["map"]["sha256"])) == 4
+    for number, one in enumerate(alone["alone"]):
+        told = alone["map"]["lines"]
+        assert [[s, split, {k: v[number] for k, v in metrics.items()}] for s, split, metrics in told] == one["lines"]
+    assert spread(2, "ordered", "map")["map"] == alone["map"]
+
+
+@pytest.mark.slow
+def test_ways_whose_bits_are_their_own_agree_to_rounding():
+    alone = spread(1, "ordered", "map", "alone")["alone"]
+    told = spread(2, "vmap", "sharded_parameters", "device_mean")
+    for (step, split, seeds), (*same, one) in zip(told["vmap"]["lines"], alone[2]["lines"], strict=True):
+        assert [step, split] == same
+        for name, value in one.items():
+            np.testing.assert_allclose(seeds[name][2], value, rtol=1e-4, err_msg=name)
+    for (*_, cut), (*_, one) in zip(told["sharded_parameters"]["lines"], alone[0]["lines"], strict=True):
+        np.testing.assert_allclose(cut["loss"], one["loss"], rtol=1e-4)
+    assert told["sharded_parameters"]["shard"] == [32, 64]  # of [64, 64]
+    # other draws of z: another run, which learns as fast
+    losses = [metrics["loss"] for _, split, metrics in told["device_mean"]["lines"] if split == "test"]
+    assert losses == pytest.approx([m["loss"] for _, split, m in alone[0]["lines"] if split == "test"], rel=0.05)
