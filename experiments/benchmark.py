@@ -26,7 +26,7 @@ from jax import lax
 from tqdm import tqdm
 
 from experiments import common
-from genjax import networks
+from genjax import gradients, networks
 from genjax.losses import BERNOULLI
 from genjax.models import vae
 from genjax.training import determinism
@@ -82,30 +82,50 @@ def convolutional_vae_networks() -> tuple[Network, Network]:
 
 def convolution_ways() -> dict[str, Way]:
     """Training of a convolutional VAE in a compiled loop: Adam, 28x28 images, 128 a batch."""
-    images = jax.random.uniform(jax.random.key(0), (8, BATCH_SIZE, *IMAGE_SHAPE))
-
-    def way(encoder: Network, decoder: Network, *, steps: int) -> Way:
-        parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, LATENT_DIM)
-        model = vae.model(parts, optax.adam(1e-3), vae.objective(parts))
-
-        @jax.jit
-        def train(state: vae.State) -> Array:
-            def step(state: vae.State, i: Array) -> tuple[vae.State, Array]:
-                state, metrics = model.train_step(state, Batch(images[i % len(images)]), jax.random.key(2))
-                return state, metrics["negative_elbo"]
-
-            return lax.scan(step, state, jnp.arange(steps))[1]
-
-        state = jax.jit(model.init)(jax.random.key(1))
-        return Way(lambda: jax.block_until_ready(train(state)), steps)
-
     return {
-        "genjax": way(*convolutional_vae_networks(), steps=40),
-        "XLA convolutions": way(*xla_convolutional_vae_networks(), steps=4),
+        "genjax": vae_way(*convolutional_vae_networks(), steps=40),
+        "XLA convolutions": vae_way(*xla_convolutional_vae_networks(), steps=4),
     }
 
 
-ROWS = {"convolution": Row("convolutional VAE, 28x28, batch 128, Adam, one compiled loop, steps/s", convolution_ways)}
+def vae_way(
+    encoder: Network,
+    decoder: Network,
+    *,
+    steps: int,
+    batch_size: int = BATCH_SIZE,
+    gradient: gradients.Way = gradients.gradient,
+) -> Way:
+    """Training of a VAE in a compiled loop: Adam, images of uniform noise."""
+    images = jax.random.uniform(jax.random.key(0), (8, batch_size, *IMAGE_SHAPE))
+    parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, LATENT_DIM)
+    model = vae.model(parts, optax.adam(1e-3), vae.objective(parts), gradient=gradient)
+
+    @jax.jit
+    def train(state: vae.State) -> Array:
+        def step(state: vae.State, i: Array) -> tuple[vae.State, Array]:
+            state, metrics = model.train_step(state, Batch(images[i % len(images)]), jax.random.key(2))
+            return state, metrics["negative_elbo"]
+
+        return lax.scan(step, state, jnp.arange(steps))[1]
+
+    state = jax.jit(model.init)(jax.random.key(1))
+    return Way(lambda: jax.block_until_ready(train(state)), steps)
+
+
+def shard_ways(examples: int) -> dict[str, Way]:
+    """Training of an MLP VAE, 784-500-20, on eight shards of so many examples, whose gradients are added in order."""
+    encoder = networks.mlp(IMAGE_SHAPE, (2 * LATENT_DIM,), hidden=(500,), activation=jnp.tanh)
+    decoder = networks.mlp((LATENT_DIM,), IMAGE_SHAPE, hidden=(500,), activation=jnp.tanh)
+    way = partial(vae_way, encoder, decoder, steps=2560 // examples, batch_size=8 * examples)
+    return {"one sum": way(), "eight shards": way(gradient=gradients.ordered(8))}
+
+
+ROWS = {
+    "convolution": Row("convolutional VAE, 28x28, batch 128, Adam, one compiled loop, steps/s", convolution_ways),
+    "shards-128": Row("MLP VAE 784-500-20, Adam, batch 1024, steps/s", partial(shard_ways, 128)),
+    "shards-16": Row("MLP VAE 784-500-20, Adam, batch 128, steps/s", partial(shard_ways, 16)),
+}
 
 
 def define_flags() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +27,7 @@ from genjax.types import Batch, Key, Model
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # the shared flags are the experiment's own, and stand in its --helpshort
 
-NOT_IDENTITY = ("workdir", "data_dir", "tensorboard", "coordinator", "num_processes", "process_id")
+NOT_IDENTITY = ("workdir", "data_dir", "memory_limit", "tensorboard", "coordinator", "num_processes", "process_id")
 """Flags that say where things lie, run or are shown, not what is computed; all others make the run what it is."""
 
 
@@ -40,6 +42,7 @@ class Config(SimpleNamespace):
     """
 
     way: gradients.Way = staticmethod(gradients.gradient)
+    memory_limit: float = math.inf  # of what is trained for several runs, and has no such flag
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -65,7 +68,8 @@ def load_named(config: Config) -> data.Dataset:
 def read_shuffled(config: Config, dataset: data.Dataset) -> batching.Source:
     """The data set in shuffled batches, drawn as 0 or 1 at every step where --binarize says so."""
     transform = batching.dynamic_binarization if config.binarize == "dynamic" else None
-    return batching.source(dataset, batch_size=config.batch_size, transform=transform)
+    limit = config.memory_limit * 2**20
+    return batching.source(dataset, batch_size=config.batch_size, transform=transform, memory_limit=limit)
 
 
 class Examined(NamedTuple):
@@ -122,6 +126,12 @@ def define_shared_flags(
     flags.DEFINE_integer("steps_per_dispatch", 100, "updates a compiled call makes at most", lower_bound=1)
     flags.DEFINE_integer(
         "cpu_threads", determinism.DEFAULT_CPU_THREADS, "XLA's CPU threads; part of what fixes the bits", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "memory_limit",
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**21,
+        "MiB that training data may take, by default half the machine's; more are read from the disk, to the same bits",
+        lower_bound=0,
     )
     flags.DEFINE_bool("tensorboard", False, "write TensorBoard scalars and images too")
     devices.define_flags()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import jax
 from absl import flags
@@ -64,6 +66,21 @@ def join(config: Config) -> None:
         raise BadInput(f"--coordinator={config.coordinator}: the run's processes did not meet ({line})") from error
 
 
+def leave(error: Exception) -> NoReturn:
+    """Ends this process where another one of the run no longer answers.
+
+    It takes no leave of the others: JAX's runtime would wait for the one that is gone.
+    """
+    line = str(error).strip().splitlines()[0]
+    print(
+        f"error: another process of this run has ended or cannot be reached ({line[:200]}); start all of them again "
+        "with the same flags, to go on from the last checkpoint",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes."""
     return jax.process_index() == 0
@@ -75,37 +92,42 @@ def check(config: Config) -> None:
     Raises:
       BadInput: for what cannot be.
     """
-    devices = jax.device_count()
-    chosen = {
-        "--num_seeds": config.num_seeds > 1,
-        "--shards": config.shards > 0,
-        "--shard_parameters": config.shard_parameters,
-    }
-    if sum(chosen.values()) > 1:
-        raise BadInput(f"{' and '.join(name for name, given in chosen.items() if given)}: give one of them")
-    if config.shards and (config.shards & (config.shards - 1) or config.shards % devices):
-        raise BadInput(f"--shards={config.shards}: give a power of two that {devices} devices divide")
-    parts, what = (config.shards, "shards") if config.shards else (1 if config.num_seeds > 1 else devices, "devices")
-    if config.batch_size % parts:
-        raise BadInput(f"--batch_size={config.batch_size}: {parts} {what} need a multiple of {parts}")
+    if config.shard_parameters and (config.num_seeds > 1 or config.shards):
+        raise BadInput("--shard_parameters is of one run, without --shards: give no --num_seeds or --shards with it")
+    if config.shards & (config.shards - 1):
+        raise BadInput(f"--shards={config.shards}: give a power of two")
+    if config.shards and config.batch_size % config.shards:
+        raise BadInput(f"--batch_size={config.batch_size}: --shards={config.shards} does not divide it")
+    if jax.process_count() > 1 and _num_sharing(config) not in (0, jax.device_count()):
+        name, parts = ("shards", config.shards) if config.shards else ("batch_size", config.batch_size)
+        raise BadInput(f"--{name}={parts}: give a multiple of the {jax.device_count()} devices of the run's processes")
+
+
+def _num_sharing(config: Config) -> int:
+    """How many devices share a batch: the most that cut it, or its shards, evenly; 0 where each has its own runs."""
+    if config.num_seeds > 1:
+        return 0
+    parts = config.shards or config.batch_size
+    return max(number for number in range(1, jax.device_count() + 1) if parts % number == 0)
 
 
 def choose(config: Config) -> spread.Spread:
     """Where the run lies; sets `config.way` to how its gradients are taken there."""
-    devices = jax.device_count()
+    sharing = _num_sharing(config)
+    if config.shards:
+        config.way = gradients.ordered(config.shards, over_devices=sharing > 1)
+    elif sharing > 1 and not config.shard_parameters:
+        config.way = gradients.device_mean
     if config.num_seeds > 1:
         return spread.seeds(config.num_seeds, vectorized=config.seeds_mode == "vmap")
+    devices = spread.mesh(jax.devices()[:sharing])
     if config.shard_parameters:
-        return spread.sharded_parameters(spread.mesh())
-    if config.shards:
-        config.way = gradients.ordered(config.shards, over_devices=devices > 1)
-    elif devices > 1:
-        config.way = gradients.device_mean
-    return spread.replicated(spread.mesh()) if devices > 1 else spread.ALONE
+        return spread.sharded_parameters(devices)
+    return spread.replicated(devices) if sharing > 1 else spread.ALONE
 
 
 def bits_of(config: Config) -> int | str:
     """The number of devices that a run's bits depend on, or "any"."""
-    if config.shards or (config.num_seeds > 1 and config.seeds_mode == "map"):
-        return "any"
-    return jax.device_count()
+    if config.num_seeds > 1:
+        return "any" if config.seeds_mode == "map" else f"{config.num_seeds} seeds by vmap"
+    return "any" if config.shards else _num_sharing(config)

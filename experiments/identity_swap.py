@@ -29,10 +29,11 @@ from absl import flags
 from experiments import common, kept, training
 from experiments import identity_encoder as page
 from genjax import data, networks
-from genjax.data import batching, pairs
+from genjax.data import batching, faces, pairs
 from genjax.errors import BadInput
 from genjax.evaluation import identity
 from genjax.models import identity_encoder, identity_swap
+from genjax.models import regressor as regressor_model
 from genjax.training import pictures
 from genjax.types import Array, Model, Params
 
@@ -116,6 +117,33 @@ def encoder(
         watch=page.EXPERIMENT.watch,
     )
     return parts, found.params["body"]
+
+
+def regressor(config: common.Config) -> Callable[[Array], Array]:
+    """What reads the attributes of rendered faces from pictures [N, S, S, 3] -> [N, 29]; found, or trained now."""
+    own = common.Config(
+        experiment="attribute_regressor",
+        dataset="faces",
+        seed=2,
+        num_steps=config.encoder_steps,
+        batch_size=64,
+        learning_rate=2e-3,
+        image_size=config.image_size,
+        features=["32", "64", "128"],
+        cpu_threads=config.cpu_threads,
+    )
+    size, num = config.image_size, sum(len(places) for places in faces.target_groups().values())
+    network = networks.identity_network((size, size, 3), num, features=common.widths(own, "features"))
+    found = kept.find_or_train(
+        own,
+        regressor_model.model(network, optax.adamw(optax.cosine_decay_schedule(own.learning_rate, own.num_steps))),
+        lambda: pairs.rendered_attributes(batch_size=own.batch_size, size=size),
+        fingerprint="faces",
+        runs=config.runs,
+        purpose="to read attributes with",
+        watch=("squared_error",),
+    )
+    return jax.jit(lambda x: network.apply(found.params, x))
 
 
 def halved(dataset: data.Dataset, *, first: bool) -> data.Dataset:
@@ -228,7 +256,12 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
         "source": truth.source,
         "colour": identity.colour_transfer(truth.target, truth.source, truth.target_skin, truth.source_skin),
     }
+    read = regressor(config)
+    wanted, of_ideal = faces.attribute_targets(truth.attributes), read(truth.ideal)
     rows = {name: measures(images, truth, encode, centres) for name, images in methods.items()}
+    for name, images in methods.items():
+        errors = identity.attribute_errors(read(images), of_ideal, wanted, faces.target_groups())
+        rows[name] |= {f"{group}_error": error for group, error in errors.items()}
     names = list(rows["swap"])
     pictures.save_table(
         finished.workdir / "table.png",

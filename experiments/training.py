@@ -21,6 +21,7 @@ from genjax import data
 from genjax.data import batching
 from genjax.errors import BadInput
 from genjax.training import checkpoint, determinism, digest, pictures, run
+from genjax.training.compiled import keep_compiled
 from genjax.training.fit import Examine, fit, streams
 from genjax.training.spread import Spread, to_host
 from genjax.types import Batch, Key, Model
@@ -45,6 +46,7 @@ class Setting(NamedTuple):
 def train(experiment: Experiment, config: Config) -> None:
     """Trains, evaluates and draws as the flags say, or goes on where a run of the same flags stopped."""
     determinism.set_up(cpu_threads=config.cpu_threads)
+    keep_compiled()
     devices.join(config)
     devices.check(config)
     experiment.resolve(config)
@@ -79,22 +81,27 @@ def train(experiment: Experiment, config: Config) -> None:
             record.sync()  # a checkpoint counts on the lines before it
             checkpoints.save(step, saved)
 
-        state = fit(
-            model,
-            source,
-            seed=config.seed,
-            num_steps=config.num_steps,
-            state=state,
-            steps_per_dispatch=config.steps_per_dispatch,
-            log_every=config.log_every,
-            eval_every=config.eval_every,
-            checkpoint_every=config.checkpoint_every,
-            report=record.report if devices.is_first() else None,
-            save=save,
-            examine=record.examine,
-            watch=experiment.watch,
-            spread=spread,
-        )
+        try:
+            state = fit(
+                model,
+                source,
+                seed=config.seed,
+                num_steps=config.num_steps,
+                state=state,
+                steps_per_dispatch=config.steps_per_dispatch,
+                log_every=config.log_every,
+                eval_every=config.eval_every,
+                checkpoint_every=config.checkpoint_every,
+                report=record.report if devices.is_first() else None,
+                save=save,
+                examine=record.examine,
+                watch=experiment.watch,
+                spread=spread,
+            )
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            devices.leave(error)
         seconds = time.monotonic() - began
     state = to_host(state)
     if devices.is_first():
@@ -113,7 +120,7 @@ class _Record:
     def __init__(self, setting: Setting, config: Config, workdir: Path, first_step: int) -> None:
         self._setting, self._config, self._workdir = setting, config, workdir
         self._metrics_path = workdir / "metrics.jsonl"
-        self._board = _TensorBoard(workdir) if config.tensorboard else None
+        self._board = _TensorBoard(workdir) if config.tensorboard and devices.is_first() else None
         self._picture_key, self._sample_key = jax.random.split(streams(config.seed).pictures)
         self.examine: Examine | None = None
         if setting.experiment.examiner:
@@ -157,9 +164,10 @@ class _Records:
         for seed in self._seeds:
             folder = workdir / f"seed-{seed}"
             alone = vars(config) | {"seed": seed, "workdir": str(folder), "num_seeds": 1}
-            # in turn, a run has the bits that it has alone on one device
-            bits_of = 1 if config.seeds_mode == "map" else f"{config.num_seeds} seeds by vmap"
-            own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
+            own = setting
+            if config.seeds_mode == "map":  # so a run has the bits that it has alone
+                bits_of = "any" if config.shards else 1
+                own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
             if devices.is_first():
                 flags = {name: value for name, value in alone.items() if name not in ("runs", "way")}
                 run.claim(folder, flags, free=common.NOT_IDENTITY)

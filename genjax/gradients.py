@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.errors import BadInput
 from genjax.types import DEVICES, Array, Metrics, Params
 
 Objective = Callable[..., tuple[Array, dict[str, Array]]]
@@ -52,13 +53,13 @@ def device_mean(objective: Objective) -> Gradient:
     on each device; the objective's last two are its batch and a key. The sum's order, so its last bits, depend on D.
 
     Raises:
-      ValueError: at trace time, for a batch that D does not divide.
+      BadInput: at trace time, for a batch that D does not divide.
     """
     compute = gradient(objective)
 
     def mean_of_devices(params: Params, *args: Any) -> tuple[Params, Metrics]:
         *others, batch, key = args
-        cut = _cutter(batch, jax.lax.axis_size(DEVICES), "devices")
+        cut = _cutter(batch, jax.lax.axis_size(DEVICES))
         number = jax.lax.axis_index(DEVICES)
         return jax.lax.pmean(compute(params, *others, cut(number), jax.random.fold_in(key, number)), DEVICES)
 
@@ -83,7 +84,8 @@ def ordered(num_shards: int, *, over_devices: bool = False) -> Way:
       What `gradient` is, for objectives whose last two arguments are a batch and a key.
 
     Raises:
-      ValueError: V is no power of two; at trace time, a batch that V does not divide, or devices that do not divide V.
+      ValueError: V is no power of two; at trace time, devices that do not divide V.
+      BadInput: at trace time, a batch that V does not divide.
     """
     if num_shards < 1 or num_shards & (num_shards - 1):
         raise ValueError(f"the number of shards is a power of two, not {num_shards}")
@@ -96,7 +98,7 @@ def ordered(num_shards: int, *, over_devices: bool = False) -> Way:
             devices = jax.lax.axis_size(DEVICES) if over_devices else 1
             if num_shards % devices:
                 raise ValueError(f"{num_shards} shards cannot lie on {devices} devices in equal numbers")
-            cut = _cutter(batch, num_shards, "shards")
+            cut = _cutter(batch, num_shards)
             here = num_shards // devices
             first = jax.lax.axis_index(DEVICES) * here if over_devices else jnp.zeros([], jnp.int32)
 
@@ -122,11 +124,11 @@ def ordered(num_shards: int, *, over_devices: bool = False) -> Way:
     return way
 
 
-def _cutter(batch: Any, parts: int, called: str) -> Callable[[Array], Any]:
+def _cutter(batch: Any, parts: int) -> Callable[[Array], Any]:
     """Row block `number` of `parts` equal ones, of every array in the batch."""
     size, rest = divmod(len(jax.tree.leaves(batch)[0]), parts)
     if rest:
-        raise ValueError(f"a batch of {len(jax.tree.leaves(batch)[0])} examples has no {parts} equal {called}")
+        raise BadInput(f"a batch of {len(jax.tree.leaves(batch)[0])} examples cannot be cut in {parts} equal parts")
     return lambda number: jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, number * size, size), batch)
 
 

@@ -101,5 +101,5 @@ def test_what_cannot_be_cut_is_refused():
     with pytest.raises(ValueError, match="a power of two, not 6"):
         gradients.ordered(6)
     params, offset, batch, key = problem()
-    with pytest.raises(ValueError, match="a batch of 24 examples has no 16 equal shards"):
+    with pytest.raises(ValueError, match="a batch of 24 examples cannot be cut in 16 equal parts"):
         gradients.ordered(16)(noisy)(params, offset, batch, key)

@@ -1,8 +1,11 @@
-"""Batches as pure functions of (key, step), read inside the compiled loop from what lies on the device as stored."""
+"""Batches as pure functions of (key, step): read inside the compiled loop from what lies on the device as stored, or,
+for data beyond memory, from the disk by threads that are ahead of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +25,22 @@ class Stream(NamedTuple):
     `start(arrays, step, key)` gives what is carried from batch to batch (the order of an epoch, say), and
     `next(arrays, carried, step, key)` gives it anew with the batch of that step. Both are pure, so a stream can be
     entered at any step, and nothing of it is saved.
+
+    A stream that lies elsewhere has a `feed`: `feed(key, step)` iterates over what is stored of the batches of `step`,
+    `step + 1`, ..., and `arrays` then hold as many of them as the loop takes at a time: `Fed(first, stored)`.
     """
 
     arrays: Any
     start: Callable[[Any, Array, Key], Any]
     next: Callable[[Any, Any, Array, Key], tuple[Any, Any]]
+    feed: Callable[[Key, int], Iterator[Any]] | None = None
+
+
+class Fed(NamedTuple):
+    """Batches of consecutive steps, as stored."""
+
+    first: Any  # [] int32, the first one's step
+    stored: Any  # arrays [steps, B, ...]
 
 
 class HeldOut(NamedTuple):
@@ -64,6 +78,10 @@ def _batch(stored: tuple[Array, Array | None], key: Key, scale: float, transform
     return Batch(x if transform is None else transform(x, key), label)
 
 
+def _draw_key(key: Key, step: Array) -> Key:
+    return jax.random.fold_in(jax.random.fold_in(key, 1), step)
+
+
 def shuffled(split: Split, *, batch_size: int, scale: float, transform: Transform | None = None) -> Stream:
     """Epochs of a split, each in an order of its own; the last incomplete batch of an epoch is left out.
 
@@ -90,10 +108,48 @@ def shuffled(split: Split, *, batch_size: int, scale: float, transform: Transfor
         current = jax.lax.cond(index == 0, lambda: order(key, step // per_epoch), lambda: current)
         rows = jax.lax.dynamic_slice(current, (index * batch_size,), (batch_size,))
         stored = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), arrays)
-        draw_key = jax.random.fold_in(jax.random.fold_in(key, 1), step)
-        return current, _batch(stored, draw_key, scale, transform)
+        return current, _batch(stored, _draw_key(key, step), scale, transform)
 
     return Stream((split.x, split.label), start, next)
+
+
+def streamed(split: Split, *, batch_size: int, scale: float, transform: Transform | None = None) -> Stream:
+    """`shuffled` for data that do not fit in memory: the same batches, read by threads from where the split lies.
+
+    In a run of several processes each reads its own equal part of every batch.
+
+    Raises:
+      BadInput: if the batch is larger than the split, or the extra `stream` is not installed.
+    """
+    try:
+        import grain
+    except ImportError:
+        raise BadInput("data beyond --memory_limit need Grain: pip install 'genjax-autoencoders[stream]'") from None
+    in_memory = shuffled(split, batch_size=batch_size, scale=scale, transform=transform)
+    per_epoch = len(split.x) // batch_size
+    process, processes = jax.process_index(), jax.process_count()
+    part = slice(process * batch_size // processes, (process + 1) * batch_size // processes)
+
+    def feed(key: Key, step: int) -> Iterator[Any]:
+        order = jax.jit(in_memory.start)
+
+        @lru_cache(maxsize=2)
+        def rows_of(epoch: int) -> np.ndarray:
+            return np.asarray(order((), epoch * per_epoch, key))
+
+        def read(step: int) -> Any:
+            epoch, index = divmod(step, per_epoch)
+            rows = rows_of(epoch)[index * batch_size : (index + 1) * batch_size][part]
+            return jax.tree.map(lambda a: np.asarray(a[rows]), tuple(split))
+
+        steps = grain.MapDataset.range(step, np.iinfo(np.int32).max).map(read)
+        return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=32)))
+
+    def next(arrays: Fed, carried: Any, step: Array, key: Key) -> tuple[Any, Batch]:
+        stored = jax.tree.map(lambda a: a[step - arrays.first], arrays.stored)
+        return carried, _batch(stored, _draw_key(key, step), scale, transform)
+
+    return Stream(None, lambda arrays, step, key: (), next, feed)
 
 
 def held_out(split: Split, *, batch_size: int, scale: float, transform: Transform | None = None) -> HeldOut:
@@ -106,9 +162,21 @@ def held_out(split: Split, *, batch_size: int, scale: float, transform: Transfor
     return HeldOut((full, *rest), lambda batch, key: _batch(batch, key, scale, transform))
 
 
-def source(dataset: Dataset, *, batch_size: int, transform: Transform | None = None, test_batch: int = 500) -> Source:
-    """A data set as a run reads it: its training split shuffled, its test split whole."""
+def source(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    transform: Transform | None = None,
+    test_batch: int = 500,
+    memory_limit: float = math.inf,
+) -> Source:
+    """A data set as a run reads it: its training split shuffled, its test split whole.
+
+    Args:
+      memory_limit: bytes; a larger training split is `streamed`, the same batches to the bit.
+    """
+    read = streamed if dataset.train.x.nbytes > memory_limit else shuffled
     return Source(
-        shuffled(dataset.train, batch_size=batch_size, scale=dataset.scale, transform=transform),
+        read(dataset.train, batch_size=batch_size, scale=dataset.scale, transform=transform),
         held_out(dataset.test, batch_size=test_batch, scale=dataset.scale, transform=transform),
     )

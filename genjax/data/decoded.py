@@ -1,6 +1,7 @@
 """Decoded data sets, each kept as one array file that is named by its fingerprint and checked by it.
 
 Two files a data set: `<stem>-<fingerprint>.npz`, the arrays, and `<stem>.json`, which says what they were decoded from.
+Images are mapped from there, so a set may be larger than memory: the system reads what is asked for.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,8 +75,8 @@ def _read(name: str, index: Path, origin: str) -> Dataset | None:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             dataset = from_arrays(
                 name,
-                arrays["train_x"],
-                arrays["test_x"],
+                _mapped(file, "train_x"),
+                _mapped(file, "test_x"),
                 train_label=arrays.get("train_label"),
                 test_label=arrays.get("test_label"),
                 scale=entry["scale"],
@@ -84,6 +88,31 @@ def _read(name: str, index: Path, origin: str) -> Dataset | None:
         logging.warning("%s is damaged (%s): decoding %s again", file, " ".join(str(error).split()), name)
         return None
     return dataset
+
+
+def _mapped(file: Path, name: str) -> np.ndarray:
+    """An array of an npz file as it lies on the disk, read only: NumPy stores them without compression."""
+    with zipfile.ZipFile(file) as archive, file.open("rb") as stream:
+        member = archive.getinfo(f"{name}.npy")
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{name} is compressed")
+        stream.seek(member.header_offset + 26)  # of the lengths of name and extra field, which lie before the content
+        stream.seek(sum(struct.unpack("<HH", stream.read(4))), os.SEEK_CUR)
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, in_columns, dtype = read_header(stream)
+        order = "F" if in_columns else "C"
+        return np.memmap(file, dtype, "r", offset=stream.tell(), shape=shape, order=order)
+
+
+def scratch(folders: Iterable[Path], shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros, uint8, that need no memory: in a nameless file in the first folder that takes one, else in memory."""
+    for folder in folders:
+        if _may_write(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                return np.memmap(file, np.uint8, "w+", shape=shape)
+    return np.zeros(shape, np.uint8)
 
 
 def _write(dataset: Dataset, index: Path, origin: str) -> None:

@@ -73,6 +73,15 @@ ATTRIBUTES = {
     "fringe": (0.0, 1.0),
     "cloth_hue": (0.0, 1.0),
 }
+CYCLIC = ("bg_angle", "cloth_hue")  # whose ends meet
+GROUPS = {
+    "pose": ("yaw", "pitch", "roll", "tx", "ty", "scale"),
+    "expression": ("smile", "mouth_open", "eye_open", "brow_raise", "gaze_x", "gaze_y"),
+    "light": ("light_az", "light_el", "ambient", "warmth"),
+    "background": ("bg0_r", "bg0_g", "bg0_b", "bg1_r", "bg1_g", "bg1_b", "bg_angle"),
+    "hair_and_clothes": ("hair_tone", "hair_len", "fringe", "cloth_hue"),
+}
+"""The attributes by what they are of."""
 COLOUR_AND_OUTLINE = ("skin_tone", "skin_hue", "face_w", "face_h")
 
 
@@ -88,6 +97,26 @@ def draw_identities(numbers: Array, key: Key) -> Array:
 def draw_attributes(num: int, key: Key) -> Array:
     """Attributes, each U(0, 1): [num, 27]."""
     return jax.random.uniform(key, (num, len(ATTRIBUTES)), jnp.float32)
+
+
+def attribute_targets(attributes: Array) -> Array:
+    """Attributes as a regression can meet them, the cyclic ones as points of a circle: [N, 27] -> [N, 29].
+
+    Those that are not cyclic come first, in the order of `ATTRIBUTES`, then (1 + cos 2 pi u) / 2, (1 + sin 2 pi u) / 2
+    of each that is, so that all lie in [0, 1].
+    """
+    cyclic = np.array([name in CYCLIC for name in ATTRIBUTES])  # NumPy: under jit a mask has to be known
+    angle = 2 * jnp.pi * attributes[:, cyclic]
+    on_circle = 0.5 + 0.5 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    return jnp.concatenate([attributes[:, ~cyclic], on_circle.reshape(len(attributes), -1)], axis=1)
+
+
+def target_groups() -> dict[str, list[int]]:
+    """The places in `attribute_targets` of each group's attributes."""
+    linear = [name for name in ATTRIBUTES if name not in CYCLIC]
+    places = {name: [number] for number, name in enumerate(linear)}
+    places |= {name: [len(linear) + 2 * number, len(linear) + 2 * number + 1] for number, name in enumerate(CYCLIC)}
+    return {group: [place for name in names for place in places[name]] for group, names in GROUPS.items()}
 
 
 def alike(identity: Array) -> Array:

@@ -16,7 +16,7 @@ from genjax.data import faces
 from genjax.data.batching import HeldOut, Source, Stream
 from genjax.data.dataset import Split
 from genjax.errors import BadInput
-from genjax.types import Array, Key, Pair
+from genjax.types import Array, Batch, Key, Pair
 
 TRAIN, SCORE, TEST = range(1000), range(50_000, 51_000), range(100_000, 100_100)
 
@@ -108,6 +108,29 @@ def _by_label(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return split.x[order], first[enough].astype(np.int32), count[enough].astype(np.int32)
 
 
+def rendered_attributes(*, batch_size: int, size: int = 32) -> Source:
+    """New pictures of training identities at every step, with what their attributes are as the label.
+
+    Held out are two pictures of each test identity.
+
+    Returns:
+      A Source of Batch(x [B, S, S, 3], `faces.attribute_targets` [B, 29]).
+    """
+
+    def draw(who: Array, key: Key) -> Batch:
+        attributes = faces.draw_attributes(len(who), key)
+        return Batch(_render(_identities(who), attributes, size), faces.attribute_targets(attributes))
+
+    def next(arrays: Any, carried: Any, step: Array, key: Key) -> tuple[Any, Batch]:
+        who_key, attributes_key = jax.random.split(jax.random.fold_in(key, step))
+        return carried, draw(jax.random.randint(who_key, [batch_size], 0, len(TRAIN)), attributes_key)
+
+    who = jnp.repeat(jnp.asarray(TEST), 2)
+    held_out = jax.jit(lambda: draw(who, jax.random.fold_in(jax.random.key(0), 4)))()
+    batches = jax.tree.map(lambda a: np.asarray(a)[None], held_out)
+    return Source(Stream((), lambda arrays, step, key: (), next), HeldOut((batches,), lambda batch, key: batch))
+
+
 class Pictures(NamedTuple):
     """Rendered pictures as they are stored."""
 
@@ -150,6 +173,7 @@ class SwapTest(NamedTuple):
     source_skin: Array  # [N, S, S]
     candidates: Array  # [N, N, S, S, 3], each identity with the attributes of target i
     wanted: Array  # [N], the row in `candidates` that is the source's
+    attributes: Array  # [N, 27], the target's
 
 
 def swap_test(*, size: int = 32, numbers: range = TEST, shift: int = 37) -> SwapTest:
@@ -180,6 +204,7 @@ def swap_test(*, size: int = 32, numbers: range = TEST, shift: int = 37) -> Swap
             source.skin,
             candidates,
             wanted,
+            of_target,
         )
 
     return draw()

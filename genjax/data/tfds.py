@@ -35,12 +35,13 @@ def load(name: str, *, data_dir: str | Path | None) -> Dataset:
         where = "and --data_dir is not given" if data_dir is None else f"in {data_dir}"
         raise BadInput(f"data set {name!r} is not prepared {where}; prepare it by: {command(name, data_dir)}")
     files = [file for file in directory.iterdir() if file.is_file()]
+    folders = decoded.folders(Path(data_dir))
     return decoded.load(
         name,
         "-".join(directory.relative_to(data_dir).parts),
         decoded.origin_of(directory, files),
-        folders=decoded.folders(Path(data_dir)),
-        decode=lambda: _decode(name, directory),
+        folders=folders,
+        decode=lambda: _decode(name, directory, folders),
     )
 
 
@@ -98,7 +99,7 @@ def _numbers(version: str) -> list[int]:
     return [int(number) for number in version.split(".")]
 
 
-def _decode(name: str, directory: Path) -> Dataset:
+def _decode(name: str, directory: Path, folders: Sequence[Path]) -> Dataset:
     import tensorflow_datasets as tfds  # half a second that nothing else should pay
 
     try:
@@ -135,7 +136,7 @@ def _decode(name: str, directory: Path) -> Dataset:
             raise BadInput(
                 f"data set {name!r}: {directory} cannot be read ({_line(error)}); {_again(name, directory)}"
             ) from error
-        read.append(_read(name, split, directory, source, image, label))
+        read.append(_read(name, split, directory, source, image, label, folders))
     (train_x, train_label), (test_x, test_label) = read
     if train_label is None or test_label is None or min(train_label.min(), test_label.min()) < 0:
         return from_arrays(name, train_x, test_x)
@@ -162,7 +163,13 @@ def _features(tfds: Any, name: str, features: Any) -> tuple[str, str | None]:
 
 
 def _read(
-    name: str, split: str, directory: Path, source: Sequence[Any], image: str, label: str | None
+    name: str,
+    split: str,
+    directory: Path,
+    source: Sequence[Any],
+    image: str,
+    label: str | None,
+    folders: Sequence[Path],
 ) -> tuple[np.ndarray, np.ndarray | None]:
     num = len(source)
     x = np.empty(0, np.uint8)
@@ -180,7 +187,7 @@ def _read(
                 ) from error
             for i, example in enumerate(examples, start):
                 if i == 0:
-                    x = np.empty((num, *example[image].shape), np.uint8)
+                    x = decoded.scratch(folders, (num, *example[image].shape))
                 if example[image].shape != x.shape[1:]:
                     raise BadInput(
                         f"data set {name!r}: images are of mixed size, {list(x.shape[1:])} and "

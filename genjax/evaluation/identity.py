@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import chex
@@ -94,6 +95,30 @@ def swap_quality(
         background_error=jnp.sum(on_background * jnp.abs(swapped - ideal)) / (channels * jnp.sum(background)),
         identified=jnp.mean(nearest == wanted),
     )
+
+
+def attribute_errors(
+    read: ArrayLike, of_ideal: ArrayLike, truth: ArrayLike, groups: Mapping[str, Sequence[int]]
+) -> dict[str, float]:
+    """How much worse a swap's attributes can be read than the ideal's: the error that is the swap's own, by group.
+
+        e_g = RMSE(A(I_R), a_T) - RMSE(A(I*), a_T),   over the places of group g
+
+    Args:
+      read: A(I_R), what a regression reads from swaps, [N, D].
+      of_ideal: A(I*), what it reads from the ideal ones.
+      truth: a_T, the targets' attributes.
+      groups: name -> places, of D.
+
+    Returns:
+      e_g by the group's name; 0 of the ideal, in the attributes' unit.
+    """
+    swapped, ideal, wanted = (np.asarray(a, np.float64) for a in (read, of_ideal, truth))
+
+    def error(found: np.ndarray, places: Sequence[int]) -> float:
+        return float(np.sqrt(np.mean(np.square(found - wanted)[:, list(places)])))
+
+    return {name: error(swapped, places) - error(ideal, places) for name, places in groups.items()}
 
 
 def colour_transfer(target: Array, source: Array, target_skin: Array, source_skin: Array) -> Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from genjax.data.batching import HeldOut, Source
+from genjax.data.batching import Fed, HeldOut, Source
 from genjax.errors import BadInput
 from genjax.training.spread import ALONE, Spread, to_host
 from genjax.types import Key, Metrics, Model
@@ -138,10 +138,19 @@ def fit(
         state = copy(spread.place_own(state))
     step = int(np.ravel(to_host(state.step))[0])
     evaluate = evaluator(model, source.test, spread=spread) if eval_every else None
-    arrays = spread.place_shared(source.train.arrays)
+    fed = source.train.feed(streams(seed).data, step) if source.train.feed else None
+    if fed is not None and spread.num_seeds is not None:
+        raise BadInput("several seeds need data in memory, for each reads in an order of its own: raise --memory_limit")
+    arrays = None if fed is not None else spread.place_shared(source.train.arrays)
+
+    def batches(first: int, num: int) -> Any:
+        """What is stored of the next dispatch's batches, for any number of them in arrays of one shape."""
+        stored = [next(fed) for _ in range(num)] if fed is not None else []
+        padded = stored + stored[:1] * (steps_per_dispatch - num)
+        return Fed(np.int32(first), spread.place_fed(jax.tree.map(lambda *a: np.stack(a), *padded)))
 
     start = jax.jit(spread.wrap(lambda key, shared: source.train.start(shared[0], shared[1], key)))
-    carried = start(root.data, (arrays, jnp.asarray(step)))
+    carried = start(root.data, (arrays, np.int32(step)))
 
     def dispatch(own: tuple[Any, Any, Key, Key], shared: tuple[Any, Any, Any]) -> tuple[Any, Metrics]:
         # the number of steps is data, not shape: one compilation, and the same code however the run is cut
@@ -196,7 +205,7 @@ def fit(
         values = {name: np.asarray(metric) for name, metric in to_host(metrics).items()}
         _check_finite(step, {name: value[..., None] for name, value in values.items()}, "test")
         flush(step)
-        more = {} if examine is None else examine(step, examined)
+        more = {} if examine is None else examine(step, to_host(examined))
         report(step, "test", {name: _plain(value.astype(np.float64)) for name, value in values.items()} | more)
 
     def read_state(step: int, saved: Any) -> None:
@@ -214,11 +223,19 @@ def fit(
     pending: list[Callable[[], None]] = []
     own = (state, carried, copy(root.data), copy(root.train))
     with tqdm(
-        total=num_steps, initial=step, unit="step", file=sys.stderr, mininterval=0.2, disable=step >= num_steps
+        total=num_steps,
+        initial=step,
+        unit="step",
+        file=sys.stderr,
+        mininterval=0.2,
+        disable=step >= num_steps or jax.process_index() > 0,
     ) as bar:
         while step < num_steps:
             num = min(steps_per_dispatch, following(eval_every) - step, following(checkpoint_every) - step)
-            own, logs = run(own, (arrays, step, num))
+            read_from = arrays if fed is None else batches(step, num)
+            own, logs = run(own, (read_from, np.int32(step), np.int32(num)))
+            if jax.process_count() > 1:  # two programs in flight would wait for each other's messages
+                jax.block_until_ready(own)
             start, step, due = step, step + num, pending
             pending = [partial(read_train, start, num, logs)]
             if evaluate is not None and (step == num_steps or step % eval_every == 0):

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax.errors import BadInput
-from genjax.types import DEVICES
+from genjax.types import DEVICES, Array
 
 Function = Callable[[Any, Any], Any]  # own, shared -> results
 
@@ -29,6 +29,7 @@ class Spread(NamedTuple):
     place_own: Callable[[Any], Any]
     place_shared: Callable[[Any], Any]
     place_batch: Callable[[Any], Any] = lambda batch: batch  # inside the compiled loop
+    place_fed: Callable[[Any], Any] = jax.device_put  # this process's part of batches [steps, B, ...], to whole ones
     num_seeds: int | None = None  # runs, whose arrays are stacked along a first axis; None for one, not stacked
 
 
@@ -51,8 +52,29 @@ def replicated(mesh: Mesh) -> Spread:
     def wrap(f: Function) -> Function:
         return jax.shard_map(f, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
 
-    place = partial(jax.device_put, device=NamedSharding(mesh, everywhere))
-    return Spread(wrap, place, place)
+    place = partial(_place, sharding=NamedSharding(mesh, everywhere))
+    return Spread(wrap, place, place, place_fed=partial(_gather, mesh=mesh))
+
+
+def _place(tree: Any, *, sharding: NamedSharding) -> Any:
+    """Arrays of which every process has all, laid out over the devices of all."""
+
+    def place(a: Any) -> Array:
+        if sharding.is_fully_addressable:
+            return jax.device_put(a, sharding)
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(a)))
+        host = np.asarray(a)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(place, tree)
+
+
+def _gather(parts: Any, *, mesh: Mesh) -> Any:
+    """Each process's rows of batches [steps, B / processes, ...], put together on every device."""
+    rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((None, DEVICES), ()))
+    whole = jax.tree.map(lambda a: jax.make_array_from_process_local_data(rows, a), parts)
+    return jax.jit(lambda a: a, out_shardings=everywhere)(whole)
 
 
 def seeds(num_seeds: int, *, vectorized: bool) -> Spread:
@@ -73,7 +95,7 @@ def seeds(num_seeds: int, *, vectorized: bool) -> Spread:
         return jax.shard_map(runs, mesh=over, in_specs=specs, out_specs=specs[0], check_vma=False)
 
     place_own, place_shared = (
-        partial(jax.device_put, device=NamedSharding(over, PartitionSpec(*axes))) for axes in ((DEVICES,), ())
+        partial(_place, sharding=NamedSharding(over, PartitionSpec(*axes))) for axes in ((DEVICES,), ())
     )
     return Spread(wrap, place_own, place_shared, num_seeds=num_seeds)
 
@@ -111,8 +133,9 @@ def sharded_parameters(mesh: Mesh) -> Spread:
 
         return jax.tree.map(place, batch)
 
-    place_own = partial(jax.tree.map, lambda a: jax.device_put(a, sharding(a)))
-    return Spread(wrap, place_own, partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec())), place_batch)
+    place_own = partial(jax.tree.map, lambda a: _place(a, sharding=sharding(a)))
+    place_shared = partial(_place, sharding=NamedSharding(mesh, PartitionSpec()))
+    return Spread(wrap, place_own, place_shared, place_batch, partial(_gather, mesh=mesh))
 
 
 def to_host(tree: Any) -> Any:

@@ -111,3 +111,31 @@ def test_static_binarization_is_one_draw_for_all_runs():
     assert not np.array_equal(first.train.x, first.test.x)
     edges = batching.statically_binarized(from_arrays("edges", grey * 0, grey * 0 + 255))
     assert edges.train.x.max() == 0 and edges.test.x.min() == 1
+
+
+def fed(stream, key, start, num, at_once):
+    """As `batches`, from a stream that is fed."""
+    stored, following = stream.feed(key, start), jax.jit(stream.next)
+    for first in range(start, start + num, at_once):
+        together = jax.tree.map(lambda *a: np.stack(a), *(next(stored) for _ in range(at_once)))
+        for step in range(first, first + at_once):
+            yield following(batching.Fed(np.int32(first), together), (), jnp.int32(step), key)[1]
+
+
+@pytest.mark.parametrize(("start", "at_once"), [(0, 6), (3, 2)])
+def test_what_is_streamed_is_what_lies_in_memory(split, key, start, at_once):
+    pytest.importorskip("grain", reason="needs the extra `stream`")
+    options = {"batch_size": BATCH, "scale": 1.0, "transform": batching.dynamic_binarization}
+    inside = batches(batching.shuffled(split, **options), key, start, 12)
+    for a, b in zip(inside, fed(batching.streamed(split, **options), key, start, 12, at_once), strict=True):
+        np.testing.assert_array_equal(a.x, b.x)
+        np.testing.assert_array_equal(a.label, b.label)
+
+
+def test_a_limit_chooses_how_a_split_is_read(split):
+    pytest.importorskip("grain", reason="needs the extra `stream`")
+    dataset = from_arrays("numbers", split.x, split.x, scale=30.0)
+    read = {limit: batching.source(dataset, batch_size=5, memory_limit=limit).train for limit in (NUM - 1, NUM)}
+    assert read[NUM - 1].feed is not None and read[NUM].feed is None
+    with pytest.raises(BadInput, match="a number from 1 to 23"):
+        batching.source(dataset, batch_size=24, memory_limit=0)

@@ -189,6 +189,26 @@ def test_alike_identities_differ_in_features_only(key):
     np.testing.assert_array_equal(faces.alike(i[0]), same[0])
 
 
+def test_targets_of_a_regression_keep_what_is_cyclic_together():
+    attributes = faces.draw_attributes(5, jax.random.key(0))
+    targets = np.asarray(faces.attribute_targets(attributes))
+    groups = faces.target_groups()
+    assert targets.shape == (5, 29) and targets.min() >= 0 and targets.max() <= 1
+    assert sorted(place for places in groups.values() for place in places) == [*range(29)]
+    assert [len(groups[name]) for name in faces.GROUPS] == [6, 6, 4, 8, 5]
+    assert sorted(name for names in faces.GROUPS.values() for name in names) == sorted(faces.ATTRIBUTES)
+    names = [*faces.ATTRIBUTES]
+    of_light = [names.index(name) for name in faces.GROUPS["light"]]
+    np.testing.assert_array_equal(targets[:, groups["light"]], attributes[:, jnp.array(of_light)])
+    cosine, sine = 2 * targets[:, groups["background"][-2:]].T - 1
+    angle = np.arctan2(sine, cosine) / (2 * np.pi) % 1
+    np.testing.assert_allclose(angle, attributes[:, names.index("bg_angle")], atol=1e-5)
+    ends = attributes.at[0].set(0.25).at[1].set(0.25)
+    ends = ends.at[0, names.index("cloth_hue")].set(0.0).at[1, names.index("cloth_hue")].set(1.0)
+    first, second = faces.attribute_targets(ends)[:2]
+    np.testing.assert_allclose(first, second, atol=1e-6)
+
+
 def test_factors_of_another_number_are_refused():
     with pytest.raises(ValueError, match=r"19 identity factors and 27 attributes; got \(27,\)"):
         faces.render(jnp.zeros(27), jnp.zeros(19))

@@ -107,3 +107,18 @@ def test_pictures_of_a_stream_are_the_same_and_labelled_by_place():
     np.testing.assert_array_equal(x, again)
     assert x.shape == (6, 8, 8, 3) and x.dtype == np.uint8 and np.any(x != other)
     np.testing.assert_array_equal(label, [0, 0, 1, 1, 2, 2])
+
+
+@pytest.mark.slow
+def test_rendered_attributes_are_those_of_the_picture(key, monkeypatch):
+    monkeypatch.setattr(pairs, "TEST", range(100_000, 100_003))
+    source = pairs.rendered_attributes(batch_size=3, size=8)
+    batch = read(source, 5, key)
+    who_key, attributes_key = jax.random.split(jax.random.fold_in(key, 5))
+    number = jax.random.randint(who_key, [3], 0, 1000)
+    identity = faces.draw_identities(number, jax.random.fold_in(jax.random.key(0), 0))
+    attributes = faces.draw_attributes(3, attributes_key)
+    np.testing.assert_allclose(batch.label, faces.attribute_targets(attributes), atol=1e-6)
+    for i in range(3):
+        np.testing.assert_allclose(batch.x[i], faces.render(identity[i], attributes[i], size=8).image, atol=1e-5)
+    assert source.test.groups[0].x.shape == (1, 6, 8, 8, 3) and source.test.groups[0].label.shape == (1, 6, 29)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -94,6 +95,17 @@ def test_pixels_and_labels_are_those_that_were_prepared(data_dir):
         np.testing.assert_array_equal(split.x, np.stack([image(i) for i in numbers(split)]))
         assert split.label is not None
         np.testing.assert_array_equal(split.label, np.array(numbers(split)) % 3)
+
+
+def test_what_was_decoded_stays_on_the_disk(data_dir):
+    first, again = data.load("tiny", data_dir=data_dir), data.load("tiny", data_dir=data_dir)
+    for decoded in (first, again):  # from nameless files while it is decoded, then from the one that is kept
+        for split in (decoded.train, decoded.test):
+            base = split.x
+            while isinstance(base, np.ndarray):
+                base = base.base
+            assert isinstance(base, mmap.mmap)
+    np.testing.assert_array_equal(first.train.x, again.train.x)
 
 
 def test_fingerprint_is_of_the_content_not_of_the_files(data_dir, tmp_path):

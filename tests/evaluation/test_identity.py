@@ -99,3 +99,12 @@ def test_transferred_colours_have_the_sources_moments(key):
     np.testing.assert_allclose(y[:, :3].std((1, 2)), source[:, :, 2:].std((1, 2)), rtol=1e-3)
     half = np.asarray(identity.colour_transfer(target, source, 0.5 * skin_t, skin_s))
     np.testing.assert_allclose(half, (y + target) / 2, rtol=1e-4)
+
+
+def test_attribute_errors_are_those_beyond_the_ideals():
+    truth = np.zeros((4, 3))
+    of_ideal = np.full((4, 3), 0.1)
+    read = np.array([[0.3, 0.1, -0.5]] * 2 + [[-0.3, 0.1, 0.5]] * 2)
+    errors = identity.attribute_errors(read, of_ideal, truth, {"one": [0], "same": [1], "both": [0, 2]})
+    assert errors == pytest.approx({"one": 0.2, "same": 0.0, "both": ((0.09 + 0.25) / 2) ** 0.5 - 0.1})
+    assert set(identity.attribute_errors(of_ideal, of_ideal, truth, {"all": [0, 1, 2]}).values()) == {0.0}

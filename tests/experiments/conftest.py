@@ -37,7 +37,9 @@ def launch(tmp_path_factory):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         if xla_flags is not None:
             environment["XLA_FLAGS"] = xla_flags
-        if cached:
+        if not cached:
+            environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        else:
             environment |= {
                 "JAX_COMPILATION_CACHE_DIR": str(cache),
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -215,3 +215,15 @@ def test_seeds_differ_and_streams_are_distinct(source):
     assert params_sha256(one.params) != params_sha256(two.params)
     keys = [tuple(np.asarray(jax.random.key_data(key))) for seed in range(3) for key in streams(seed)]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("steps_per_dispatch", [7, 100])
+def test_data_read_from_the_disk_give_the_same_bits(dataset, reference, steps_per_dispatch):
+    pytest.importorskip("grain", reason="needs the extra `stream`")
+    streamed = batching.source(
+        dataset, batch_size=8, transform=batching.dynamic_binarization, test_batch=5, memory_limit=0
+    )
+    state, _ = run(streamed, steps_per_dispatch=steps_per_dispatch, eval_every=15)
+    assert params_sha256(state) == params_sha256(reference[0])
+    half, _ = run(streamed, num_steps=13)
+    assert params_sha256(run(streamed, state=half)[0]) == params_sha256(reference[0])

@@ -1,0 +1,73 @@
+"""Regression of a vector by a network: what reads the known factors of a picture back from its pixels.
+
+y = f(x; theta),   J = E ||f(x) - y||^2
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax import gradients
+from genjax.losses import squared_error
+from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params
+
+
+class State(NamedTuple):
+    """What is carried from step to step."""
+
+    step: Array  # [] int32, updates done
+    params: Params
+    optimizer_state: Any
+
+
+def objective(network: Network) -> gradients.Objective:
+    """The squared error summed over the outputs: the negative log-likelihood of a unit Gaussian, up to its constant.
+
+    Args:
+      network: x [B, ...] -> [B, D].
+
+    Returns:
+      `objective(params, batch, key) -> (loss [B], {"squared_error": [B]})` for batches whose label is y [B, D]. It
+      draws nothing.
+
+    Raises:
+      ValueError: there, for a batch without labels.
+    """
+
+    def regressed(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        if batch.label is None:
+            raise ValueError("a regression needs targets, Batch(x, y); this batch has none")
+        loss = squared_error(network.apply(params, batch.x), batch.label)
+        return loss, {"squared_error": loss}
+
+    return regressed
+
+
+def model(
+    network: Network, optimizer: optax.GradientTransformation, *, gradient: gradients.Way = gradients.gradient
+) -> Model:
+    """A network that is trained to give the batch's label.
+
+    Returns:
+      A Model; it cannot sample.
+    """
+    regressed = objective(network)
+    update = gradients.updater(regressed, optimizer, gradient=gradient)
+
+    def init(key: Key) -> State:
+        params = network.init(key)
+        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
+
+    def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
+        key = jax.random.fold_in(key, state.step)
+        params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
+        return State(state.step + 1, params, optimizer_state), metrics
+
+    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
+        return gradients.batch_means(*regressed(state.params, batch, key))
+
+    return Model(init, train_step, evaluate)
