@@ -111,7 +111,7 @@ def ordered(num_shards: int, *, over_devices: bool = False) -> Way:
             # a loop even for a single shard, with ends that XLA does not know: it compiles a body without one otherwise
             first = jax.lax.optimization_barrier(first)
             shapes = jax.eval_shape(of_shard, 0)
-            room = jax.tree.map(lambda a: jnp.zeros((here, *a.shape), a.dtype), shapes)
+            room = jax.tree.map(lambda a: jax.lax.empty((here, *a.shape), a.dtype), shapes)
             total = jax.tree.map(_tree_sum, jax.lax.fori_loop(first, first + here, put, room))
             for distance in (2**r for r in range(devices.bit_length() - 1)):
                 partners = [(d, d ^ distance) for d in range(devices)]
@@ -134,9 +134,10 @@ def _cutter(batch: Any, parts: int) -> Callable[[Array], Any]:
 
 def _tree_sum(a: Array) -> Array:
     """Sum over the first axis, whose length is a power of two, neighbours first."""
-    while len(a) > 1:
-        a = a[0::2] + a[1::2]
-    return a[0]
+    parts = list(a)  # apart, so that all additions are one pass over memory
+    while len(parts) > 1:
+        parts = [one + next for one, next in zip(parts[0::2], parts[1::2], strict=True)]
+    return parts[0]
 
 
 def updater(
