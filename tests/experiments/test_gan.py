@@ -54,19 +54,6 @@ def test_the_ring_is_covered(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(finish, tmp_path):
-    run_away = ("--loss=least_squares", "--penalty=none", "--learning_rate=1e6", "--generator_learning_rate=1e6")
-    often = ("--checkpoint_every=1", "--steps_per_dispatch=1", "--eval_every=100", "--num_steps=100")
-    status, _, err = finish("gan", "--dataset=ring", *run_away, *often, f"--workdir={tmp_path / 'run'}")
-    line = err.splitlines()[-1]
-    said = re.fullmatch(r"error: train metric '(\w+)' is (nan|inf) at step (\d+); stopped.*", line)
-    assert status == 2 and said and "Traceback" not in err, err
-    kept = sorted(int(folder.name) for folder in (tmp_path / "run" / "checkpoints").iterdir())
-    assert kept and kept[-1] < int(said[3]) and said[1] in NAMES
-    assert not (tmp_path / "run" / "summary.json").exists()
-
-
-@pytest.mark.slow
 def test_generated_samples_are_measured(train, finish, tmp_path):
     train("gan", tmp_path / "run", *SMALL)
     status, line, err = finish("generate", f"--run={tmp_path / 'run'}", "--num=40", "--measure")
