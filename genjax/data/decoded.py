@@ -48,11 +48,15 @@ def load(name: str, stem: str, origin: str, *, folders: Iterable[Path], decode: 
 
 def folders(data_dir: Path | None) -> list[Path]:
     """Where decoded arrays are looked for and kept: beside the data, else in the user's cache (XDG_CACHE_HOME)."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "genjax"
     if data_dir is None:
-        return [cache]
+        return [user_cache()]
     where = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]  # two data folders may differ in content
-    return [data_dir / "decoded", cache / where]
+    return [data_dir / "decoded", user_cache() / where]
+
+
+def user_cache() -> Path:
+    """The user's folder for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "genjax"
 
 
 def origin_of(root: Path, files: Iterable[Path]) -> str:

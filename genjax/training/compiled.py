@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 
 import jax
+
+from genjax.data.decoded import user_cache
 
 MOST_BYTES = 2**30
 """The oldest programs make room for new ones beyond this."""
@@ -20,8 +21,7 @@ def keep_compiled() -> None:
     """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR") is not None:
         return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    jax.config.update("jax_compilation_cache_dir", str(home / "genjax" / "compiled" / _processor()))
+    jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled" / _processor()))
     jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

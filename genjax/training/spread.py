@@ -53,7 +53,7 @@ def replicated(mesh: Mesh) -> Spread:
         return jax.shard_map(f, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
 
     place = partial(_place, sharding=NamedSharding(mesh, everywhere))
-    return Spread(wrap, place, place, place_fed=partial(_gather, mesh=mesh))
+    return Spread(wrap, place, place, place_fed=_gatherer(mesh))
 
 
 def _place(tree: Any, *, sharding: NamedSharding) -> Any:
@@ -70,11 +70,11 @@ def _place(tree: Any, *, sharding: NamedSharding) -> Any:
     return jax.tree.map(place, tree)
 
 
-def _gather(parts: Any, *, mesh: Mesh) -> Any:
-    """Each process's rows of batches [steps, B / processes, ...], put together on every device."""
+def _gatherer(mesh: Mesh) -> Callable[[Any], Any]:
+    """Puts each process's rows of batches [steps, B / processes, ...] together on every device."""
     rows, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((None, DEVICES), ()))
-    whole = jax.tree.map(lambda a: jax.make_array_from_process_local_data(rows, a), parts)
-    return jax.jit(lambda a: a, out_shardings=everywhere)(whole)
+    spread_out = jax.jit(lambda a: a, out_shardings=everywhere)  # one function, so compiled once for all dispatches
+    return lambda parts: spread_out(jax.tree.map(lambda a: jax.make_array_from_process_local_data(rows, a), parts))
 
 
 def seeds(num_seeds: int, *, vectorized: bool) -> Spread:
@@ -135,7 +135,7 @@ def sharded_parameters(mesh: Mesh) -> Spread:
 
     place_own = partial(jax.tree.map, lambda a: _place(a, sharding=sharding(a)))
     place_shared = partial(_place, sharding=NamedSharding(mesh, PartitionSpec()))
-    return Spread(wrap, place_own, place_shared, place_batch, partial(_gather, mesh=mesh))
+    return Spread(wrap, place_own, place_shared, place_batch, _gatherer(mesh))
 
 
 def to_host(tree: Any) -> Any:
