@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -137,10 +137,9 @@ def define_shared_flags(
     devices.define_flags()
 
 
-def configuration(experiment: str) -> Config:
-    """The value of every flag that the program itself defines, and the experiment's name."""
-    own = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[sys.argv[0]]}
-    return Config(experiment=experiment, **{name: own[name] for name in sorted(own)})
+def configuration(experiment: str, names: Iterable[str]) -> Config:
+    """The flags of these names, as they were given, and the experiment's name."""
+    return Config(experiment=experiment, **{name: FLAGS[name].value for name in sorted(names)})
 
 
 def guarded(command: Callable[[], int | None]) -> None:

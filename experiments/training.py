@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 from jax.experimental import multihost_utils
 from PIL import Image
 
@@ -29,8 +30,10 @@ from genjax.types import Batch, Key, Model
 
 def main(experiment: Experiment) -> None:
     """Runs an experiment from the command line: status 0, or 2 with one line for what the user can put right."""
+    others = set(flags.FLAGS)  # absl's own
     experiment.define_flags()
-    common.guarded(lambda: train(experiment, common.configuration(experiment.name)))
+    own = set(flags.FLAGS) - others
+    common.guarded(lambda: train(experiment, common.configuration(experiment.name, own)))
 
 
 class Setting(NamedTuple):
@@ -169,8 +172,8 @@ class _Records:
                 bits_of = "any" if config.shards else 1
                 own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
             if devices.is_first():
-                flags = {name: value for name, value in alone.items() if name not in ("runs", "way")}
-                run.claim(folder, flags, free=common.NOT_IDENTITY)
+                given = {name: value for name, value in alone.items() if name not in ("runs", "way")}
+                run.claim(folder, given, free=common.NOT_IDENTITY)
                 run.open_manifest(folder, own.manifest, warn=_warn)
             self._records.append(_Record(own, Config(**alone), folder, first_step))
         self.examine = self._examine_all if setting.experiment.examiner else None

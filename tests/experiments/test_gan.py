@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +101,33 @@ def test_contradictory_flags_are_refused(own_flags, given, said):
     gan.EXPERIMENT.resolve(config)
     with pytest.raises(BadInput, match=re.escape(said)):
         gan.build(config, data.load(config.dataset))
+
+
+# a game whose penalty, log(0.7 - gap), is a number for as long as the discriminator cannot tell the samples apart
+DIVERGES = """
+import jax.numpy as jnp
+from experiments import gan, training
+
+def penalty(critic, real, fake, key):
+    return jnp.log(0.7 - (critic(real) - critic(fake)).mean())
+
+gan.penalty_of = lambda config: penalty
+training.main(gan.EXPERIMENT)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path):
+    flags_given = ["--dataset=ring", "--hidden=16", "--num_steps=400", "--checkpoint_every=5", "--eval_every=400"]
+    flags_given += ["--learning_rate=0.005", "--generator_learning_rate=0"]
+    command = [sys.executable, "-c", DIVERGES, *flags_given, f"--workdir={tmp_path / 'run'}"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    said = re.fullmatch(
+        r"error: train metric '(\w+)' is nan at step (\d+); stopped, the last good checkpoint is kept; .*",
+        done.stderr.splitlines()[-1],
+    )
+    assert said and said[1] in NAMES
+    last = max(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit())
+    assert last == (int(said[2]) - 1) // 5 * 5 > 0
+    assert not (tmp_path / "run" / "summary.json").exists()
