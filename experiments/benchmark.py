@@ -28,7 +28,7 @@ from tqdm import tqdm
 from experiments import common
 from genjax import gradients, networks
 from genjax.losses import BERNOULLI
-from genjax.models import vae
+from genjax.models import descent, vae
 from genjax.training import determinism
 from genjax.types import Array, Batch, Network, Params
 
@@ -102,8 +102,8 @@ def vae_way(
     model = vae.model(parts, optax.adam(1e-3), vae.objective(parts), gradient=gradient)
 
     @jax.jit
-    def train(state: vae.State) -> Array:
-        def step(state: vae.State, i: Array) -> tuple[vae.State, Array]:
+    def train(state: descent.State) -> Array:
+        def step(state: descent.State, i: Array) -> tuple[descent.State, Array]:
             state, metrics = model.train_step(state, Batch(images[i % len(images)]), jax.random.key(2))
             return state, metrics["negative_elbo"]
 

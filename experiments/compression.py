@@ -39,7 +39,7 @@ from genjax import data, gradients, networks, stochastic
 from genjax.errors import BadInput
 from genjax.evaluation import entropy_coding, rate_distortion
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
-from genjax.models import autoencoder
+from genjax.models import autoencoder, descent
 from genjax.training import charts, pictures, run
 from genjax.types import Array, Batch, Key, Model, Params
 
@@ -133,14 +133,11 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     common.widths(config, "bits")
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
 
-    def init(key: Key) -> autoencoder.State:
+    def init_params(key: Key) -> Params:
         keys = jax.random.split(key, len(masks(config)))
-        params = jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
-        return autoencoder.State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
+        return jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
 
-    return autoencoder.model(parts, optimizer, ensemble_objective(config, parts), gradient=config.way)._replace(
-        init=init
-    )
+    return descent.model(init_params, optimizer, ensemble_objective(config, parts), gradient=config.way)
 
 
 def measured(

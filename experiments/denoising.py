@@ -30,7 +30,7 @@ from genjax import data, networks, stochastic
 from genjax.errors import BadInput
 from genjax.evaluation import images
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
-from genjax.models import autoencoder, linear_autoencoder
+from genjax.models import autoencoder, descent, linear_autoencoder
 from genjax.stochastic import Corruption
 from genjax.training import pictures, run
 from genjax.types import Array, Batch, Key, Model, Params
@@ -102,11 +102,10 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
             f"{n}_reconstruction_loss": loss for n, loss in losses.items()
         }
 
-    def init(key: Key) -> autoencoder.State:
-        params = {noise: autoencoder.init_params(key, parts=parts) for noise, key in keys(key).items()}
-        return autoencoder.State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
+    def init_params(key: Key) -> Params:
+        return {noise: autoencoder.init_params(key, parts=parts) for noise, key in keys(key).items()}
 
-    return autoencoder.model(parts, optimizer, objective, gradient=config.way)._replace(init=init)
+    return descent.model(init_params, optimizer, objective, gradient=config.way)
 
 
 def linear_filter(x: Array, corruption: Corruption, key: Key) -> linear_autoencoder.Affine:

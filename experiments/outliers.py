@@ -37,7 +37,7 @@ from genjax import data, gradients, networks, stochastic
 from genjax.errors import BadInput
 from genjax.evaluation import detection, neighbours
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR, squared_error
-from genjax.models import autoencoder
+from genjax.models import autoencoder, descent
 from genjax.training import charts, pictures
 from genjax.types import Array, Batch, Key, Model, Params
 
@@ -123,14 +123,11 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_member(config, dataset.train.x.shape[1:])
     optimizer = optax.adam(config.learning_rate)
 
-    def init(key: Key) -> autoencoder.State:
+    def init_params(key: Key) -> Params:
         keys = jax.random.split(key, len(shares))
-        params = jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
-        return autoencoder.State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
+        return jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
 
-    return autoencoder.model(parts, optimizer, ensemble_objective(config, parts, shares), gradient=config.way)._replace(
-        init=init
-    )
+    return descent.model(init_params, optimizer, ensemble_objective(config, parts, shares), gradient=config.way)
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads

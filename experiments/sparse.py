@@ -34,7 +34,7 @@ from genjax import data, networks
 from genjax.errors import BadInput
 from genjax.evaluation import probes
 from genjax.losses import SQUARED_ERROR
-from genjax.models import autoencoder
+from genjax.models import autoencoder, descent
 from genjax.training import charts, pictures
 from genjax.types import Array, Batch, Key, Metrics, Model
 
@@ -104,10 +104,10 @@ def drawing(model: Model, draw: Callable[[int, Key], Array]) -> Model:
         draw_key, model_key = jax.random.split(key)
         return Batch(draw(len(batch.x), draw_key)), model_key
 
-    def train_step(state: autoencoder.State, batch: Batch, key: Key) -> tuple[autoencoder.State, Metrics]:
+    def train_step(state: descent.State, batch: Batch, key: Key) -> tuple[descent.State, Metrics]:
         return model.train_step(state, *drawn(batch, jax.random.fold_in(key, state.step)))
 
-    def evaluate(state: autoencoder.State, batch: Batch, key: Key) -> Metrics:
+    def evaluate(state: descent.State, batch: Batch, key: Key) -> Metrics:
         return model.evaluate(state, *drawn(batch, key))
 
     return model._replace(train_step=train_step, evaluate=evaluate)

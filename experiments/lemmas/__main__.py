@@ -22,7 +22,7 @@ def main() -> int:
     """The command."""
     determinism.set_up()
     workdir = Path(FLAGS.workdir or f"runs/lemmas-seed{FLAGS.seed}")
-    run.claim(workdir, vars(common.configuration("lemmas")), free=common.NOT_IDENTITY)
+    run.claim(workdir, vars(common.configuration("lemmas", ("seed", "workdir"))), free=common.NOT_IDENTITY)
     return lemmas.check(workdir, seed=FLAGS.seed)
 
 

@@ -10,7 +10,8 @@ is the clean one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,9 @@ import optax
 
 from genjax import gradients, losses
 from genjax.losses import Reconstruction
+from genjax.models import descent
 from genjax.stochastic import Corruption
-from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params
+from genjax.types import Array, Batch, Key, Model, Network, Params
 
 
 def identity(z: Array) -> Array:
@@ -34,14 +36,6 @@ class Autoencoder(NamedTuple):
     decoder: Network  # z [B, d] -> what the reconstruction takes
     reconstruction: Reconstruction
     code: Callable[[Array], Array] = identity  # encoder's output -> z [B, d]: a sigmoid, or what makes it sparse
-
-
-class State(NamedTuple):
-    """What is carried from step to step."""
-
-    step: Array  # [] int32, updates done
-    params: Params
-    optimizer_state: Any
 
 
 class Penalty(NamedTuple):
@@ -172,7 +166,7 @@ def sigmoid_layer_contractive(weight: float) -> Penalty:
 def model(
     parts: Autoencoder,
     optimizer: optax.GradientTransformation,
-    objective: gradients.Objective,
+    objective: gradients.Objective | descent.Scheduled,
     *,
     gradient: gradients.Way = gradients.gradient,
 ) -> Model:
@@ -181,18 +175,4 @@ def model(
     Returns:
       A Model; it cannot sample.
     """
-    update = gradients.updater(objective, optimizer, gradient=gradient)
-
-    def init(key: Key) -> State:
-        params = init_params(key, parts=parts)
-        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
-
-    def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
-        key = jax.random.fold_in(key, state.step)
-        params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
-        return State(state.step + 1, params, optimizer_state), metrics
-
-    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
-        return gradients.batch_means(*objective(state.params, batch, key))
-
-    return Model(init, train_step, evaluate)
+    return descent.model(partial(init_params, parts=parts), optimizer, objective, gradient=gradient)

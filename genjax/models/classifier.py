@@ -6,7 +6,8 @@ h = activation(body(x)),   p(y|x) = softmax(head(h)),   J = E[-log p(y|x)]
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ import optax
 
 from genjax import gradients
 from genjax.losses import softmax_cross_entropy
-from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params
+from genjax.models import descent
+from genjax.types import Array, Batch, Key, Model, Network, Params
 
 
 class Classifier(NamedTuple):
@@ -23,14 +25,6 @@ class Classifier(NamedTuple):
     body: Network  # x [B, ...] -> [B, D]
     head: Network  # h [B, D] -> logits [B, C]
     activation: Callable[[Array], Array] = jax.nn.relu  # body's output -> h [B, D], the penultimate layer
-
-
-class State(NamedTuple):
-    """What is carried from step to step."""
-
-    step: Array  # [] int32, updates done
-    params: Params
-    optimizer_state: Any
 
 
 def init_params(key: Key, *, parts: Classifier) -> Params:
@@ -81,7 +75,7 @@ def objective(parts: Classifier) -> gradients.Objective:
 def model(
     parts: Classifier,
     optimizer: optax.GradientTransformation,
-    objective: gradients.Objective,
+    objective: gradients.Objective | descent.Scheduled,
     *,
     gradient: gradients.Way = gradients.gradient,
 ) -> Model:
@@ -90,18 +84,4 @@ def model(
     Returns:
       A Model; it cannot sample.
     """
-    update = gradients.updater(objective, optimizer, gradient=gradient)
-
-    def init(key: Key) -> State:
-        params = init_params(key, parts=parts)
-        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
-
-    def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
-        key = jax.random.fold_in(key, state.step)
-        params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
-        return State(state.step + 1, params, optimizer_state), metrics
-
-    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
-        return gradients.batch_means(*objective(state.params, batch, key))
-
-    return Model(init, train_step, evaluate)
+    return descent.model(partial(init_params, parts=parts), optimizer, objective, gradient=gradient)

@@ -8,6 +8,7 @@ between their vectors.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,8 +17,9 @@ import optax
 
 from genjax import gradients
 from genjax.losses import arcface_logits, softmax_cross_entropy
+from genjax.models import descent
 from genjax.stochastic import Scalar
-from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params
+from genjax.types import Array, Batch, Key, Model, Network, Params
 
 
 class IdentityEncoder(NamedTuple):
@@ -27,14 +29,6 @@ class IdentityEncoder(NamedTuple):
     identity_dim: int  # m
     num_identities: int  # C, to train on
     scale: float = 16.0  # s of the logits
-
-
-class State(NamedTuple):
-    """What is carried from step to step."""
-
-    step: Array  # [] int32, updates done
-    params: Params
-    optimizer_state: optax.OptState
 
 
 def init_params(key: Key, *, parts: IdentityEncoder) -> Params:
@@ -92,21 +86,5 @@ def model(
     Returns:
       A Model; it cannot sample. `evaluate` is at the margin of the state's step, over the training identities.
     """
-
-    def init(key: Key) -> State:
-        params = init_params(key, parts=parts)
-        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
-
-    def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
-        at_step = objective(parts, margin=jnp.asarray(margin(state.step)))
-        update = gradients.updater(at_step, optimizer, gradient=gradient)
-        key = jax.random.fold_in(key, state.step)
-        params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
-        return State(state.step + 1, params, optimizer_state), metrics
-
-    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
-        return gradients.batch_means(
-            *objective(parts, margin=jnp.asarray(margin(state.step)))(state.params, batch, key)
-        )
-
-    return Model(init, train_step, evaluate)
+    at_step = descent.Scheduled(lambda step: objective(parts, margin=jnp.asarray(margin(step))))
+    return descent.model(partial(init_params, parts=parts), optimizer, at_step, gradient=gradient)

@@ -5,23 +5,12 @@ y = f(x; theta),   J = E ||f(x) - y||^2
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
 import optax
 
 from genjax import gradients
 from genjax.losses import squared_error
-from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params
-
-
-class State(NamedTuple):
-    """What is carried from step to step."""
-
-    step: Array  # [] int32, updates done
-    params: Params
-    optimizer_state: Any
+from genjax.models import descent
+from genjax.types import Array, Batch, Key, Model, Network, Params
 
 
 def objective(network: Network) -> gradients.Objective:
@@ -55,19 +44,4 @@ def model(
     Returns:
       A Model; it cannot sample.
     """
-    regressed = objective(network)
-    update = gradients.updater(regressed, optimizer, gradient=gradient)
-
-    def init(key: Key) -> State:
-        params = network.init(key)
-        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
-
-    def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
-        key = jax.random.fold_in(key, state.step)
-        params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
-        return State(state.step + 1, params, optimizer_state), metrics
-
-    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
-        return gradients.batch_means(*regressed(state.params, batch, key))
-
-    return Model(init, train_step, evaluate)
+    return descent.model(network.init, optimizer, objective(network), gradient=gradient)

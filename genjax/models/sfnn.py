@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +25,8 @@ import optax
 
 from genjax import gradients, stochastic
 from genjax.losses import Likelihood, binary_cross_entropy
-from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params
+from genjax.models import descent
+from genjax.types import Array, Batch, Key, Model, Network, Params
 
 
 class SFNN(NamedTuple):
@@ -35,14 +37,6 @@ class SFNN(NamedTuple):
     likelihood: Likelihood  # p(y|h, u)
     num_stochastic: int  # H: the first H hidden units are bits
     activation: Callable[[Array], Array]  # act, of the others
-
-
-class State(NamedTuple):
-    """What is carried from step to step."""
-
-    step: Array  # [] int32, updates done
-    params: Params
-    optimizer_state: Any
 
 
 def init_params(key: Key, *, parts: SFNN) -> Params:
@@ -204,7 +198,7 @@ def sample(params: Params, x: Array, key: Key, *, parts: SFNN) -> Array:
 def model(
     parts: SFNN,
     optimizer: optax.GradientTransformation,
-    objective: gradients.Objective,
+    objective: gradients.Objective | descent.Scheduled,
     *,
     gradient: gradients.Way = gradients.gradient,
 ) -> Model:
@@ -213,18 +207,4 @@ def model(
     Returns:
       A Model; it has no `sample` without an x: that is `sample` of this module.
     """
-    update = gradients.updater(objective, optimizer, gradient=gradient)
-
-    def init(key: Key) -> State:
-        params = init_params(key, parts=parts)
-        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
-
-    def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
-        key = jax.random.fold_in(key, state.step)
-        params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
-        return State(state.step + 1, params, optimizer_state), metrics
-
-    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
-        return gradients.batch_means(*objective(state.params, batch, key))
-
-    return Model(init, train_step, evaluate)
+    return descent.model(partial(init_params, parts=parts), optimizer, objective, gradient=gradient)

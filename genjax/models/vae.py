@@ -24,7 +24,8 @@ import optax
 
 from genjax import gradients, stochastic
 from genjax.losses import GAUSSIAN, Likelihood, gaussian_kl_to_standard
-from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params
+from genjax.models import descent
+from genjax.types import Array, Batch, Key, Model, Network, Params
 
 
 class VAE(NamedTuple):
@@ -34,14 +35,6 @@ class VAE(NamedTuple):
     decoder: Network  # z [B, d] -> what the likelihood takes
     likelihood: Likelihood
     latent_dim: int  # d
-
-
-class State(NamedTuple):
-    """What is carried from step to step."""
-
-    step: Array  # [] int32, updates done
-    params: Params
-    optimizer_state: Any
 
 
 def init_params(key: Key, *, parts: VAE) -> Params:
@@ -102,18 +95,6 @@ def objective(
         return loss, {"negative_elbo": distortion + rate, "distortion": distortion, "rate": rate}
 
     return weighted
-
-
-class Scheduled(NamedTuple):
-    """An objective that changes with the step; `at(step)` is the objective of that update.
-
-    Warm-up of beta over 1000 updates (Bowman et al. 2016; Sonderby et al. 2016):
-
-        warm_up = optax.linear_schedule(0, 1, 1000)
-        Scheduled(lambda step: objective(parts, rate_weight=warm_up(step)))
-    """
-
-    at: Callable[[Array], gradients.Objective]  # step [] int32 -> objective
 
 
 # Importance weighting
@@ -241,7 +222,7 @@ def generate(params: Params, num: int, key: Key, *, parts: VAE) -> Array:
 def model(
     parts: VAE,
     optimizer: optax.GradientTransformation,
-    objective: gradients.Objective | Scheduled,
+    objective: gradients.Objective | descent.Scheduled,
     *,
     gradient: gradients.Way = gradients.gradient,
 ) -> Model:
@@ -251,23 +232,8 @@ def model(
       A Model; `sample` gives the means E[x|z] at z ~ N(0, I).
     """
 
-    def objective_at(step: Array) -> gradients.Objective:
-        return objective.at(step) if isinstance(objective, Scheduled) else objective
-
-    def init(key: Key) -> State:
-        params = init_params(key, parts=parts)
-        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
-
-    def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
-        key = jax.random.fold_in(key, state.step)
-        update = gradients.updater(objective_at(state.step), optimizer, gradient=gradient)
-        params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
-        return State(state.step + 1, params, optimizer_state), metrics
-
-    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
-        return gradients.batch_means(*objective_at(state.step)(state.params, batch, key))
-
-    def sample(state: State, num: int, key: Key) -> Array:
+    def sample(state: descent.State, num: int, key: Key) -> Array:
         return decode(state.params, jax.random.normal(key, (num, parts.latent_dim)), parts=parts)
 
-    return Model(init, train_step, evaluate, sample)
+    trained = descent.model(partial(init_params, parts=parts), optimizer, objective, gradient=gradient)
+    return trained._replace(sample=sample)

@@ -11,7 +11,7 @@ import scipy.special
 from sklearn.linear_model import LogisticRegression
 
 from genjax import networks
-from genjax.models import classifier
+from genjax.models import classifier, descent
 from genjax.types import Batch, Network
 
 IDENTITY = Network(lambda key: {}, lambda params, x: x)
@@ -53,7 +53,7 @@ def test_it_is_its_definition_in_numpy(small, key):
     np.testing.assert_array_equal(metrics["cross_entropy"], loss)
     np.testing.assert_array_equal(metrics["accuracy"], expected.argmax(1) == label)
     evaluated = classifier.model(parts, optax.sgd(0.1), classifier.objective(parts)).evaluate(
-        classifier.State(jnp.zeros([], jnp.int32), params, None), batch, key
+        descent.State(jnp.zeros([], jnp.int32), params, None), batch, key
     )
     assert evaluated["accuracy"] == pytest.approx(np.mean(expected.argmax(1) == label))
     assert evaluated["cross_entropy"] == pytest.approx(float(loss.mean()))

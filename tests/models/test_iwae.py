@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 
 from genjax import data, losses, networks
 from genjax.losses import BERNOULLI, GAUSSIAN
-from genjax.models import vae
+from genjax.models import descent, vae
 from genjax.types import Batch, Network
 
 
@@ -160,7 +160,7 @@ def test_a_scheduled_objective_is_that_of_its_step(key):
     parts, _, x = small(key)
     warm_up = optax.linear_schedule(0.0, 2.0, 4)
     scheduled = vae.model(
-        parts, optax.sgd(0.1), vae.Scheduled(lambda step: vae.objective(parts, rate_weight=warm_up(step)))
+        parts, optax.sgd(0.1), descent.Scheduled(lambda step: vae.objective(parts, rate_weight=warm_up(step)))
     )
     step, state = jax.jit(scheduled.train_step), scheduled.init(key)
     for number, weight in enumerate((0.0, 0.5, 1.0, 1.5, 2.0, 2.0)):
