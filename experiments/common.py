@@ -100,12 +100,12 @@ def define_shared_flags(
     *,
     num_steps: int | None,
     batch_size: int,
-    learning_rate: float,
+    learning_rate: float | None,
     eval_every: int,
     dataset: str = "digits",
     binarize: str = "none",
 ) -> None:
-    """Defines the flags that every experiment has, with this one's defaults."""
+    """Defines the flags that every experiment has, with this one's defaults; None for what its `resolve` fills in."""
     flags.DEFINE_string(
         "dataset",
         dataset,

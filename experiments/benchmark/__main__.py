@@ -1,0 +1,270 @@
+"""The command; see the package. Without --way it starts a process for each way, with --way it is one of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from typing import Any, NamedTuple
+
+from absl import flags
+from tqdm import tqdm
+
+from experiments import common
+from experiments.benchmark.way import Row, Way, dense
+from genjax.errors import BadInput
+
+FLAGS = flags.FLAGS
+OURS = "genjax"
+
+
+def ours(name: str, *args: Any) -> Any:
+    """A way of this project's, imported where it is done."""
+
+    def start() -> Way:
+        from genjax.training import determinism
+
+        determinism.set_up(cpu_threads=FLAGS.cpu_threads)
+        from experiments.benchmark import ours
+
+        return getattr(ours, name)(*args)
+
+    return start
+
+
+def torch(name: str, *args: Any, **options: Any) -> Any:
+    """A way of PyTorch's or pythae's, imported where it is done."""
+
+    def start() -> Way:
+        from experiments.benchmark import peers
+
+        peers.set_threads(FLAGS.cpu_threads)
+        return getattr(peers, name)(*args, **options)
+
+    return start
+
+
+def torch_both(name: str, *args: Any) -> dict[str, Any]:
+    """A way of PyTorch's as it is, and compiled."""
+    return {
+        "PyTorch": torch(name, *args, compiled=False),
+        "torch.compile": torch(name, *args, compiled=True),
+    }
+
+
+LARGE, MLP, IWAE = "large product", ((500,), 20, 128), ((200, 200), 50, 20)
+ROWS = {
+    "mlp_vae": Row(
+        "MLP VAE 784-500-20, batch 128, Adam",
+        500,
+        dense(128, (784, 500), (500, 40), (20, 500), (500, 784)),
+        {
+            OURS: ours("mlp_vae", *MLP),
+            **torch_both("mlp_vae", *MLP),
+            "pythae": torch("pythae_mlp_vae", 500, 20, 128),
+            "Flax, step by step": ours("step_by_step_mlp_vae", *MLP),
+        },
+    ),
+    "iwae_mlp": Row(
+        "MLP VAE 784-200-200-50, batch 20, Adam",
+        1000,
+        dense(20, (784, 200), (200, 200), (200, 100), (50, 200), (200, 200), (200, 784)),
+        {
+            OURS: ours("mlp_vae", *IWAE),
+            **torch_both("mlp_vae", *IWAE),
+            "Flax, step by step": ours("step_by_step_mlp_vae", *IWAE),
+        },
+    ),
+    "convolutional_vae": Row(
+        "convolutional VAE, 28x28, batch 128, Adam",
+        60,
+        3 * 128 * (2 * 196 * 16 * 32 + 2 * 49 * 16 * 32 * 64 + 49 * 64 * 60) - 128 * 196 * 16 * 32,
+        {OURS: ours("convolutional_vae"), **torch_both("convolutional_vae")},
+    ),
+    "xla_convolutions": Row(
+        "convolutional VAE, 28x28, batch 128, Adam",
+        4,
+        0,
+        {OURS: ours("convolutional_vae"), "XLA's convolutions": ours("xla_convolutional_vae")},
+    ),
+    "dcgan": Row(
+        "DCGAN, 28x28, batch 64, both players, Adam",
+        60,
+        0,
+        {OURS: ours("dcgan"), **torch_both("dcgan")},
+    ),
+    "linear_autoencoder": Row(
+        "linear autoencoder on digits, 64-8-64, batch 128, Adam",
+        5000,
+        dense(128, (64, 8), (8, 64)),
+        {OURS: ours("linear_autoencoder"), **torch_both("linear_autoencoder")},
+    ),
+    "scoring": Row(
+        "reconstruction losses of 10 000 images, autoencoder 784-500-20",
+        10,
+        10_000 * 2 * (784 * 500 + 500 * 20),
+        {OURS: ours("scoring"), "PyTorch": torch("scoring")},
+    ),
+    "likelihood": Row(
+        "likelihoods of 100 images by 500 samples, VAE 784-200-200-50",
+        5,
+        50_000 * (50 * 200 + 200 * 200 + 200 * 784),
+        {OURS: ours("importance_weighted_likelihood"), "PyTorch": torch("importance_weighted_likelihood")},
+    ),
+    "faces": Row("64 rendered faces of 32x32 a step", 20, 0, {OURS: ours("rendered_faces")}),
+    "shards_128": Row(
+        "MLP VAE 784-500-20, batch 1024, Adam",
+        25,
+        0,
+        {OURS: ours("sharded_mlp_vae", 1024, 8), "one sum": ours("mlp_vae", (500,), 20, 1024)},
+    ),
+    "shards_16": Row(
+        "MLP VAE 784-500-20, batch 128, Adam",
+        200,
+        0,
+        {OURS: ours("sharded_mlp_vae", 128, 8), "one sum": ours("mlp_vae", *MLP)},
+    ),
+}
+LABELS = {"shards_128": {OURS: "eight shards"}, "shards_16": {OURS: "eight shards"}}
+PRODUCT = Row("a product of 1024 x 1024 matrices", 20, 1024**3, {LARGE: ours("large_product")})
+
+
+def define_flags() -> None:
+    """Defines the flags of the command."""
+    flags.DEFINE_list("rows", list(ROWS), "what to measure")
+    flags.DEFINE_integer("rounds", 5, "times each way is measured", lower_bound=5)
+    flags.DEFINE_integer("cpu_threads", 2, "threads of every way's library", lower_bound=1)
+    flags.DEFINE_string("way", None, "be this one way of the row, in turns that standard input gives")
+
+
+class Worker:
+    """A way at work in a process of its own."""
+
+    def __init__(self, row: str, way: str, folder: str) -> None:
+        command = [sys.executable, "-m", "experiments.benchmark", f"--rows={row}", f"--way={way}"]
+        # nothing that an earlier process compiled
+        fresh = {"JAX_ENABLE_COMPILATION_CACHE": "false", "TORCHINDUCTOR_CACHE_DIR": os.path.join(folder, way)}
+        began = time.perf_counter()
+        self._process = subprocess.Popen(
+            [*command, f"--cpu_threads={FLAGS.cpu_threads}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | fresh,
+            text=True,
+        )
+        self._told()
+        self.first = time.perf_counter() - began
+        self.rounds: list[float] = []  # seconds
+
+    def _told(self) -> Any:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise BadInput(f"a way ended with status {self._process.wait()}; what it said is above")
+        return json.loads(line)
+
+    def take_turn(self) -> None:
+        """One round."""
+        print(file=self._process.stdin, flush=True)
+        self.rounds.append(self._told())
+
+    def finish(self) -> float:
+        """Ends the process; the most memory that it held, in MiB."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        memory = self._told()
+        self._process.wait()
+        return memory
+
+
+def work(row: Row, name: str) -> None:
+    """Is a way: one step, then a round for each line of standard input."""
+    way = row.ways[name]()
+    way(1)
+    print(json.dumps("ready"), flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        way(row.steps)
+        print(json.dumps(time.perf_counter() - began), flush=True)
+    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), flush=True)
+
+
+class Measured(NamedTuple):
+    """What was seen of one way."""
+
+    rounds: list[float]  # seconds
+    first: float  # seconds
+    memory: float  # MiB
+
+
+def measure(name: str, *, rounds: int) -> dict[str, Measured]:
+    """All ways of a row, and the large product, in turns; the first turn of each is to warm up."""
+    row = ROWS[name]
+    ways = [way for way in row.ways if torch_is_here() or way not in ("PyTorch", "torch.compile", "pythae")]
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=len(ways) * (rounds + 2), file=sys.stderr) as bar:
+        workers = {}
+        for way in [LARGE, *ways]:
+            bar.set_description(f"{name}: {way} starts")
+            workers[way] = Worker(name, way, folder)
+            bar.update(way != LARGE)
+        for turn in range(rounds + 1):
+            for way, worker in workers.items():
+                bar.set_description(f"{name}: {way}, {f'round {turn}' if turn else 'warming up'}")
+                worker.take_turn()
+                bar.update(way != LARGE)
+        return {way: Measured(worker.rounds[1:], worker.first, worker.finish()) for way, worker in workers.items()}
+
+
+def torch_is_here() -> bool:
+    """Whether the extra `bench` is installed."""
+    return all(importlib.util.find_spec(name) for name in ("torch", "pythae"))
+
+
+def table(name: str, measured: dict[str, Measured]) -> str:
+    """A line a way."""
+    row, product = ROWS[name], measured[LARGE]
+    peak = PRODUCT.steps * PRODUCT.multiplications / statistics.median(product.rounds)
+    columns = ("steps/s", "slowest", "fastest", "ratio", "first", "whole", "memory", "of peak")
+    lines = [f"{'':20}" + "".join(f"{column:>10}" for column in columns)]
+    ours_median = statistics.median(measured[OURS].rounds)
+    for way in row.ways:
+        if way not in measured:
+            continue
+        seen = measured[way]
+        median = statistics.median(seen.rounds)
+        of_peak = row.multiplications * row.steps / median / peak
+        rates = (row.steps / seconds for seconds in (median, max(seen.rounds), min(seen.rounds)))
+        values = [f"{rate:10.1f}" for rate in rates]
+        values += [f"{median / ours_median:10.2f}", f"{seen.first:10.1f}", f"{seen.first + median:10.1f}"]
+        values += [f"{seen.memory:10.0f}", f"{100 * of_peak:8.0f} %" if row.multiplications else f"{'':10}"]
+        lines.append(f"{LABELS.get(name, {}).get(way, way):20}" + "".join(values))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measures the rows that the flags name and prints their tables."""
+    unknown = [name for name in FLAGS.rows if name not in ROWS]
+    if unknown:
+        raise BadInput(f"--rows: there is no {unknown[0]!r}; known are {', '.join(ROWS)}")
+    if FLAGS.way:
+        row = PRODUCT if FLAGS.way == LARGE else ROWS[FLAGS.rows[0]]
+        if FLAGS.way not in row.ways:
+            raise BadInput(f"--way: there is no {FLAGS.way!r}; known are {', '.join(row.ways)}")
+        return work(row, FLAGS.way)
+    if not torch_is_here():
+        print("warning: without PyTorch and pythae, which the extra `bench` brings, their ways are left out")
+    for name in FLAGS.rows:
+        measured = measure(name, rounds=FLAGS.rounds)
+        print(f"\n{ROWS[name].title}; {ROWS[name].steps} steps a round, {FLAGS.rounds} rounds, ", end="")
+        print(f"{FLAGS.cpu_threads} threads\n{table(name, measured)}", flush=True)
+
+
+if __name__ == "__main__":
+    define_flags()
+    common.guarded(partial(main))

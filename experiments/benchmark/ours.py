@@ -1,0 +1,242 @@
+"""The rows' work as this project does it, and as a JAX program of the usual kind does."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from experiments.benchmark.way import IMAGE_SHAPE, PIXELS, Way, images
+from genjax import data, gradients, networks
+from genjax.data import batching, faces
+from genjax.evaluation import likelihood
+from genjax.losses import BERNOULLI, NON_SATURATING, SQUARED_ERROR, binary_cross_entropy
+from genjax.models import autoencoder, gan, vae
+from genjax.types import Array, Key, Model, Network, Params
+
+
+def trained(model: Model, dataset: data.Dataset, *, batch_size: int) -> Way:
+    """Training from data on the device, many steps a dispatch: the loop of `training.fit` without what it reports."""
+    stream = batching.source(dataset, batch_size=batch_size).train
+    arrays = jax.device_put(stream.arrays)
+    data_key, train_key = jax.random.split(jax.random.key(0))
+
+    @partial(jax.jit, donate_argnums=0)
+    def dispatch(carry: Any, arrays: Any, num: Array) -> Any:
+        def body(index: Array, carry: Any) -> Any:
+            state, carried, _ = carry
+            carried, batch = stream.next(arrays, carried, state.step, data_key)
+            state, metrics = model.train_step(state, batch, train_key)
+            return state, carried, metrics["loss"]
+
+        return lax.fori_loop(0, num, body, carry)
+
+    state = jax.jit(model.init)(jax.random.key(1))
+    carry = [(state, stream.start(arrays, jnp.int32(0), data_key), jnp.zeros([]))]
+
+    def run(steps: int) -> None:
+        carry[0] = dispatch(carry[0], arrays, jnp.int32(steps))
+        jax.block_until_ready(carry[0])
+
+    return run
+
+
+def noise() -> data.Dataset:
+    """The images as a data set."""
+    x = images().reshape(-1, *IMAGE_SHAPE)
+    return data.from_arrays("noise", x, x[:100])
+
+
+def vae_model(encoder: Network, decoder: Network, latent_dim: int, way: gradients.Way = gradients.gradient) -> Model:
+    """A Bernoulli VAE trained by Adam."""
+    parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, latent_dim)
+    return vae.model(parts, optax.adam(1e-3), vae.objective(parts), gradient=way)
+
+
+def mlps(hidden: tuple[int, ...], latent_dim: int) -> tuple[Network, Network]:
+    """Encoder and decoder of tanh units."""
+    mlp = partial(networks.mlp, activation=jnp.tanh)
+    return mlp(IMAGE_SHAPE, (2 * latent_dim,), hidden=hidden), mlp((latent_dim,), IMAGE_SHAPE, hidden=hidden[::-1])
+
+
+def mlp_vae(hidden: tuple[int, ...], latent_dim: int, batch_size: int) -> Way:
+    """Training of a VAE of dense layers."""
+    return trained(vae_model(*mlps(hidden, latent_dim), latent_dim), noise(), batch_size=batch_size)
+
+
+def sharded_mlp_vae(batch_size: int, num_shards: int) -> Way:
+    """The same in shards whose gradients are added in order."""
+    model = vae_model(*mlps((500,), 20), 20, gradients.ordered(num_shards))
+    return trained(model, noise(), batch_size=batch_size)
+
+
+def convolutional_networks() -> tuple[Network, Network]:
+    """4x4 convolutions of stride 2 with 32 and 64 channels and a dense layer, and their mirror image."""
+    encoder = networks.convolutional_encoder(IMAGE_SHAPE, (40,), activation=jax.nn.relu)
+    return encoder, networks.convolutional_decoder(20, IMAGE_SHAPE, activation=jax.nn.relu)
+
+
+def convolutional_vae() -> Way:
+    """Training of a convolutional VAE."""
+    return trained(vae_model(*convolutional_networks(), 20), noise(), batch_size=128)
+
+
+def xla_convolutional_vae() -> Way:
+    """The same with XLA's own convolutions, on the same parameters."""
+    ours, dimensions = convolutional_networks(), ("NHWC", "HWIO", "NHWC")
+
+    def encode(params: Params, x: Array) -> Array:
+        for name in ("convolution_1", "convolution_2"):
+            kernel, bias = params[name]["kernel"], params[name]["bias"]
+            x = lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=dimensions)
+            x = jax.nn.relu(x + bias)
+        return x.reshape(len(x), -1) @ params["dense"]["kernel"] + params["dense"]["bias"]
+
+    def decode(params: Params, z: Array) -> Array:
+        x = (z @ params["dense"]["kernel"] + params["dense"]["bias"]).reshape(len(z), 7, 7, 64)
+        for name in ("convolution_2", "convolution_1"):
+            kernel, bias = params[name]["kernel"], params[name]["bias"]
+            x = lax.conv_transpose(jax.nn.relu(x), kernel, (2, 2), "SAME", dimension_numbers=dimensions)
+            x = x + bias
+        return x
+
+    model = vae_model(ours[0]._replace(apply=encode), ours[1]._replace(apply=decode), 20)
+    return trained(model, noise(), batch_size=128)
+
+
+def dcgan() -> Way:
+    """Training of a DCGAN, non-saturating, without penalty."""
+    features = (32, 64)
+    parts = gan.GAN(
+        networks.dcgan_generator(16, IMAGE_SHAPE, features=features),
+        networks.dcgan_discriminator(IMAGE_SHAPE, features=features),
+        NON_SATURATING,
+        16,
+    )
+    model = gan.model(parts, optax.adam(1e-3, b1=0.5), optax.adam(1e-3, b1=0.5))
+    return trained(model, noise(), batch_size=64)
+
+
+def linear_autoencoder() -> Way:
+    """Training of a linear autoencoder on the embedded digits."""
+    layer = partial(networks.mlp, hidden=(), activation=autoencoder.identity)
+    parts = autoencoder.Autoencoder(layer((8, 8, 1), (8,)), layer((8,), (8, 8, 1)), SQUARED_ERROR)
+    model = autoencoder.model(parts, optax.adam(1e-3), autoencoder.objective(parts))
+    return trained(model, data.load("digits"), batch_size=128)
+
+
+def scoring() -> Way:
+    """Reconstruction losses of 10 000 images by an autoencoder 784-500-20-500-784."""
+    mlp = partial(networks.mlp, hidden=(500,), activation=jnp.tanh)
+    parts = autoencoder.Autoencoder(mlp(IMAGE_SHAPE, (20,)), mlp((20,), IMAGE_SHAPE), SQUARED_ERROR)
+    params = autoencoder.init_params(jax.random.key(0), parts=parts)
+    x = jax.device_put(images().reshape(-1, 1000, *IMAGE_SHAPE))
+
+    @jax.jit
+    def score(params: Params, x: Array) -> Array:
+        return lax.map(lambda x: autoencoder.score(params, jnp.float32(x) / 255, parts=parts), x)
+
+    return repeated(lambda: score(params, x))
+
+
+def importance_weighted_likelihood() -> Way:
+    """The likelihood of 100 images by 500 importance samples each, of a VAE 784-200-200-50."""
+    encoder, decoder = mlps((200, 200), 50)
+    parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, 50)
+    params = vae.init_params(jax.random.key(0), parts=parts)
+    x = jnp.asarray(images(100).reshape(-1, *IMAGE_SHAPE) > 127, jnp.float32)
+
+    @jax.jit
+    def estimate(params: Params, x: Array, key: Key) -> Array:
+        log_weight = vae.importance_sampler(params, x, parts=parts)
+        return likelihood.log_likelihood(log_weight, key, num_samples=500).value
+
+    return repeated(lambda: estimate(params, x, jax.random.key(1)))
+
+
+def rendered_faces() -> Way:
+    """Faces of 32x32 pixels, 64 a step, of factors drawn anew."""
+
+    @jax.jit
+    def render(key: Key) -> Array:
+        identity = faces.draw_identities(jnp.arange(64), key)
+        return jax.vmap(faces.render)(identity, faces.draw_attributes(64, key)).image
+
+    return repeated(lambda: render(jax.random.key(0)))
+
+
+def repeated(work: Any) -> Way:
+    """The work, so many times."""
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            jax.block_until_ready(work())
+
+    return run
+
+
+def large_product() -> Way:
+    """One matrix product of 1024^3 multiplications a step: what the machine can do."""
+    a = jax.random.normal(jax.random.key(0), (1024, 1024))
+    multiply = jax.jit(lambda a, b: a @ b)
+    return repeated(lambda: multiply(a, a))
+
+
+# As most JAX programs are written: one jitted step a turn of a Python loop, batches from the host
+
+
+class _Dense(nn.Module):
+    hidden: tuple[int, ...]
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for width in self.hidden:
+            x = jnp.tanh(nn.Dense(width)(x))
+        return nn.Dense(self.outputs)(x)
+
+
+class _FlaxVAE(nn.Module):
+    hidden: tuple[int, ...]
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self, x: Array, key: Key) -> Array:
+        mean, s = jnp.split(_Dense(self.hidden, 2 * self.latent_dim)(x), 2, axis=-1)
+        z = mean + jnp.exp(0.5 * s) * jax.random.normal(key, mean.shape)
+        logits = _Dense(self.hidden[::-1], PIXELS)(z)
+        rate = -0.5 * jnp.sum(1 + s - jnp.square(mean) - jnp.exp(s), axis=-1)
+        return jnp.mean(binary_cross_entropy(logits, x) + rate)
+
+
+def step_by_step_mlp_vae(hidden: tuple[int, ...], latent_dim: int, batch_size: int) -> Way:
+    """Training of the same VAE, a step a call, in Flax and Optax."""
+    model, optimizer, stored = _FlaxVAE(hidden, latent_dim), optax.adam(1e-3), images()
+    params = model.init(jax.random.key(0), jnp.zeros((1, PIXELS)), jax.random.key(1))
+
+    @jax.jit
+    def step(params: Any, optimizer_state: Any, x: Array, key: Key) -> tuple[Any, Any, Key]:
+        key, own = jax.random.split(key)
+        gradient = jax.grad(lambda params: model.apply(params, x, own))(params)
+        updates, optimizer_state = optimizer.update(gradient, optimizer_state)
+        return optax.apply_updates(params, updates), optimizer_state, key
+
+    carry = [(params, optimizer.init(params), jax.random.key(2))]
+    draw = np.random.RandomState(0)
+
+    def run(steps: int) -> None:
+        order = draw.permutation(len(stored))
+        for i in range(steps):
+            start = i * batch_size % (len(stored) - batch_size)
+            x = stored[order[start : start + batch_size]].astype(np.float32) / 255
+            params, optimizer_state, key = carry[0]
+            carry[0] = step(params, optimizer_state, x, key)
+        jax.block_until_ready(carry[0])
+
+    return run

@@ -1,0 +1,244 @@
+"""The rows' work as users of PyTorch and of pythae do it; needs the extra `bench`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from experiments.benchmark.way import PIXELS, Way, images
+from genjax import data
+
+
+def set_threads(num: int) -> None:
+    """The threads of PyTorch's products."""
+    torch.set_num_threads(num)
+
+
+def trained(step: Callable[[Tensor], None], x: np.ndarray, batch_size: int) -> Way:
+    """Training from one tensor in memory, its rows in a new order each epoch: faster than a DataLoader."""
+    stored = torch.from_numpy(x)
+    order, place = torch.randperm(len(stored)), 0
+
+    def run(steps: int) -> None:
+        nonlocal order, place
+        for _ in range(steps):
+            if place + batch_size > len(stored):
+                order, place = torch.randperm(len(stored)), 0
+            step(stored[order[place : place + batch_size]])
+            place += batch_size
+
+    return run
+
+
+def descending(model: nn.Module, x: np.ndarray, batch_size: int, *, compiled: bool) -> Way:
+    """Training by Adam of a module that gives its loss."""
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    loss = torch.compile(model) if compiled else model
+
+    def step(batch: Tensor) -> None:
+        optimizer.zero_grad()
+        loss(batch).backward()
+        optimizer.step()
+
+    return trained(step, x, batch_size)
+
+
+def pixels(num: int = 10_000) -> np.ndarray:
+    """The images, [num, 784] float32 in [0, 1]."""
+    return images(num).astype(np.float32) / 255
+
+
+def dense(*widths: int) -> nn.Sequential:
+    """Dense layers with tanh between them."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.Tanh()]
+    return nn.Sequential(*layers[:-1])
+
+
+class VAE(nn.Module):
+    """A Bernoulli VAE; its output is the negative ELBO, the mean over the batch."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, s = self.encoder(x).chunk(2, dim=-1)
+        z = mean + torch.exp(0.5 * s) * torch.randn_like(mean)
+        distortion = functional.binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
+        rate = -0.5 * torch.sum(1 + s - mean.square() - s.exp())
+        return (distortion + rate) / len(x)
+
+
+def mlp_vae(hidden: tuple[int, ...], latent_dim: int, batch_size: int, *, compiled: bool) -> Way:
+    """Training of a VAE of dense layers."""
+    encoder, decoder = dense(PIXELS, *hidden, 2 * latent_dim), dense(latent_dim, *hidden[::-1], PIXELS)
+    return descending(VAE(encoder, decoder), pixels(), batch_size, compiled=compiled)
+
+
+def convolutional_encoder(outputs: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
+    """Two 4x4 convolutions of stride 2 and a dense layer."""
+    first, second = nn.Conv2d(1, 32, 4, 2, 1), nn.Conv2d(32, 64, 4, 2, 1)
+    return nn.Sequential(first, activation(), second, activation(), nn.Flatten(), nn.Linear(64 * 49, outputs))
+
+
+class PixelNorm(nn.Module):
+    """Each pixel's channels over their root mean square."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+def convolutional_decoder(inputs: int, *, normalised: bool) -> nn.Sequential:
+    """The mirror image of the encoder."""
+    norm = [PixelNorm()] if normalised else []
+    up = nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ConvTranspose2d(32, 1, 4, 2, 1)
+    start = nn.Sequential(nn.Linear(inputs, 64 * 49), nn.Unflatten(1, (64, 7, 7)))
+    return nn.Sequential(start, *norm, nn.ReLU(), up[0], *norm, nn.ReLU(), up[1])
+
+
+def convolutional_vae(*, compiled: bool) -> Way:
+    """Training of a convolutional VAE."""
+    model = VAE(convolutional_encoder(40, nn.ReLU), convolutional_decoder(20, normalised=False))
+    return descending(model, pixels().reshape(-1, 1, 28, 28), 128, compiled=compiled)
+
+
+def dcgan(*, compiled: bool) -> Way:
+    """Training of a DCGAN, non-saturating: the discriminator, then the generator on new draws."""
+    generator = nn.Sequential(convolutional_decoder(16, normalised=True), nn.Sigmoid())
+    discriminator = convolutional_encoder(1, lambda: nn.LeakyReLU(0.2))
+    players = [torch.optim.Adam(p.parameters(), 1e-3, betas=(0.5, 0.999)) for p in (generator, discriminator)]
+
+    def judge(real: Tensor) -> Tensor:
+        with torch.no_grad():
+            fake = generator(torch.randn(len(real), 16))
+        return functional.softplus(-discriminator(real)).mean() + functional.softplus(discriminator(fake)).mean()
+
+    def deceive(real: Tensor) -> Tensor:
+        return functional.softplus(-discriminator(generator(torch.randn(len(real), 16)))).mean()
+
+    losses = [torch.compile(f) if compiled else f for f in (deceive, judge)]
+
+    def step(real: Tensor) -> None:
+        for number in (1, 0):
+            players[number].zero_grad()
+            losses[number](real).backward()
+            players[number].step()
+
+    return trained(step, pixels().reshape(-1, 1, 28, 28), 64)
+
+
+class Autoencoder(nn.Module):
+    """An autoencoder; its output is the squared error, the mean over the batch."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.decoder(self.encoder(x)) - x).square().sum(dim=-1).mean()
+
+
+def linear_autoencoder(*, compiled: bool) -> Way:
+    """Training of a linear autoencoder on the embedded digits."""
+    digits = data.load("digits")
+    x = (digits.train.x / digits.scale).astype(np.float32).reshape(len(digits.train.x), -1)
+    return descending(Autoencoder(nn.Linear(64, 8), nn.Linear(8, 64)), x, 128, compiled=compiled)
+
+
+def scoring() -> Way:
+    """Reconstruction losses of 10 000 images by an autoencoder 784-500-20-500-784."""
+    encoder, decoder, stored = dense(PIXELS, 500, 20), dense(20, 500, PIXELS), torch.from_numpy(images())
+
+    @torch.no_grad()
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            for part in stored.split(1000):
+                x = part.float() / 255
+                (decoder(encoder(x)) - x).square().sum(dim=-1)
+
+    return run
+
+
+def importance_weighted_likelihood() -> Way:
+    """The likelihood of 100 images by 500 importance samples each, of a VAE 784-200-200-50."""
+    encoder, decoder = dense(PIXELS, 200, 200, 100), dense(50, 200, 200, PIXELS)
+    x = torch.from_numpy((images(100) > 127).astype(np.float32))
+
+    @torch.no_grad()
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            mean, s = encoder(x).chunk(2, dim=-1)
+            parts = []
+            for _ in range(10):
+                noise = torch.randn(50, *mean.shape)
+                z = mean + torch.exp(0.5 * s) * noise
+                cross_entropy = functional.binary_cross_entropy_with_logits(
+                    decoder(z), x.expand(50, *x.shape), reduction="none"
+                ).sum(dim=-1)
+                parts.append(0.5 * (noise.square() - z.square() + s).sum(dim=-1) - cross_entropy)
+            torch.logsumexp(torch.cat(parts), dim=0) - np.log(500)
+
+    return run
+
+
+def pythae_mlp_vae(hidden: int, latent_dim: int, batch_size: int) -> Way:
+    """Training of a VAE of dense layers by pythae's own trainer, in epochs."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE as PythaeVAE
+    from pythae.models import VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    logging.disable(logging.WARNING)
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.mean = nn.Sequential(nn.Linear(PIXELS, hidden), nn.Tanh()), nn.Linear(hidden, latent_dim)
+            self.log_variance = nn.Linear(hidden, latent_dim)
+
+        def forward(self, x: Tensor) -> Any:
+            h = self.body(x.reshape(len(x), -1))
+            return ModelOutput(embedding=self.mean(h), log_covariance=self.log_variance(h))
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(dense(latent_dim, hidden, PIXELS), nn.Sigmoid())
+
+        def forward(self, z: Tensor) -> Any:
+            return ModelOutput(reconstruction=self.body(z).reshape(-1, 1, 28, 28))
+
+    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=latent_dim, reconstruction_loss="bce")
+    model = PythaeVAE(config, encoder=Encoder(), decoder=Decoder())
+    stored = torch.from_numpy(pixels().reshape(-1, 1, 28, 28))
+
+    def run(steps: int) -> None:
+        # whole epochs of as many batches as asked for
+        x = stored.repeat(-(-steps * batch_size // len(stored)), 1, 1, 1)[: steps * batch_size]
+        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+            training = BaseTrainerConfig(
+                output_dir=folder,
+                num_epochs=1,
+                per_device_train_batch_size=batch_size,
+                learning_rate=1e-3,
+                no_cuda=True,
+            )
+            dataset = BaseDataset(x, torch.zeros(len(x)))
+            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                BaseTrainer(model, dataset, training_config=training).train()
+
+    return run

@@ -1,0 +1,38 @@
+"""What the ways of doing a row's work have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+Way = Callable[[int], None]  # does so many steps and waits for them
+
+IMAGE_SHAPE = (28, 28, 1)
+PIXELS = 784
+
+
+class Row(NamedTuple):
+    """One piece of work."""
+
+    title: str
+    steps: int  # of a round
+    multiplications: int  # of a step's matrix products, each with its addition; 0 where they are not the work
+    ways: dict[str, Callable[[], Way]]  # this project's is the first, that the others are compared to
+
+
+def images(num: int = 10_000) -> np.ndarray:
+    """Pictures of the size of MNIST's, [num, 784] uint8: their values change nothing about the arithmetic."""
+    return np.random.RandomState(0).randint(0, 256, (num, PIXELS), np.uint8)
+
+
+def dense(batch_size: int, *layers: tuple[int, int], first_seen: bool = True) -> int:
+    """Multiplications of a training step through dense layers (inputs, outputs): forward, and both gradients.
+
+    Args:
+      first_seen: the first layer's input is the data, which need no gradient.
+    """
+    forward = sum(before * after for before, after in layers)
+    unneeded = layers[0][0] * layers[0][1] if first_seen else 0
+    return batch_size * (3 * forward - unneeded)
