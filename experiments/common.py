@@ -116,9 +116,10 @@ def define_shared_flags(
         "binarize", binarize, ["none", "static", "dynamic"], "draw pixels as 0 or 1: once, or at every step"
     )
     flags.DEFINE_integer("seed", 0, "root of all random numbers of the run", lower_bound=0)
-    flags.DEFINE_integer("num_steps", num_steps, "updates", lower_bound=1)
+    resolved = "; by default as the experiment's page says"
+    flags.DEFINE_integer("num_steps", num_steps, "updates" + resolved * (num_steps is None), lower_bound=1)
     flags.DEFINE_integer("batch_size", batch_size, "examples an update", lower_bound=1)
-    flags.DEFINE_float("learning_rate", learning_rate, "Adam's", lower_bound=0.0)
+    flags.DEFINE_float("learning_rate", learning_rate, "Adam's" + resolved * (learning_rate is None), lower_bound=0.0)
     flags.DEFINE_string("workdir", None, "run directory; by default runs/NAME-DATASET-SEED-(hash of the flags)")
     flags.DEFINE_integer("log_every", 100, "steps a line of train metrics", lower_bound=1)
     flags.DEFINE_integer("eval_every", eval_every, "steps between evaluations on the held-out set", lower_bound=1)

@@ -105,14 +105,23 @@ def ordered(num_shards: int, *, over_devices: bool = False) -> Way:
             def of_shard(number: Array) -> tuple[Params, Metrics]:
                 return compute(params, *others, cut(number), jax.random.fold_in(key, number))
 
-            def put(number: Array, kept: tuple[Params, Metrics]) -> tuple[Params, Metrics]:
-                return jax.tree.map(lambda all, one: all.at[number - first].set(one), kept, of_shard(number))
+            def of_pair(number: Array) -> tuple[Params, Metrics]:
+                # one after the other, so that XLA joins none of their products
+                one, second = jax.lax.optimization_barrier((of_shard(number), number + 1))
+                if together == 1:
+                    return one
+                return jax.tree.map(jnp.add, one, jax.lax.optimization_barrier(of_shard(second)))
 
-            # a loop even for a single shard, with ends that XLA does not know: it compiles a body without one otherwise
-            first = jax.lax.optimization_barrier(first)
+            def put(index: Array, kept: tuple[Params, Metrics]) -> tuple[Params, Metrics]:
+                summed = of_pair(first + (index - start) * together)
+                return jax.tree.map(lambda all, one: all.at[index - start].set(one), kept, summed)
+
+            # a loop even for a single turn, with ends that XLA does not know: it compiles a body without one otherwise
+            together = min(here, 2)  # half as much to keep as with one; of four XLA made other bits
+            start = jax.lax.optimization_barrier(jnp.zeros([], jnp.int32))
             shapes = jax.eval_shape(of_shard, 0)
-            room = jax.tree.map(lambda a: jax.lax.empty((here, *a.shape), a.dtype), shapes)
-            total = jax.tree.map(_tree_sum, jax.lax.fori_loop(first, first + here, put, room))
+            room = jax.tree.map(lambda a: jax.lax.empty((here // together, *a.shape), a.dtype), shapes)
+            total = jax.tree.map(_tree_sum, jax.lax.fori_loop(start, start + here // together, put, room))
             for distance in (2**r for r in range(devices.bit_length() - 1)):
                 partners = [(d, d ^ distance) for d in range(devices)]
                 other = jax.lax.ppermute(total, DEVICES, partners)

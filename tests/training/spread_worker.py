@@ -68,7 +68,8 @@ def main(ways: list[str]) -> dict[str, object]:
         if way == "ordered":
             results[way] = {name: told(*trained(build(shards), over)) for name, build in BUILDERS.items()}
         elif way == "alone":
-            results[way] = [told(*trained(build_vae(gradients.gradient), spread.ALONE, SEED + i)) for i in range(4)]
+            model = build_vae(gradients.gradient)
+            results[way] = {i: told(*trained(model, spread.ALONE, SEED + i)) for i in (0, NUM_SEEDS - 1)}
         elif way in ("map", "vmap"):
             several = spread.seeds(NUM_SEEDS, vectorized=way == "vmap")
             states, lines = trained(build_vae(gradients.gradient), several)
