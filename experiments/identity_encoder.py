@@ -21,7 +21,7 @@ import optax
 from absl import flags
 
 from experiments import common, training
-from genjax import data, networks
+from genjax import data, networks, stochastic
 from genjax.data import pairs
 from genjax.errors import BadInput
 from genjax.evaluation import identity
@@ -39,6 +39,7 @@ def define_flags() -> None:
     flags.DEFINE_list("features", ["32", "64", "128"], "channels of the convolutions")
     flags.DEFINE_integer("identity_dim", 64, "length of the identity vector", lower_bound=2)
     flags.DEFINE_float("margin", 0.3, "in radians, reached after 30 % of the steps", lower_bound=0.0, upper_bound=1.5)
+    flags.DEFINE_float("noise", 0.0, "standard deviation of Gaussian noise on what it learns from", lower_bound=0.0)
     flags.DEFINE_float("weight_decay", 1e-3, "AdamW's, of all parameters", lower_bound=0.0)
 
 
@@ -89,7 +90,8 @@ def build_model(config: common.Config, parts: identity_encoder.IdentityEncoder) 
     rate = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     optimizer = optax.adamw(rate, weight_decay=config.weight_decay)
     margin = optax.linear_schedule(0.0, config.margin, max(1, int(0.3 * config.num_steps)))
-    return identity_encoder.model(parts, optimizer, margin=margin, gradient=config.way)
+    noise = stochastic.gaussian_noise(scale=config.noise) if config.noise else None
+    return identity_encoder.model(parts, optimizer, margin=margin, corruption=noise, gradient=config.way)
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:

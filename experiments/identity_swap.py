@@ -52,9 +52,11 @@ def define_flags() -> None:
     flags.DEFINE_list("discriminator_features", ["32", "64", "96"], "channels of the discriminator, at each scale")
     flags.DEFINE_integer("num_blocks", 4, "identity blocks", lower_bound=1)
     flags.DEFINE_bool("skips", False, "show the decoder what the encoder saw at each size")
+    flags.DEFINE_bool("blend", False, "draw a mask too, and keep the target where it is 0")
     flags.DEFINE_integer(
         "encoder_steps", None, "of each identity encoder; by default as the schedule says", lower_bound=1
     )
+    flags.DEFINE_float("encoder_noise", 0.0, "what the encoder that it learns from has learned in", lower_bound=0.0)
     flags.DEFINE_float("averaging", 0.999, "of the generator's parameters", lower_bound=0.0, upper_bound=0.999999)
 
 
@@ -89,6 +91,7 @@ def encoder_config(config: common.Config, identities: str) -> common.Config:
         learning_rate=2e-3,
         weight_decay=1e-3,
         margin=0.3,
+        noise=config.encoder_noise if identities == "train" else 0.0,
         pictures_each=24,
         image_size=config.image_size,
         features=["32", "64", "128"],
@@ -198,6 +201,7 @@ def build_parts(config: common.Config, dataset: data.Dataset) -> tuple[identity_
             features=common.widths(config, "features"),
             num_blocks=config.num_blocks,
             skips=config.skips,
+            blend=config.blend,
         ),
         networks.multi_scale([networks.matching_discriminator(size, features=features) for size in (shape, half)]),
         partial(identity_encoder.encode, parts=encoder_parts),

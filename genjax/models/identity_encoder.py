@@ -18,7 +18,7 @@ import optax
 from genjax import gradients
 from genjax.losses import arcface_logits, softmax_cross_entropy
 from genjax.models import descent
-from genjax.stochastic import Scalar
+from genjax.stochastic import Corruption, Scalar
 from genjax.types import Array, Batch, Key, Model, Network, Params
 
 
@@ -47,15 +47,17 @@ def encode(body: Params, x: Array, *, parts: IdentityEncoder) -> Array:
     return _unit(parts.body.apply(body, x))
 
 
-def objective(parts: IdentityEncoder, *, margin: Scalar) -> gradients.Objective:
+def objective(parts: IdentityEncoder, *, margin: Scalar, corruption: Corruption | None = None) -> gradients.Objective:
     """Softmax cross-entropy of the identities, the own one moved away by the margin.
 
     Args:
       margin: m, in radians.
+      corruption: of the pictures, drawn anew each time: an encoder that sees through noise has gradients that follow
+        what a face looks like, not what no eye can see (Kaur, Cohen & Lipton 2019).
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"cross_entropy", "accuracy": [B]})`: the loss in nats, and whether
-      the nearest class is the label, without the margin. It draws nothing.
+      the nearest class is the label, without the margin.
 
     Raises:
       ValueError: there, for a batch without labels.
@@ -66,7 +68,8 @@ def objective(parts: IdentityEncoder, *, margin: Scalar) -> gradients.Objective:
     def classified(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         if batch.label is None:
             raise ValueError("an identity encoder learns from labels, and the batch has none")
-        cosine = encode(params["body"], batch.x, parts=parts) @ _unit(params["classes"]).T
+        x = batch.x if corruption is None else corruption(batch.x, key)
+        cosine = encode(params["body"], x, parts=parts) @ _unit(params["classes"]).T
         loss = softmax_cross_entropy(arcface_logits(cosine, batch.label, scale=parts.scale, margin=margin), batch.label)
         right = jnp.argmax(cosine, axis=-1) == batch.label
         return loss, {"cross_entropy": loss, "accuracy": right.astype(jnp.float32)}
@@ -79,6 +82,7 @@ def model(
     optimizer: optax.GradientTransformation,
     *,
     margin: optax.Schedule,
+    corruption: Corruption | None = None,
     gradient: gradients.Way = gradients.gradient,
 ) -> Model:
     """An identity encoder whose margin is a function of the step, such as an Optax schedule.
@@ -86,5 +90,5 @@ def model(
     Returns:
       A Model; it cannot sample. `evaluate` is at the margin of the state's step, over the training identities.
     """
-    at_step = descent.Scheduled(lambda step: objective(parts, margin=jnp.asarray(margin(step))))
+    at_step = descent.Scheduled(lambda step: objective(parts, margin=jnp.asarray(margin(step)), corruption=corruption))
     return descent.model(partial(init_params, parts=parts), optimizer, at_step, gradient=gradient)

@@ -65,6 +65,7 @@ class _SwapGenerator(nn.Module):
     features: tuple[int, ...]
     num_blocks: int
     skips: bool
+    blend: bool
 
     @nn.compact
     def __call__(self, image: Array, v: Array) -> Array:
@@ -81,7 +82,9 @@ class _SwapGenerator(nn.Module):
             if self.skips:
                 x = jnp.concatenate([x, beside], axis=-1)
             x = _leaky_relu(Convolution(self.features[depth - 1], 3, 1, name=f"up_{depth}")(x))
-        return jax.nn.sigmoid(Convolution(self.image_shape[2], 5, 1, name="output")(x))
+        channels = self.image_shape[2]
+        y = jax.nn.sigmoid(Convolution(channels + self.blend, 5, 1, name="output")(x))
+        return y[..., channels:] * y[..., :channels] + (1 - y[..., channels:]) * image if self.blend else y
 
 
 def identity_swap_generator(
@@ -91,6 +94,7 @@ def identity_swap_generator(
     features: Sequence[int] = (32, 64, 128),
     num_blocks: int = 4,
     skips: bool = False,
+    blend: bool = False,
 ) -> Network:
     """The generator of SimSwap: target [B, H, W, C] in [0, 1] and identity v [B, m] -> image [B, H, W, C] in (0, 1).
 
@@ -106,11 +110,13 @@ def identity_swap_generator(
       features: channels, from the full size to the smallest, where the blocks are.
       num_blocks: N; the paper's is 9.
       skips: the decoder also sees the encoder's maps of each size, which the paper's does not.
+      blend: the decoder gives a mask as well, m [B, H, W, 1], and the image is m y + (1 - m) x: what is not of the face
+        need not be drawn anew (Pumarola et al. 2018, equation 1).
 
     Source: Chen et al. 2020, section 3; AdaIN without batch statistics.
     """
     height, width, channels = image_shape
-    module = _SwapGenerator((height, width, channels), tuple(features), num_blocks, skips)
+    module = _SwapGenerator((height, width, channels), tuple(features), num_blocks, skips, blend)
     return from_linen(module, (height, width, channels), (identity_dim,))
 
 

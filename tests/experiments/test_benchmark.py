@@ -22,7 +22,8 @@ def test_multiplications_are_those_that_xla_counts(row, model, batch_size):
     model = model()
     batch = Batch(jnp.zeros((batch_size, 28, 28, 1)))
     state, key = jax.eval_shape(model.init, jax.random.key(0)), jax.random.key(1)
-    counted = jax.jit(model.train_step).lower(state, batch, key).cost_analysis()["flops"] / 2
+    cost = jax.jit(model.train_step).lower(state, batch, key).cost_analysis()
+    counted = cost["flops"] / 2 if cost else 0
     assert 1 < counted / command.ROWS[row].multiplications < 1.2  # it counts additions and the like as well
 
 

@@ -41,6 +41,18 @@ def test_objective_is_its_definition_in_numpy(parts, batch, key):
     np.testing.assert_allclose(identity_encoder.encode(params["body"], batch.x, parts=parts), v, rtol=1e-4, atol=1e-6)
 
 
+def test_a_corruption_is_of_the_pictures_alone(parts, batch, key):
+    params = identity_encoder.init_params(key, parts=parts)
+
+    def noise(x, key):
+        return x + jax.random.normal(key, x.shape)
+
+    found, _ = identity_encoder.objective(parts, margin=0.2, corruption=noise)(params, batch, key)
+    noisy = Batch(noise(batch.x, key), batch.label)
+    np.testing.assert_allclose(found, identity_encoder.objective(parts, margin=0.2)(params, noisy, key)[0], rtol=1e-6)
+    assert np.abs(found - identity_encoder.objective(parts, margin=0.2)(params, batch, key)[0]).max() > 0.1
+
+
 @pytest.mark.slow
 def test_lengths_of_the_classes_do_not_matter(parts, batch, key):
     params = identity_encoder.init_params(key, parts=parts)

@@ -85,6 +85,24 @@ def test_skips_show_the_decoder_what_the_encoder_saw(key):
 
 
 @pytest.mark.slow
+def test_a_blend_is_the_drawn_image_where_its_mask_is_one_and_the_target_where_it_is_zero(inputs):
+    key, image, v = inputs
+    blending, plain = generator(blend=True), generator()
+    params = blending.init(key)
+    output = params["output"]
+    drawing = params | {"output": {"kernel": output["kernel"][..., :3], "bias": output["bias"][:3]}}
+    drawn = plain.apply(drawing, image, v)
+    for mask in (1.0, 0.25, 0.0):
+        logit = np.clip(np.log(mask + 1e-30) - np.log(1 - mask + 1e-30), -50, 50)
+        constant = {
+            "kernel": output["kernel"].at[..., 3].set(0),
+            "bias": output["bias"].at[3].set(logit),
+        }
+        blended = blending.apply(params | {"output": constant}, image, v)
+        np.testing.assert_allclose(blended, mask * drawn + (1 - mask) * image, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_identity_bodies_see_both_signs(inputs):
     key, image, _ = inputs
     network = networks.identity_network(SHAPE, DIM, features=(4,))
