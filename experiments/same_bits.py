@@ -34,7 +34,7 @@ MODELS = {
     "vae": "vae --batch_size=128",
     "gan": "gan --batch_size=128 --num_samples=40",
     "identity_swap": "identity_swap --features=8,16 --discriminator_features=8,16 --num_blocks=2 --encoder_steps=20 "
-    "--batch_size=16",
+    "--batch_size=16 --image_size=16",
 }
 
 

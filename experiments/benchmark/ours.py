@@ -18,6 +18,8 @@ from genjax.data import batching, faces
 from genjax.evaluation import likelihood
 from genjax.losses import BERNOULLI, NON_SATURATING, SQUARED_ERROR, binary_cross_entropy
 from genjax.models import autoencoder, gan, vae
+from genjax.training import spread
+from genjax.training.fit import fit
 from genjax.types import Array, Key, Model, Network, Params
 
 
@@ -129,6 +131,23 @@ def linear_autoencoder() -> Way:
     parts = autoencoder.Autoencoder(layer((8, 8, 1), (8,)), layer((8,), (8, 8, 1)), SQUARED_ERROR)
     model = autoencoder.model(parts, optax.adam(1e-3), autoencoder.objective(parts))
     return trained(model, data.load("digits"), batch_size=128)
+
+
+def sixteen_seeds(together: bool) -> Way:
+    """Sixteen whole runs of 500 steps, compiled anew, in one program or one after another: as often as steps hold."""
+    mlp, shape = partial(networks.mlp, activation=jnp.tanh, hidden=(200,)), (8, 8, 1)
+    model = vae_model(mlp(shape, (16,)), mlp((8,), shape), 8)
+    source = batching.source(data.load("digits"), batch_size=128)
+
+    def run(steps: int) -> None:
+        for _ in range(max(1, steps // (16 * 500))):
+            if together:
+                fit(model, source, seed=0, num_steps=500, spread=spread.seeds(16, vectorized=False))
+            else:
+                for seed in range(16):
+                    fit(model, source, seed=seed, num_steps=500)
+
+    return run
 
 
 def scoring() -> Way:
