@@ -19,7 +19,7 @@ class Row(NamedTuple):
     title: str
     steps: int  # of a round
     multiplications: int  # of a step's matrix products, each with its addition; 0 where they are not the work
-    ways: dict[str, Callable[[], Way]]  # this project's is the first, that the others are compared to
+    ways: dict[str, Callable[[], Way]]  # the first is this project's, that the others are compared to
 
 
 def images(num: int = 10_000) -> np.ndarray:

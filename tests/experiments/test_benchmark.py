@@ -29,7 +29,7 @@ def test_multiplications_are_those_that_xla_counts(row, model, batch_size):
 
 def test_the_table_compares_with_this_project():
     measured = {
-        "genjax": command.Measured([1.0, 2.0, 4.0], first=3.0, memory=100.0),
+        "eight shards": command.Measured([1.0, 2.0, 4.0], first=3.0, memory=100.0),
         "one sum": command.Measured([1.0, 1.0, 1.0], first=1.0, memory=50.0),
         command.LARGE: command.Measured([1.0, 1.0, 1.0], first=1.0, memory=50.0),
     }
