@@ -12,7 +12,7 @@ from genjax.networks.adversarial import (
     residual_generator,
 )
 from genjax.networks.combinators import gaussian_heads, with_log_variance
-from genjax.networks.convolution import convolution, transposed_convolution
+from genjax.networks.convolution import convolution, transposed_convolution, upsampled_convolution
 from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
 from genjax.networks.identity_swap import identity_network, identity_swap_generator
 from genjax.networks.linen import from_linen
@@ -45,5 +45,6 @@ __all__ = [
     "spectral_norm",
     "transposed_convolution",
     "unit_norm_rows",
+    "upsampled_convolution",
     "with_log_variance",
 ]

@@ -58,7 +58,7 @@ class _Generator(nn.Module):
         x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(len(z), height, width, channels[-1])
         for depth in range(len(self.features), 0, -1):
             height, width = sizes[depth - 1]
-            layer = Convolution(channels[depth - 1], 4, 2, transposed=True, name=f"convolution_{depth}")
+            layer = Convolution(channels[depth - 1], 4, 2, kind="transposed", name=f"convolution_{depth}")
             x = layer(jax.nn.relu(pixel_norm(x)))[:, :height, :width]
         return jax.nn.sigmoid(x)
 
@@ -75,8 +75,8 @@ class _ResidualGenerator(nn.Module):
         for depth in range(len(self.features), 0, -1):
             height, width = sizes[depth - 1]
             convolution = partial(Convolution, channels[depth - 1], stride=1)
-            y = upsample(jax.nn.relu(pixel_norm(x)))
-            y = convolution(kernel_size=3, name=f"convolution_{depth}_1")(y)
+            y = jax.nn.relu(pixel_norm(x))
+            y = convolution(kernel_size=3, kind="upsampled", name=f"convolution_{depth}_1")(y)
             y = convolution(kernel_size=3, name=f"convolution_{depth}_2")(jax.nn.relu(pixel_norm(y)))
             # of 1 x 1, so the same before the upsampling as after it
             x = (y + upsample(convolution(kernel_size=1, name=f"shortcut_{depth}")(x)))[:, :height, :width]

@@ -39,10 +39,12 @@ def convolution(x: Array, kernel: Array, *, stride: int) -> Array:
         return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=_LAYOUT)
 
     def on_cpu(x: Array, kernel: Array) -> Array:
-        window = kernel.shape[:2]
+        window, (channels, features) = kernel.shape[:2], kernel.shape[2:]
+        if stride == 1 and features < channels and all(size % 2 for size in window):
+            return _transposed_on_cpu(x, kernel, stride)  # the same map, and wide arrays only of few features
         padding = lax.padtype_to_pads(x.shape[1:3], window, (stride, stride), "SAME")
         patches = _patches(jnp.pad(x, ((0, 0), *padding, (0, 0))), window, stride)
-        return patches @ kernel.reshape(-1, kernel.shape[3])
+        return _product(patches, kernel.reshape(-1, features))
 
     return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
@@ -71,26 +73,36 @@ def transposed_convolution(x: Array, kernel: Array, *, stride: int) -> Array:
         return lax.conv_transpose(x, kernel, (stride, stride), "SAME", dimension_numbers=_LAYOUT)
 
     def on_cpu(x: Array, kernel: Array) -> Array:
-        (_, height, width, _), (kh, kw, _, features) = x.shape, kernel.shape
-        blocks = _blocks(kernel, stride)
-        rows, columns, channels, block = blocks.shape
-        # Output block m is sum_i x[m - i] @ blocks[i]: gather then multiply, or multiply then add up where it belongs.
-        # Both are the same sum; take the one with the smaller array in between.
-        if rows * columns * channels < kh * kw * features:
-            margin = ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0))
-            patches = _patches(jnp.pad(x, margin), (rows, columns), 1)
-            y = patches @ blocks[::-1, ::-1].reshape(-1, block)
-        else:
-            products = jnp.split(x @ blocks.transpose(2, 0, 1, 3).reshape(channels, -1), rows * columns, axis=-1)
-            shifts = [(i, j) for i in range(rows) for j in range(columns)]
-            y = jnp.zeros((), x.dtype)
-            for product, (i, j) in zip(products, shifts, strict=True):
-                y += jnp.pad(product, ((0, 0), (i, rows - 1 - i), (j, columns - 1 - j), (0, 0)))
-        y = _depth_to_space(y, stride)
-        top, left = max(kh - stride, 0) // 2, max(kw - stride, 0) // 2
-        return y[:, top : top + height * stride, left : left + width * stride]
+        return _transposed_on_cpu(x, kernel, stride)
 
     return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+
+
+def upsampled_convolution(x: Array, kernel: Array) -> Array:
+    """`convolution` of stride 1 of an image whose pixels are each shown as 2 x 2, without drawing that image.
+
+        y[b, i, j, o] = sum_{t, u, c} x[b, (i + t - top) // 2, (j + u - left) // 2, c] * kernel[t, u, c, o]
+
+    Each pair of taps that meets one pixel is added first: it is `transposed_convolution` of stride 2 with the kernel
+    K[n] = kernel[n - 1] + kernel[n] on both axes, at 4/9 of the products for a kernel of 3 x 3.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [kh, kw, C, O], of odd sizes.
+
+    Returns:
+      [B, 2 H, 2 W, O].
+
+    Raises:
+      ValueError: shapes that do not fit, or a kernel of even size.
+    """
+    if not all(size % 2 for size in kernel.shape[:2]):
+        raise ValueError(f"the kernel's sizes must be odd, got {kernel.shape[:2]}")
+    for axis in (0, 1):
+        rest = ((0, 0),) * (kernel.ndim - 1 - axis)
+        before, after = ((*((0, 0),) * axis, pad, *rest) for pad in ((1, 0), (0, 1)))
+        kernel = jnp.pad(kernel, before) + jnp.pad(kernel, after)
+    return transposed_convolution(x, kernel, stride=2)
 
 
 def _checked(x: Array, kernel: Array, stride: int) -> tuple[Array, Array]:
@@ -100,6 +112,33 @@ def _checked(x: Array, kernel: Array, stride: int) -> tuple[Array, Array]:
         raise ValueError(f"stride must be 1 or more, got {stride}")
     dtype = jnp.result_type(x, kernel)
     return x.astype(dtype), kernel.astype(dtype)
+
+
+def _transposed_on_cpu(x: Array, kernel: Array, stride: int) -> Array:
+    (_, height, width, _), (kh, kw, _, features) = x.shape, kernel.shape
+    blocks = _blocks(kernel, stride)
+    rows, columns, channels, block = blocks.shape
+    # Output block m is sum_i x[m - i] @ blocks[i]: gather then multiply, or multiply then add up where it belongs.
+    # Both are the same sum; take the one with the smaller array in between.
+    if rows * columns * channels < kh * kw * features:
+        margin = ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0))
+        patches = _patches(jnp.pad(x, margin), (rows, columns), 1)
+        y = _product(patches, blocks[::-1, ::-1].reshape(-1, block))
+    else:
+        products = _product(x, blocks.transpose(2, 0, 1, 3).reshape(channels, -1))
+        shifts = [(i, j) for i in range(rows) for j in range(columns)]
+        y = jnp.zeros((), x.dtype)
+        for product, (i, j) in zip(jnp.split(products, rows * columns, axis=-1), shifts, strict=True):
+            y += jnp.pad(product, ((0, 0), (i, rows - 1 - i), (j, columns - 1 - j), (0, 0)))
+    y = _depth_to_space(y, stride)
+    top, left = max(kh - stride, 0) // 2, max(kw - stride, 0) // 2
+    return y[:, top : top + height * stride, left : left + width * stride]
+
+
+def _product(x: Array, kernel: Array) -> Array:
+    """x @ kernel, whose gradient in the kernel is a product in the order that is up to twice as fast on a CPU."""
+    transposed = lax.optimization_barrier(kernel.T)  # or XLA undoes it
+    return lax.dot_general(x, transposed, (((x.ndim - 1,), (1,)), ((), ())))
 
 
 def _patches(x: Array, window: tuple[int, ...], stride: int) -> Array:

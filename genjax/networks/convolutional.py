@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 
-from genjax.networks.convolution import convolution, transposed_convolution
+from genjax.networks.convolution import convolution, transposed_convolution, upsampled_convolution
 from genjax.networks.linen import from_linen
 from genjax.types import Array, Network
 
 
 class Convolution(nn.Module):
-    """`convolution` or `transposed_convolution`, and a bias: params {"kernel": [k, k, C, O], "bias": [O]}."""
+    """A convolution of one kind and a bias: params {"kernel": [k, k, C, O], "bias": [O]}."""
 
     features: int  # O
     kernel_size: int  # k
-    stride: int
-    transposed: bool = False
+    stride: int  # 1 where the kind is "upsampled"
+    kind: Literal["strided", "transposed", "upsampled"] = "strided"
     use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        convolve = transposed_convolution if self.transposed else convolution
-        y: Any = convolve(x, kernel, stride=self.stride)
+        if self.kind == "upsampled":
+            y: Any = upsampled_convolution(x, kernel)
+        else:
+            convolve = transposed_convolution if self.kind == "transposed" else convolution
+            y = convolve(x, kernel, stride=self.stride)
         if not self.use_bias:
             return y
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -65,7 +68,7 @@ class _Decoder(nn.Module):
         x = nn.Dense(math.prod(smallest), name="dense")(z).reshape(z.shape[0], *smallest)
         for depth in range(len(self.features), 0, -1):
             name = f"convolution_{depth}"
-            layer = Convolution(channels[depth - 1], self.kernel_size, self.stride, transposed=True, name=name)
+            layer = Convolution(channels[depth - 1], self.kernel_size, self.stride, kind="transposed", name=name)
             height, width = sizes[depth - 1]
             x = layer(self.activation(x))[:, :height, :width]
         return x

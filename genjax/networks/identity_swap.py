@@ -12,7 +12,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.networks.adversarial import upsample
 from genjax.networks.convolutional import Convolution, convolutional_encoder
 from genjax.networks.linen import from_linen
 from genjax.types import Array, Network
@@ -78,10 +77,11 @@ class _SwapGenerator(nn.Module):
             x = _IdentityBlock(name=f"identity_{index}")(x, v)
         for depth in range(len(self.features) - 1, 0, -1):
             beside = seen[depth - 1]
-            x = upsample(x)[:, : beside.shape[1], : beside.shape[2]]
+            x = Convolution(self.features[depth - 1], 3, 1, kind="upsampled", name=f"up_{depth}")(x)
+            x = x[:, : beside.shape[1], : beside.shape[2]]
             if self.skips:
-                x = jnp.concatenate([x, beside], axis=-1)
-            x = _leaky_relu(Convolution(self.features[depth - 1], 3, 1, name=f"up_{depth}")(x))
+                x += Convolution(self.features[depth - 1], 3, 1, use_bias=False, name=f"skip_{depth}")(beside)
+            x = _leaky_relu(x)
         channels = self.image_shape[2]
         y = jax.nn.sigmoid(Convolution(channels + self.blend, 5, 1, name="output")(x))
         return y[..., channels:] * y[..., :channels] + (1 - y[..., channels:]) * image if self.blend else y

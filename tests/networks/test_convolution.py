@@ -9,7 +9,7 @@ import pytest
 from jax import export, lax
 from jax.test_util import check_grads
 
-from genjax.networks import convolution, transposed_convolution
+from genjax.networks import convolution, transposed_convolution, upsampled_convolution
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 MAPS = ["convolution", "transposed_convolution"]
@@ -64,6 +64,22 @@ def test_value_and_gradients_are_those_of_xla(name, stride, kernel_size, inputs)
         sides = [-(-n // stride) if name == "convolution" else n * stride for n in (height, width)]
         assert y.shape == (2, *sides, features)
     assert_close(got, values_and_gradients(xla(name, stride), pairs), atol=3e-5)
+
+
+@pytest.mark.parametrize("window", [(1, 1), (3, 3), (5, 3)])
+def test_an_upsampled_convolution_is_one_of_doubled_pixels(window, inputs):
+    pairs = [inputs((3, 4), window, channels) for channels in [(2, 3), (5, 1)]]
+
+    def drawn(x, kernel):
+        doubled = jnp.kron(x, jnp.ones((1, 2, 2, 1)))
+        return xla("convolution", 1)(doubled, kernel)
+
+    assert_close(values_and_gradients(upsampled_convolution, pairs), values_and_gradients(drawn, pairs), atol=3e-5)
+
+
+def test_an_upsampled_convolution_wants_a_middle(inputs):
+    with pytest.raises(ValueError, match=r"sizes must be odd, got \(3, 4\)"):
+        upsampled_convolution(*inputs())
 
 
 @pytest.mark.parametrize("name", MAPS)
