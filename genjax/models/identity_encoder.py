@@ -41,7 +41,8 @@ def init_params(key: Key, *, parts: IdentityEncoder) -> Params:
 
 
 def _unit(v: Array) -> Array:
-    return v / optax.safe_norm(v, 1e-6, axis=-1, keepdims=True)
+    # not a division: XLA makes it a product with the reciprocal in some programs only, and the bits would be others
+    return v * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(v), axis=-1, keepdims=True), 1e-12))
 
 
 def encode(body: Params, x: Array, *, parts: IdentityEncoder) -> Array:
