@@ -39,12 +39,16 @@ def convolution(x: Array, kernel: Array, *, stride: int) -> Array:
         return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=_LAYOUT)
 
     def on_cpu(x: Array, kernel: Array) -> Array:
-        window, (channels, features) = kernel.shape[:2], kernel.shape[2:]
-        if stride == 1 and features < channels and all(size % 2 for size in window):
+        kh, kw, channels, features = kernel.shape
+        if stride == 1 and features < channels and kh % 2 == 1 == kw % 2:
             return _transposed_on_cpu(x, kernel, stride)  # the same map, and wide arrays only of few features
-        padding = lax.padtype_to_pads(x.shape[1:3], window, (stride, stride), "SAME")
-        patches = _patches(jnp.pad(x, ((0, 0), *padding, (0, 0))), window, stride)
-        return _product(patches, kernel.reshape(-1, features))
+        padding = lax.padtype_to_pads(x.shape[1:3], (kh, kw), (stride, stride), "SAME")
+        x, step = jnp.pad(x, ((0, 0), *padding, (0, 0))), stride
+        if kh % stride == 0 == kw % stride:  # with blocks as pixels the stride is 1: fewer and longer slices
+            x, step = _space_to_depth(x, stride), 1
+            kernel = kernel.reshape(kh // stride, stride, kw // stride, stride, channels, features)
+            kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(kh // stride, kw // stride, -1, features)
+        return _product(_patches(x, kernel.shape[:2], step), kernel.reshape(-1, features))
 
     return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
@@ -161,6 +165,13 @@ def _blocks(kernel: Array, stride: int) -> Array:
     kernel = jnp.pad(kernel[::-1, ::-1], padding)
     kernel = kernel.reshape(rows, stride, columns, stride, channels, features).transpose(0, 2, 4, 1, 3, 5)
     return kernel.reshape(rows, columns, channels, stride * stride * features)
+
+
+def _space_to_depth(x: Array, stride: int) -> Array:
+    """Takes blocks as pixels: [B, H * s, W * s, C] -> [B, H, W, s * s * C]."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // stride, stride, width // stride, stride, channels).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch, height // stride, width // stride, -1)
 
 
 def _depth_to_space(x: Array, stride: int) -> Array:
