@@ -7,6 +7,7 @@ The number of devices is JAX_NUM_CPU_DEVICES.
 
 import json
 import sys
+from functools import partial
 
 from genjax.training import determinism
 
@@ -21,10 +22,11 @@ from genjax import gradients, networks  # noqa: E402
 from genjax.data import batching  # noqa: E402
 from genjax.data.dataset import from_arrays  # noqa: E402
 from genjax.losses import BERNOULLI, NON_SATURATING  # noqa: E402
-from genjax.models import gan, vae  # noqa: E402
+from genjax.models import gan, identity_encoder, identity_swap, vae  # noqa: E402
 from genjax.training import spread  # noqa: E402
 from genjax.training.digest import params_sha256  # noqa: E402
 from genjax.training.fit import fit  # noqa: E402
+from genjax.types import Pair  # noqa: E402
 
 STEPS, SEED, NUM_SEEDS = 6, 5, 4
 draw = np.random.RandomState(0).randint(0, 256, (80, 8, 8, 1)).astype(np.uint8)
@@ -43,6 +45,23 @@ def build_gan(way: gradients.Way):
     discriminator = networks.mlp((8, 8, 1), (), hidden=(32,), activation=jax.nn.relu)
     parts = gan.GAN(generator, discriminator, NON_SATURATING, 4)
     return gan.model(parts, optax.adam(1e-2), optax.adam(1e-2), num_critic_steps=2, averaging=0.9, gradient=way)
+
+
+def swap_gradient(way: gradients.Way, over: spread.Spread):
+    """Of an identity swap's generator: its terms have products so narrow that XLA chooses among many programs."""
+    shape, half, dim, batch = (16, 16, 3), (8, 8, 3), 8, 16
+    body = networks.identity_network(shape, dim, features=(8, 16))
+    encode = partial(identity_encoder.encode, parts=identity_encoder.IdentityEncoder(body, dim, 10))
+    judges = [networks.matching_discriminator(size, features=(8, 16)) for size in (shape, half)]
+    generator = networks.identity_swap_generator(shape, dim, features=(8, 16), num_blocks=1)
+    parts = identity_swap.IdentitySwap(generator, networks.multi_scale(judges), encode)
+    params, identity = identity_swap.init_params(jax.random.key(0), parts=parts), body.init(jax.random.key(1))
+    pair = Pair(*(jax.random.uniform(jax.random.key(i), (batch, *shape)) for i in (2, 3)))
+    wanted = identity_swap.Wanted(pair, jax.jit(encode)(identity, pair.source), jnp.ones(batch, bool))
+    compute = way(identity_swap.generator_objective(parts))
+    placed = over.place_own((params["generator"], params["discriminator"], identity, wanted, jax.random.key(4)))
+    gradient, metrics = jax.jit(over.wrap(lambda own, shared: compute(*own)))(placed, ())
+    return {"sha256": params_sha256(gradient), "metrics": {name: float(value) for name, value in metrics.items()}}
 
 
 def trained(model, over: spread.Spread, seed: int = SEED):
@@ -67,6 +86,8 @@ def main(ways: list[str]) -> dict[str, object]:
     for way in ways:
         if way == "ordered":
             results[way] = {name: told(*trained(build(shards), over)) for name, build in BUILDERS.items()}
+        elif way == "swap_gradient":
+            results[way] = swap_gradient(shards, over)
         elif way == "alone":
             model = build_vae(gradients.gradient)
             results[way] = {i: told(*trained(model, spread.ALONE, SEED + i)) for i in (0, NUM_SEEDS - 1)}

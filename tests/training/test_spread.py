@@ -37,6 +37,12 @@ def test_ordered_sums_have_the_bits_of_one_device_on_four():
 
 
 @pytest.mark.slow
+def test_the_gradient_of_an_identity_swap_has_the_bits_of_one_device_on_two():
+    # vectors over their norms, written as a division, became products with the reciprocal on one device only
+    assert spread(2, "swap_gradient")["swap_gradient"] == spread(1, "swap_gradient")["swap_gradient"]
+
+
+@pytest.mark.slow
 def test_seeds_that_take_turns_have_the_bits_that_they_have_alone():
     alone = spread(1, "map", "alone")
     assert len(set(alone["map"]["sha256"])) == 4
