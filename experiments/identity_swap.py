@@ -64,6 +64,7 @@ SCHEDULES = {"quick": (400, 1000), "full": (6000, 6000)}  # steps of the swap, a
 LOSSES = {"simswap": identity_swap.SIMSWAP, "plain": identity_swap.PLAIN}
 WEIGHTS = ("identity_weight", "reconstruction_weight", "adversarial_weight", "matching_weight")
 SHOWN = 8  # sources and targets of the grid
+AT_A_TIME = 64  # swaps in one call of their program
 SYNTHETIC = "synthetic: faces made by a network that swaps identities, not photographs of anybody"
 
 
@@ -221,13 +222,16 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
 def swapper(config: common.Config, dataset: data.Dataset) -> Callable[[identity_swap.State, Array, Array], Array]:
     """Swaps of any number of pictures: (state, target [N, ...], source [N, ...]) -> [N, ...]."""
     parts, _ = build_parts(config, dataset)
+    some = jax.jit(partial(identity_swap.swap, parts=parts))
 
-    @jax.jit
     def swap(state: identity_swap.State, target: Array, source: Array) -> Array:
-        def one(pair: tuple[Array, Array]) -> Array:
-            return identity_swap.swap(state.average, state.identity, pair[0][None], pair[1][None], parts=parts)[0]
-
-        return jax.lax.map(one, (target, source), batch_size=50)
+        swapped = []
+        for start in range(0, len(target), AT_A_TIME):  # one program, compiled once, for any number of them
+            pair = [images[start : start + AT_A_TIME] for images in (target, source)]
+            rest = ((0, AT_A_TIME - len(pair[0])), (0, 0), (0, 0), (0, 0))
+            made = some(state.average, state.identity, *(jnp.pad(images, rest) for images in pair))
+            swapped.append(made[: len(pair[0])])
+        return jnp.concatenate(swapped)
 
     return swap
 

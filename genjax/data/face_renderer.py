@@ -2,6 +2,9 @@
 
 Every layer is a coverage in [0, 1], by the signed distance to its outline and a ramp of one sample's width, laid over
 what is behind it; so the picture is differentiable in every factor. Pixel arrays are [n, n], colours [1, 1, 3].
+
+Pixels are never divided by a number of the whole picture, but multiplied with its inverse: XLA makes the one into the
+other in some programs only, so the last bits would depend on the program around, on how many devices it is for too.
 """
 
 from __future__ import annotations
@@ -86,7 +89,8 @@ def _cast(x: Array, y: Array, width: Scalar, i: Factors, a: Factors) -> tuple[_H
     A t^2 + 2 B t + C = 1, so at t = -B / A + sqrt((1 - (C - B^2 / A)) / A), the root nearer to the viewer.
     """
     # undo translation, scale and roll
-    u, v, width = (x - a["tx"]) / a["scale"], (y - a["ty"]) / a["scale"], width / a["scale"]
+    smaller = 1 / a["scale"]
+    u, v, width = (x - a["tx"]) * smaller, (y - a["ty"]) * smaller, width * smaller
     cos, sin = jnp.cos(_radians(a["roll"])), jnp.sin(_radians(a["roll"]))
     p, q = cos * u + sin * v, -sin * u + cos * v
     half = (i["face_w"], i["face_h"], _DEPTH)
@@ -96,7 +100,7 @@ def _cast(x: Array, y: Array, width: Scalar, i: Factors, a: Factors) -> tuple[_H
     low = _ellipse(p, q + 0.10 + 0.28 * length, 1.12 * half[0] + 0.03, 0.35 + 0.30 * length)
     behind = jnp.maximum(top, _coverage(low, width) * _smooth(0.02, 0.12, length))
 
-    p = p / (1 - i["jaw"] * _smooth(0, 1, -q / half[1]))
+    p = p / (1 - i["jaw"] * _smooth(0, 1, -q * (1 / half[1])))
     cos_yaw, sin_yaw = jnp.cos(_radians(a["yaw"])), jnp.sin(_radians(a["yaw"]))
     cos_pitch, sin_pitch = jnp.cos(_radians(a["pitch"])), jnp.sin(_radians(a["pitch"]))
     rotation = (
@@ -107,12 +111,12 @@ def _cast(x: Array, y: Array, width: Scalar, i: Factors, a: Factors) -> tuple[_H
     s = [1 / extent**2 for extent in half]
     start = [rotation[0][j] * p + rotation[1][j] * q for j in range(3)]
     ray = rotation[2]
-    along = sum(d * d * k for d, k in zip(ray, s, strict=True))
+    by_along = 1 / sum(d * d * k for d, k in zip(ray, s, strict=True))
     mixed = sum(o * d * k for o, d, k in zip(start, ray, s, strict=True))
     across = sum(o * o * k for o, k in zip(start, s, strict=True))
-    squared = jnp.maximum(across - mixed * mixed / along, 0)  # of the ray's distance, 1 at the outline
+    squared = jnp.maximum(across - mixed * mixed * by_along, 0)  # of the ray's distance, 1 at the outline
     coverage = _coverage(_length(p, q) * (1 - 1 / jnp.sqrt(squared + 1e-9)), width)
-    t = -mixed / along + jnp.sqrt(jnp.maximum(1 - squared, 0) / along + 1e-12)
+    t = -mixed * by_along + jnp.sqrt(jnp.maximum(1 - squared, 0) * by_along + 1e-12)
     point_x, point_y, point_z = (o + t * d for o, d in zip(start, ray, strict=True))
     slope = [c * k for c, k in zip((point_x, point_y, point_z), s, strict=True)]
     norm = jnp.sqrt(sum(c * c for c in slope) + 1e-9)
@@ -157,7 +161,7 @@ def _features(head: _Head, skin: Array, i: Factors, a: Factors) -> Array:
     face = _over(face, _coverage(brow, width) * front, tone)
 
     wide, gap = i["mouth_w"], 0.062 * a["mouth_open"]
-    bent = y - i["mouth_y"] - 0.055 * a["smile"] * (jnp.square(x / wide) - 0.4)
+    bent = y - i["mouth_y"] - 0.055 * a["smile"] * (jnp.square(x * (1 / wide)) - 0.4)
     lip = _mix(_colour(0.62, 0.36, 0.30), _colour(0.82, 0.16, 0.24), i["lip_tone"]) * _mix(1, 0.62, i["skin_tone"])
     face = _over(face, _coverage(_ellipse(x, bent, wide, i["lip_t"] + gap), width) * front, lip)
     inside = _ellipse(x, bent, 0.82 * wide, 0.007 + gap)
@@ -190,20 +194,22 @@ def _nose(face: Array, head: _Head, cap: Array, skin: Array, i: Factors) -> Arra
 
 def _ellipse(x: Array, y: Array, rx: Scalar, ry: Scalar) -> Array:
     """To first order at the outline."""
-    scaled = _length(x / rx, y / ry)
-    return scaled * (scaled - 1) / _length(x / rx**2, y / ry**2)
+    by_x, by_y = 1 / rx, 1 / ry
+    x, y = x * by_x, y * by_y
+    scaled = _length(x, y)
+    return scaled * (scaled - 1) / _length(x * by_x, y * by_y)
 
 
 def _capsule(x: Array, y: Array, a: tuple[Any, Any], b: tuple[Any, Any], radius_a: Scalar, radius_b: Scalar) -> Array:
     """A stroke from a to b, whose radius changes on the way."""
     px, py, dx, dy = x - a[0], y - a[1], b[0] - a[0], b[1] - a[1]
-    t = jnp.clip((px * dx + py * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
+    t = jnp.clip((px * dx + py * dy) * (1 / (dx * dx + dy * dy + 1e-9)), 0, 1)
     return _length(px - t * dx, py - t * dy) - _mix(radius_a, radius_b, t)
 
 
 def _coverage(distance: Array, width: Scalar) -> Array:
     """The share of a sample of this width that lies inside."""
-    return jnp.clip(0.5 - distance / width, 0, 1)
+    return jnp.clip(0.5 - distance * (1 / width), 0, 1)
 
 
 def _length(x: Array, y: Array) -> Array:

@@ -6,6 +6,8 @@ Rendered identities are numbered: the training's are 0 to 999, those that score 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +20,7 @@ from genjax.data.dataset import Split
 from genjax.errors import BadInput
 from genjax.types import Array, Batch, Key, Pair
 
+_AT_A_TIME = 128  # faces in one call of their program
 TRAIN, SCORE, TEST = range(1000), range(50_000, 51_000), range(100_000, 100_100)
 
 
@@ -26,8 +29,27 @@ def _identities(numbers: Array) -> Array:
 
 
 def _render(identity: Array, attributes: Array, size: int) -> Array:
-    """[N, 19] and [N, 27] -> [N, S, S, 3]."""
+    """[N, 19] and [N, 27] -> [N, S, S, 3], as a part of a program."""
     return jax.lax.map(lambda factors: faces.render(*factors, size=size).image, (identity, attributes), batch_size=128)
+
+
+@partial(jax.jit, static_argnames="size")
+def _render_some(identity: Array, attributes: Array, size: int) -> faces.Rendering:
+    return jax.vmap(partial(faces.render, size=size))(identity, attributes)
+
+
+def _rendered(identity: Array, attributes: Array, size: int) -> Iterator[faces.Rendering]:
+    """[N, 19] and [N, 27] -> their faces, a few at a time: one program, compiled once, for any number of them."""
+    for start in range(0, len(identity), _AT_A_TIME):
+        some = [np.asarray(a[start : start + _AT_A_TIME]) for a in (identity, attributes)]
+        rest = _AT_A_TIME - len(some[0])
+        padded = [np.pad(a, ((0, rest), (0, 0)), mode="edge") for a in some]
+        yield jax.tree.map(lambda a, rest=rest: np.asarray(a)[: _AT_A_TIME - rest], _render_some(*padded, size=size))
+
+
+def _faces(identity: Array, attributes: Array, size: int) -> faces.Rendering:
+    """[N, 19] and [N, 27] -> all their faces."""
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *_rendered(identity, attributes, size))
 
 
 def rendered_pairs(*, batch_size: int, size: int = 32) -> Source:
@@ -48,14 +70,11 @@ def rendered_pairs(*, batch_size: int, size: int = 32) -> Source:
         images = _render(jnp.concatenate([identity, identity]), attributes, size)
         return carried, Pair(images[:batch_size], images[batch_size:])
 
-    def test_pairs() -> Pair:
-        identity = _identities(jnp.asarray(TEST))
-        attributes = faces.draw_attributes(2 * len(TEST), jax.random.fold_in(jax.random.key(0), 2))
-        images = _render(jnp.concatenate([identity, identity]), attributes, size)
-        return Pair(images[: len(TEST)], images[len(TEST) :])
-
-    batches = jax.tree.map(lambda a: np.asarray(a)[None], jax.jit(test_pairs)())
-    return Source(Stream((), lambda arrays, step, key: (), next), HeldOut((batches,), lambda pair, key: pair))
+    identity = _identities(jnp.tile(jnp.asarray(TEST), 2))
+    attributes = faces.draw_attributes(len(identity), jax.random.fold_in(jax.random.key(0), 2))
+    images = _faces(identity, attributes, size).image[None]
+    held_out = jax.tree.map(np.asarray, Pair(images[:, : len(TEST)], images[:, len(TEST) :]))
+    return Source(Stream((), lambda arrays, step, key: (), next), HeldOut((held_out,), lambda pair, key: pair))
 
 
 def labelled_pairs(train: Split, test: Split, *, batch_size: int, scale: float) -> Source:
@@ -117,18 +136,17 @@ def rendered_attributes(*, batch_size: int, size: int = 32) -> Source:
       A Source of Batch(x [B, S, S, 3], `faces.attribute_targets` [B, 29]).
     """
 
-    def draw(who: Array, key: Key) -> Batch:
-        attributes = faces.draw_attributes(len(who), key)
-        return Batch(_render(_identities(who), attributes, size), faces.attribute_targets(attributes))
-
     def next(arrays: Any, carried: Any, step: Array, key: Key) -> tuple[Any, Batch]:
         who_key, attributes_key = jax.random.split(jax.random.fold_in(key, step))
-        return carried, draw(jax.random.randint(who_key, [batch_size], 0, len(TRAIN)), attributes_key)
+        identity = _identities(jax.random.randint(who_key, [batch_size], 0, len(TRAIN)))
+        attributes = faces.draw_attributes(batch_size, attributes_key)
+        return carried, Batch(_render(identity, attributes, size), faces.attribute_targets(attributes))
 
-    who = jnp.repeat(jnp.asarray(TEST), 2)
-    held_out = jax.jit(lambda: draw(who, jax.random.fold_in(jax.random.key(0), 4)))()
-    batches = jax.tree.map(lambda a: np.asarray(a)[None], held_out)
-    return Source(Stream((), lambda arrays, step, key: (), next), HeldOut((batches,), lambda batch, key: batch))
+    identity = _identities(jnp.repeat(jnp.asarray(TEST), 2))
+    attributes = faces.draw_attributes(len(identity), jax.random.fold_in(jax.random.key(0), 4))
+    label = faces.attribute_targets(attributes)
+    held_out = jax.tree.map(np.asarray, Batch(_faces(identity, attributes, size).image[None], label[None]))
+    return Source(Stream((), lambda arrays, step, key: (), next), HeldOut((held_out,), lambda batch, key: batch))
 
 
 class Pictures(NamedTuple):
@@ -146,19 +164,14 @@ def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32)
       stream: which pictures; the same stream gives the same ones.
     """
 
-    @jax.jit
-    def draw(numbers: Array) -> tuple[Array, Array]:
-        identity = jnp.repeat(_identities(numbers), each, axis=0)
-        attributes = faces.draw_attributes(len(identity), jax.random.fold_in(jax.random.key(0), stream))
-        drawn = jax.lax.map(lambda f: faces.render(*f, size=size), (identity, attributes), batch_size=128)
-
-        def as_bytes(a: Array) -> Array:
-            return jnp.round(255 * a).astype(jnp.uint8)
-
-        return as_bytes(drawn.image), as_bytes(drawn.skin)
-
-    x, skin = draw(jnp.asarray(numbers))
-    return Pictures(np.asarray(x), np.asarray(skin), np.repeat(np.arange(len(numbers)), each))
+    identity = jnp.repeat(_identities(jnp.asarray(numbers)), each, axis=0)
+    attributes = faces.draw_attributes(len(identity), jax.random.fold_in(jax.random.key(0), stream))
+    drawn = [
+        (np.round(255 * some.image).astype(np.uint8), np.round(255 * some.skin).astype(np.uint8))
+        for some in _rendered(identity, attributes, size)
+    ]
+    x, skin = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    return Pictures(x, skin, np.repeat(np.arange(len(numbers)), each))
 
 
 class SwapTest(NamedTuple):
@@ -179,32 +192,24 @@ class SwapTest(NamedTuple):
 def swap_test(*, size: int = 32, numbers: range = TEST, shift: int = 37) -> SwapTest:
     """The pairs of the test identities, the same in every run."""
 
-    @jax.jit
-    def draw() -> SwapTest:
-        num = len(numbers)
-        identity = _identities(jnp.asarray(numbers))
-        wanted = (jnp.arange(num) + shift) % num
-        target_key, source_key = jax.random.split(jax.random.fold_in(jax.random.key(0), 3))
-        of_target, of_source = faces.draw_attributes(num, target_key), faces.draw_attributes(num, source_key)
-
-        def render(identity: Array, attributes: Array) -> Any:
-            return jax.lax.map(lambda f: faces.render(*f, size=size), (identity, attributes), batch_size=128)
-
-        target, source = render(identity, of_target), render(identity[wanted], of_source)
-        ideal = render(identity[wanted], of_target)
-        every = (jnp.tile(identity, (num, 1)), jnp.repeat(of_target, num, axis=0))
-        candidates = _render(*every, size).reshape(num, num, size, size, 3)
-        return SwapTest(
-            target.image,
-            source.image,
-            ideal.image,
-            jnp.maximum(target.skin, ideal.skin),
-            ((target.foreground == 0) & (ideal.foreground == 0)).astype(jnp.float32),
-            target.skin,
-            source.skin,
-            candidates,
-            wanted,
-            of_target,
-        )
-
-    return draw()
+    num = len(numbers)
+    identity = _identities(jnp.asarray(numbers))
+    wanted = (jnp.arange(num) + shift) % num
+    target_key, source_key = jax.random.split(jax.random.fold_in(jax.random.key(0), 3))
+    of_target, of_source = faces.draw_attributes(num, target_key), faces.draw_attributes(num, source_key)
+    target, source = _faces(identity, of_target, size), _faces(identity[wanted], of_source, size)
+    ideal = _faces(identity[wanted], of_target, size)
+    every = (jnp.tile(identity, (num, 1)), jnp.repeat(of_target, num, axis=0))
+    candidates = [some.image for some in _rendered(*every, size)]
+    return SwapTest(
+        target.image,
+        source.image,
+        ideal.image,
+        jnp.maximum(target.skin, ideal.skin),
+        ((target.foreground == 0) & (ideal.foreground == 0)).astype(jnp.float32),
+        target.skin,
+        source.skin,
+        jnp.concatenate(candidates).reshape(num, num, size, size, 3),
+        wanted,
+        of_target,
+    )
