@@ -100,12 +100,12 @@ def upsampled_convolution(x: Array, kernel: Array) -> Array:
     Raises:
       ValueError: shapes that do not fit, or a kernel of even size.
     """
+    x, kernel = _checked(x, kernel, 2)
     if not all(size % 2 for size in kernel.shape[:2]):
         raise ValueError(f"the kernel's sizes must be odd, got {kernel.shape[:2]}")
-    for axis in (0, 1):
-        rest = ((0, 0),) * (kernel.ndim - 1 - axis)
-        before, after = ((*((0, 0),) * axis, pad, *rest) for pad in ((1, 0), (0, 1)))
-        kernel = jnp.pad(kernel, before) + jnp.pad(kernel, after)
+    no = (0, 0)
+    kernel = jnp.pad(kernel, ((1, 0), no, no, no)) + jnp.pad(kernel, ((0, 1), no, no, no))
+    kernel = jnp.pad(kernel, (no, (1, 0), no, no)) + jnp.pad(kernel, (no, (0, 1), no, no))
     return transposed_convolution(x, kernel, stride=2)
 
 
