@@ -163,7 +163,7 @@ def load() -> Dataset:
     double precision on the CPU, so that rounding to bytes gives the same bytes everywhere.
     """
     root, each = jax.random.key(0), NUM_TRAIN + NUM_TEST
-    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
         identity = jnp.repeat(draw_identities(jnp.arange(NUM_IDENTITIES), jax.random.fold_in(root, 0)), each, axis=0)
         attributes = draw_attributes(NUM_IDENTITIES * each, jax.random.fold_in(root, 1))
         draw = jax.jit(partial(jax.lax.map, lambda factors: render(*factors).image, batch_size=100))
