@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+from jax.experimental import multihost_utils
 
-from experiments import common
+from experiments import common, devices
 from genjax.data.batching import Source
 from genjax.errors import BadInput
 from genjax.training import checkpoint, digest, run
@@ -61,6 +62,7 @@ def find_or_train(
     if not folder.exists():
         print(f"training a {config.experiment} of {dataset} {purpose}, in {folder}", file=sys.stderr)
         _train(folder, config, model, source(), now, watch)
+    multihost_utils.sync_global_devices(f"{folder.name} is there")
     template = jax.eval_shape(model.init, jax.random.key(0)).params
     _, params = checkpoint.restore_part(folder / "checkpoints", "params", template)
     params_sha256 = run.read_json(folder / "manifest.json")["params_sha256"]
@@ -72,8 +74,10 @@ def find_or_train(
 def _train(
     folder: Path, config: common.Config, model: Model, source: Source, manifest: dict, watch: Sequence[str]
 ) -> None:
-    """Trains, and leaves a folder that appears whole or not at all."""
+    """Trains, and leaves a folder that appears whole or not at all; all processes of a run do, the first one writes."""
     state = fit(model, source, seed=config.seed, num_steps=config.num_steps, eval_every=0, watch=watch)
+    if not devices.is_first():
+        return
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     with checkpoint.Checkpoints(unfinished / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(config.num_steps, state)
