@@ -9,10 +9,9 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-from jax.experimental import multihost_utils
 
 from experiments import common, devices
 from genjax.data.batching import Source
@@ -61,8 +60,11 @@ def find_or_train(
     folder = runs / f"{config.experiment}-{dataset}-{short}"
     if not folder.exists():
         print(f"training a {config.experiment} of {dataset} {purpose}, in {folder}", file=sys.stderr)
-        _train(folder, config, model, source(), now, watch)
-    multihost_utils.sync_global_devices(f"{folder.name} is there")
+        state = fit(model, source(), seed=config.seed, num_steps=config.num_steps, eval_every=0, watch=watch)
+        if not devices.is_first():  # every process of a run trains, and the first one writes
+            params = jax.device_put(jax.device_get(state.params))  # as if read: of no device in particular
+            return Kept(params, digest.params_sha256(params), folder)
+        _write(folder, config, state, now)
     template = jax.eval_shape(model.init, jax.random.key(0)).params
     _, params = checkpoint.restore_part(folder / "checkpoints", "params", template)
     params_sha256 = run.read_json(folder / "manifest.json")["params_sha256"]
@@ -71,13 +73,8 @@ def find_or_train(
     return Kept(params, params_sha256, folder)
 
 
-def _train(
-    folder: Path, config: common.Config, model: Model, source: Source, manifest: dict, watch: Sequence[str]
-) -> None:
-    """Trains, and leaves a folder that appears whole or not at all; all processes of a run do, the first one writes."""
-    state = fit(model, source, seed=config.seed, num_steps=config.num_steps, eval_every=0, watch=watch)
-    if not devices.is_first():
-        return
+def _write(folder: Path, config: common.Config, state: Any, manifest: dict) -> None:
+    """Leaves a folder that appears whole or not at all."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     with checkpoint.Checkpoints(unfinished / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(config.num_steps, state)

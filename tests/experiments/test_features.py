@@ -56,7 +56,7 @@ def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
     def never(*args):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(kept, "_train", never)
+    monkeypatch.setattr(kept, "fit", never)
     other_run = common.Config(**vars(CONFIG) | {"seed": 6, "data_dir": "elsewhere"})
     again = features.classifier(beside(other_run, root), dataset)
     assert (again.name, again.params_sha256, again.folder) == (first.name, first.params_sha256, first.folder)
