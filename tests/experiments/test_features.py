@@ -53,7 +53,7 @@ def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
     assert [path.name for path in root.iterdir()] == [first.folder.name]
     assert first.folder.name.startswith("classifier-digits-")
 
-    def never(*args):
+    def never(*args, **flags):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(kept, "fit", never)
