@@ -59,7 +59,11 @@ def join(config: Config) -> None:
         )
     try:
         jax.distributed.initialize(
-            address, *(by_hand if address else (None, None)), initialization_timeout=60, heartbeat_timeout_seconds=20
+            address,
+            *(by_hand if address else (None, None)),
+            initialization_timeout=60,
+            heartbeat_timeout_seconds=20,
+            shutdown_timeout_seconds=24 * 3600,  # the first process concludes, the others wait; their pulse is heard
         )
     except (RuntimeError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
