@@ -90,9 +90,8 @@ def test_every_import_is_declared(package, extras, lazily):
     """At the top of a module only what is always installed; inside a function an extra as well."""
     distributions = importlib.metadata.packages_distributions()
     declared = {canonicalize_name(need.name) for need in requirements(*(EXTRAS if lazily else extras))}
-    peers = {
-        canonicalize_name(need.name) for need in requirements("bench")
-    }  # of a module that is imported where needed
+    # of a module that is imported where it is needed
+    peers = {canonicalize_name(need.name) for need in requirements("bench")}
     undeclared = {
         f"{path}: {name}"
         for path, tree in trees(package)

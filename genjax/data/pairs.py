@@ -30,7 +30,8 @@ def _identities(numbers: Array) -> Array:
 
 def _render(identity: Array, attributes: Array, size: int) -> Array:
     """[N, 19] and [N, 27] -> [N, S, S, 3], as a part of a program."""
-    return jax.lax.map(lambda factors: faces.render(*factors, size=size).image, (identity, attributes), batch_size=128)
+    factors = (identity, attributes)
+    return jax.lax.map(lambda one: faces.render(*one, size=size).image, factors, batch_size=_AT_A_TIME)
 
 
 @partial(jax.jit, static_argnames="size")
@@ -42,9 +43,9 @@ def _rendered(identity: Array, attributes: Array, size: int) -> Iterator[faces.R
     """[N, 19] and [N, 27] -> their faces, a few at a time: one program, compiled once, for any number of them."""
     for start in range(0, len(identity), _AT_A_TIME):
         some = [np.asarray(a[start : start + _AT_A_TIME]) for a in (identity, attributes)]
-        rest = _AT_A_TIME - len(some[0])
-        padded = [np.pad(a, ((0, rest), (0, 0)), mode="edge") for a in some]
-        yield jax.tree.map(lambda a, rest=rest: np.asarray(a)[: _AT_A_TIME - rest], _render_some(*padded, size=size))
+        count = len(some[0])
+        padded = [np.pad(a, ((0, _AT_A_TIME - count), (0, 0)), mode="edge") for a in some]
+        yield jax.tree.map(lambda a, count=count: np.asarray(a)[:count], _render_some(*padded, size=size))
 
 
 def _faces(identity: Array, attributes: Array, size: int) -> faces.Rendering:

@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
 from genjax import gradients, networks  # noqa: E402
-from genjax.data import batching  # noqa: E402
+from genjax.data import batching, pairs  # noqa: E402
 from genjax.data.dataset import from_arrays  # noqa: E402
 from genjax.losses import BERNOULLI, NON_SATURATING  # noqa: E402
 from genjax.models import gan, identity_encoder, identity_swap, vae  # noqa: E402
@@ -64,6 +64,19 @@ def swap_gradient(way: gradients.Way, over: spread.Spread):
     return {"sha256": params_sha256(gradient), "metrics": {name: float(value) for name, value in metrics.items()}}
 
 
+def rendered(over: spread.Spread):
+    """Pictures of three steps, drawn within the loop as a run draws them."""
+    stream = pairs.rendered_pairs(batch_size=8, size=8).train
+
+    def draw(key, _):
+        def step(index, drawn):
+            return drawn.at[index].set(jnp.stack(stream.next((), (), index, key)[1]))
+
+        return jax.lax.fori_loop(0, 3, step, jnp.zeros((3, 2, 8, 8, 8, 3)))
+
+    return params_sha256(jax.jit(over.wrap(draw))(over.place_own(jax.random.key(0)), ()))
+
+
 def trained(model, over: spread.Spread, seed: int = SEED):
     lines = []
 
@@ -88,6 +101,8 @@ def main(ways: list[str]) -> dict[str, object]:
             results[way] = {name: told(*trained(build(shards), over)) for name, build in BUILDERS.items()}
         elif way == "swap_gradient":
             results[way] = swap_gradient(shards, over)
+        elif way == "rendered":
+            results[way] = rendered(over)
         elif way == "alone":
             model = build_vae(gradients.gradient)
             results[way] = {i: told(*trained(model, spread.ALONE, SEED + i)) for i in (0, NUM_SEEDS - 1)}

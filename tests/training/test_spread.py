@@ -43,6 +43,12 @@ def test_the_gradient_of_an_identity_swap_has_the_bits_of_one_device_on_two():
 
 
 @pytest.mark.slow
+def test_rendered_faces_have_the_bits_of_one_device_on_two():
+    # what is divided by a number of the whole picture is so in some programs only
+    assert spread(2, "rendered")["rendered"] == spread(1, "rendered")["rendered"]
+
+
+@pytest.mark.slow
 def test_seeds_that_take_turns_have_the_bits_that_they_have_alone():
     alone = spread(1, "map", "alone")
     assert len(set(alone["map"]["sha256"])) == 4
