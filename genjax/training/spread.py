@@ -139,8 +139,13 @@ def sharded_parameters(mesh: Mesh) -> Spread:
 
 
 def to_host(tree: Any) -> Any:
-    """The arrays, whole, where this process can read them: themselves, or NumPy's in a run of several processes.
+    """The arrays, whole, where this process can read them: NumPy's of those that lie in several processes.
 
-    Every process of the run must call it.
+    Every process of a run must call it for arrays that they share; of its own it may call it alone.
     """
-    return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)
+
+    def whole(a: Any) -> Any:
+        shared = isinstance(a, jax.Array) and not a.is_fully_addressable
+        return multihost_utils.process_allgather(a, tiled=True) if shared else a
+
+    return jax.tree.map(whole, tree)

@@ -69,13 +69,13 @@ def wait_for(path, process, seconds=120):
     assert process.poll() is None, process.communicate()
 
 
-def pair(launch, workdir, *more):
+def pair(launch, workdir, *more, experiment="vae"):
     """Two processes of one run."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"--coordinator=localhost:{free.getsockname()[1]}"
     common = (*SMALL, "--shards=8", address, "--num_processes=2", f"--workdir={workdir}", *more)
-    return [launch("vae", *common, f"--process_id={number}") for number in (0, 1)]
+    return [launch(experiment, *common, f"--process_id={number}") for number in (0, 1)]
 
 
 def outcome(process, seconds=200):
@@ -96,6 +96,16 @@ def test_two_processes_of_two_devices_have_the_bits_of_one_device(launch, train,
     assert (tmp_path / "pair" / "metrics.jsonl").read_text() == (tmp_path / "alone" / "metrics.jsonl").read_text()
     assert "finished" in first[1] and "finished" not in second[1]  # one of them speaks
     assert run.read_json(tmp_path / "pair" / "manifest.json")["process_count"] == 2
+
+
+@pytest.mark.slow
+def test_the_first_of_two_processes_trains_by_itself_what_it_measures_by(launch, devices, tmp_path):
+    devices(2)
+    both = pair(launch, tmp_path / "pair", "--num_samples=40", experiment="gan")  # no classifier lies beside it yet
+    first, second = (outcome(process) for process in both)
+    assert first[0] == second[0] == 0, (first[2], second[2])
+    assert "training a classifier" in first[2] and "training a classifier" not in second[2]
+    assert "frechet" in (tmp_path / "pair" / "metrics.jsonl").read_text()
 
 
 @pytest.mark.slow
