@@ -1,9 +1,10 @@
-"""The flags that spread a run over devices and processes, or put several runs in one program; and what they mean."""
+"""The flags of a run's devices and processes, and of several runs in one program; and what they mean."""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NoReturn
 
 import jax
@@ -32,6 +33,9 @@ def define_flags() -> None:
         lower_bound=0,
     )
     flags.DEFINE_bool("shard_parameters", False, "cut parameters and optimiser state among the devices")
+    flags.DEFINE_bool(
+        "bfloat16", False, "on a GPU or TPU, multiply matrices in bfloat16 while it trains, and add in float32"
+    )
     flags.DEFINE_string(
         "coordinator",
         None,
@@ -102,6 +106,8 @@ def check(config: Config) -> None:
         raise BadInput(f"--shards={config.shards}: give a power of two")
     if config.shards and config.batch_size % config.shards:
         raise BadInput(f"--batch_size={config.batch_size}: --shards={config.shards} does not divide it")
+    if config.bfloat16 and jax.default_backend() == "cpu":
+        raise BadInput("--bfloat16 is for a GPU or TPU: a CPU multiplies in float32 whatever is asked")
     if jax.process_count() > 1 and _num_sharing(config) not in (0, jax.device_count()):
         name, parts = ("shards", config.shards) if config.shards else ("batch_size", config.batch_size)
         raise BadInput(f"--{name}={parts}: give a multiple of the {jax.device_count()} devices of the run's processes")
@@ -128,6 +134,11 @@ def choose(config: Config) -> spread.Spread:
     if config.shard_parameters:
         return spread.sharded_parameters(devices)
     return spread.replicated(devices) if sharing > 1 else spread.ALONE
+
+
+def products(config: Config) -> AbstractContextManager:
+    """How matrices are multiplied in what is compiled within: as the device does it by default, or --bfloat16."""
+    return jax.default_matmul_precision("BF16_BF16_F32" if config.bfloat16 else None)
 
 
 def bits_of(config: Config) -> int | str:

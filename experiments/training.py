@@ -85,22 +85,23 @@ def train(experiment: Experiment, config: Config) -> None:
             checkpoints.save(step, saved)
 
         try:
-            state = fit(
-                model,
-                source,
-                seed=config.seed,
-                num_steps=config.num_steps,
-                state=state,
-                steps_per_dispatch=config.steps_per_dispatch,
-                log_every=config.log_every,
-                eval_every=config.eval_every,
-                checkpoint_every=config.checkpoint_every,
-                report=record.report if devices.is_first() else None,
-                save=save,
-                examine=record.examine,
-                watch=experiment.watch,
-                spread=spread,
-            )
+            with devices.products(config):
+                state = fit(
+                    model,
+                    source,
+                    seed=config.seed,
+                    num_steps=config.num_steps,
+                    state=state,
+                    steps_per_dispatch=config.steps_per_dispatch,
+                    log_every=config.log_every,
+                    eval_every=config.eval_every,
+                    checkpoint_every=config.checkpoint_every,
+                    report=record.report if devices.is_first() else None,
+                    save=save,
+                    examine=record.examine,
+                    watch=experiment.watch,
+                    spread=spread,
+                )
         except jax.errors.JaxRuntimeError as error:
             if jax.process_count() == 1:
                 raise

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import time
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from experiments import common, training
@@ -141,6 +144,7 @@ def test_the_table_of_hashes(finish):
         (devices_page.check, {"shards": 6}, "--shards=6: give a power of two"),
         (devices_page.check, {"shards": 16, "batch_size": 24}, "--batch_size=24: --shards=16 does not divide it"),
         (devices_page.check, {"shard_parameters": True, "num_seeds": 2}, "--shard_parameters is of one run"),
+        (devices_page.check, {"bfloat16": True}, "--bfloat16 is for a GPU or TPU"),
         (devices_page.join, {"num_processes": 2, "process_id": 0}, "need --coordinator=HOST:PORT"),
         (
             devices_page.join,
@@ -155,11 +159,26 @@ def test_the_table_of_hashes(finish):
     ],
 )
 def test_what_cannot_be_is_refused(refused_by, flags, said):
-    none = {"num_seeds": 1, "shards": 0, "shard_parameters": False, "batch_size": 128}
+    none = {"num_seeds": 1, "shards": 0, "shard_parameters": False, "batch_size": 128, "bfloat16": False}
     none |= {"coordinator": None, "num_processes": None, "process_id": None}
     config = common.Config(**none | flags)
     with pytest.raises(BadInput, match=said):
         refused_by(config)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_products_are_in_bfloat16_on_a_gpu_where_it_is_asked_for_and_nowhere_else(bfloat16):
+    def loss(kernel, x):
+        return jnp.sum(jnp.tanh(x @ kernel))
+
+    shapes = jax.ShapeDtypeStruct((16, 8), jnp.float32), jax.ShapeDtypeStruct((4, 16), jnp.float32)
+    with devices_page.products(common.Config(bfloat16=bfloat16)):
+        exported = jax.export.export(jax.jit(jax.grad(loss)), platforms=["cuda"])(*shapes)
+    text = exported.mlir_module()
+    products = re.findall(r"stablehlo.dot_general.*", text)
+    assert len(products) == 2, text  # the layer's and its kernel's gradient
+    wanted = "lhs_precision_type = bf16, rhs_precision_type = bf16, accumulation_type = f32"
+    assert all((wanted in product) == bfloat16 for product in products), products
 
 
 def test_the_line_of_a_seeds_run_names_each_hash(tmp_path, capsys):
