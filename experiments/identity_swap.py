@@ -40,7 +40,8 @@ from genjax.types import Array, Model, Params
 
 def define_flags() -> None:
     """Defines the flags of the experiment."""
-    common.define_shared_flags(num_steps=None, batch_size=32, learning_rate=4e-4, eval_every=200, dataset="faces")
+    common.define_shared_flags(num_steps=None, batch_size=32, learning_rate=1e-3, eval_every=200, dataset="faces")
+    flags.DEFINE_float("discriminator_learning_rate", 2e-3, "its own Adam's", lower_bound=0.0)
     flags.DEFINE_enum("schedule", "quick", list(SCHEDULES), "how many steps, of the swap and of its encoders")
     flags.DEFINE_enum("losses", "simswap", list(LOSSES), "which terms and weights")
     flags.DEFINE_float("identity_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
@@ -51,16 +52,16 @@ def define_flags() -> None:
     flags.DEFINE_list("features", ["24", "48", "96"], "channels of the generator, from the full size down")
     flags.DEFINE_list("discriminator_features", ["32", "64", "96"], "channels of the discriminator, at each scale")
     flags.DEFINE_integer("num_blocks", 4, "identity blocks", lower_bound=1)
-    flags.DEFINE_bool("skips", False, "show the decoder what the encoder saw at each size")
+    flags.DEFINE_bool("skips", True, "show the decoder what the encoder saw at each size")
     flags.DEFINE_bool("blend", False, "draw a mask too, and keep the target where it is 0")
     flags.DEFINE_integer(
         "encoder_steps", None, "of each identity encoder; by default as the schedule says", lower_bound=1
     )
-    flags.DEFINE_float("encoder_noise", 0.0, "what the encoder that it learns from has learned in", lower_bound=0.0)
+    flags.DEFINE_float("encoder_noise", 0.05, "what the encoder that it learns from has learned in", lower_bound=0.0)
     flags.DEFINE_float("averaging", 0.999, "of the generator's parameters", lower_bound=0.0, upper_bound=0.999999)
 
 
-SCHEDULES = {"quick": (400, 1000), "full": (6000, 6000)}  # steps of the swap, and of each encoder
+SCHEDULES = {"quick": (400, 1000), "full": (6000, 4000)}  # steps of the swap, and of each encoder
 LOSSES = {"simswap": identity_swap.SIMSWAP, "plain": identity_swap.PLAIN}
 WEIGHTS = ("identity_weight", "reconstruction_weight", "adversarial_weight", "matching_weight")
 SHOWN = 8  # sources and targets of the grid
@@ -214,8 +215,8 @@ def build_parts(config: common.Config, dataset: data.Dataset) -> tuple[identity_
 def build(config: common.Config, dataset: data.Dataset) -> Model:
     """The model that the flags name; both learning rates fall to 0 along a cosine."""
     parts, body = build_parts(config, dataset)
-    rate = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
-    players = (optax.adam(rate, b1=0.0, b2=0.99) for _ in range(2))
+    rates = (config.learning_rate, config.discriminator_learning_rate)
+    players = (optax.adam(optax.cosine_decay_schedule(rate, config.num_steps), b1=0.0, b2=0.99) for rate in rates)
     return identity_swap.model(parts, body, *players, averaging=config.averaging, gradient=config.way)
 
 

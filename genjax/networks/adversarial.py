@@ -99,16 +99,25 @@ class _ResidualDiscriminator(nn.Module):
 
 class _PatchDiscriminator(nn.Module):
     features: tuple[int, ...]
-    with_maps: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Any:
-        maps = []
+    def __call__(self, x: Array) -> Array:
+        for depth, features in enumerate(self.features, start=1):
+            x = leaky_relu(Convolution(features, 4, 2, name=f"convolution_{depth}")(x))
+        return Convolution(1, 3, 1, name="output")(x)[..., 0]
+
+
+class _MatchingDiscriminator(nn.Module):
+    features: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[tuple[Array, ...], Array]:
+        x, maps = 2 * x - 1, []
         for depth, features in enumerate(self.features, start=1):
             x = leaky_relu(Convolution(features, 4, 2, name=f"convolution_{depth}")(x))
             maps.append(x)
-        logit = Convolution(1, 3, 1, name="output")(x)[..., 0]
-        return (tuple(maps), logit) if self.with_maps else logit
+        maps.append(leaky_relu(Convolution(x.shape[-1], 3, 1, name="last")(x)))
+        return tuple(maps), Convolution(1, 3, 1, name="output")(maps[-1])[..., 0]
 
 
 def dcgan_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
@@ -179,11 +188,17 @@ def patch_discriminator(image_shape: Sequence[int], *, features: Sequence[int] =
 
 
 def matching_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
-    """`patch_discriminator` that shows its hidden maps too, for `losses.feature_matching`: x -> (maps, logit).
+    """A patch discriminator that shows its hidden maps, for `losses.feature_matching`: x [B, H, W, C] -> (maps, logit).
 
-    The maps are those of its L convolutions after their rectifiers, [B, ceil(H / 2^l), ceil(W / 2^l), features[l - 1]].
+    Of 2 x - 1, L convolutions of 4 x 4 and stride 2 and one of 3 x 3, each with a leaky rectifier, give the L + 1 maps
+    [B, ceil(H / 2^l), ceil(W / 2^l), features[l - 1]], the last of them twice; another of 3 x 3 gives the logits
+    [B, ceil(H / 2^L), ceil(W / 2^L)] (Wang et al. 2018, appendix; without normalisation).
+
+    Args:
+      image_shape: (H, W, C).
+      features: channels of the L convolutions.
     """
-    return from_linen(_PatchDiscriminator(tuple(features), with_maps=True), tuple(image_shape))
+    return from_linen(_MatchingDiscriminator(tuple(features)), tuple(image_shape))
 
 
 def multi_scale(discriminators: Sequence[Network]) -> Network:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.signal import correlate
 
 from genjax import networks
 from genjax.networks.identity_swap import adaptive_instance_norm
@@ -111,15 +112,31 @@ def test_identity_bodies_see_both_signs(inputs):
     np.testing.assert_allclose(network.apply(params, image), encoder.apply(params, 2 * image - 1), rtol=1e-6)
 
 
-@pytest.mark.slow
-def test_a_matching_discriminator_is_a_patch_discriminator_that_shows_its_maps(inputs):
+def test_a_matching_discriminator_is_layers_after_each_other_and_shows_what_they_give(inputs):
     key, image, _ = inputs
     matching = networks.matching_discriminator(SHAPE, features=(4, 6))
-    plain = networks.patch_discriminator(SHAPE, features=(4, 6))
-    params = matching.init(key)
-    maps, logit = matching.apply(params, image)
-    np.testing.assert_array_equal(logit, plain.apply(params, image))
-    assert [m.shape for m in maps] == [(3, 5, 3, 4), (3, 3, 2, 6)]
-    kernel, bias = params["output"]["kernel"], params["output"]["bias"]
-    from_maps = networks.convolution(maps[-1], kernel, stride=1) + bias.reshape(1, 1, 1, -1)
-    np.testing.assert_allclose(from_maps[..., 0], logit, rtol=1e-5, atol=1e-6)
+    params = jax.jit(matching.init)(key)
+    maps, logit = jax.jit(matching.apply)(params, image)
+    x = 2 * np.asarray(image) - 1
+    for layer, stride, shown in zip(("convolution_1", "convolution_2", "last"), (2, 2, 1), maps, strict=True):
+        x = by_scipy(x, params[layer], stride)
+        x = np.where(x > 0, x, 0.2 * x)
+        np.testing.assert_allclose(shown, x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logit, by_scipy(x, params["output"], 1)[..., 0], rtol=1e-4, atol=1e-5)
+    assert [m.shape for m in maps] == [(3, 5, 3, 4), (3, 3, 2, 6), (3, 3, 2, 6)]
+
+
+def by_scipy(x, layer, stride):
+    """A strided convolution with SAME padding, channel by channel."""
+    kernel, bias = np.asarray(layer["kernel"], np.float64), np.asarray(layer["bias"])
+    pads = [(max((-(-n // stride) - 1) * stride + k - n, 0)) for n, k in zip(x.shape[1:3], kernel.shape, strict=False)]
+    x = np.pad(x, ((0, 0), *((p // 2, p - p // 2) for p in pads), (0, 0)))
+    whole = np.stack(
+        [
+            sum(correlate(image[..., c], kernel[..., c, o], "valid") for c in range(x.shape[3]))
+            for image in x
+            for o in range(kernel.shape[3])
+        ]
+    )
+    y = whole.reshape(len(x), kernel.shape[3], *whole.shape[1:]).transpose(0, 2, 3, 1)
+    return y[:, ::stride, ::stride] + bias
