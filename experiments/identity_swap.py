@@ -270,7 +270,7 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
     rows = {name: measures(images, truth, encode, centres) for name, images in methods.items()}
     for name, images in methods.items():
         errors = identity.attribute_errors(read(images), of_ideal, wanted, faces.target_groups())
-        rows[name] |= {f"{group}_error": error for group, error in errors.items()}
+        rows[name] |= {f"{group}_attribute_error": error for group, error in errors.items()}
     names = list(rows["swap"])
     pictures.save_table(
         finished.workdir / "table.png",

@@ -36,6 +36,8 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
     assert metrics.keys() >= MEASURED | IDENTIFIED | {f"colour_{name}" for name in MEASURED | IDENTIFIED}
     assert metrics["target_error_reduction"] == 0 and metrics["ideal_error_reduction"] == 1
     assert metrics["ideal_identified"] == 1 and metrics["target_identified"] == 0
+    assert metrics["target_background_error"] == 0 and metrics["source_background_error"] > 0.1
+    assert "background_attribute_error" in metrics
     for name in ("swaps", "table", "curves"):
         assert np.asarray(Image.open(tmp_path / "run" / f"{name}.png").convert("L")).std() > 2
     with Image.open(tmp_path / "run" / "swaps.png") as picture:
