@@ -127,8 +127,12 @@ def test_a_matching_discriminator_is_layers_after_each_other_and_shows_what_they
 
 
 def by_scipy(x, layer, stride):
-    """A strided convolution with SAME padding, channel by channel."""
-    kernel, bias = np.asarray(layer["kernel"], np.float64), np.asarray(layer["bias"])
+    """A strided convolution with SAME padding, channel by channel, in float64.
+
+    Both of scipy's arguments: it casts an array that it has not yet filled where their types differ, which warns where
+    the old memory happens to hold a signalling NaN.
+    """
+    x, kernel, bias = (np.asarray(a, np.float64) for a in (x, layer["kernel"], layer["bias"]))
     pads = [(max((-(-n // stride) - 1) * stride + k - n, 0)) for n, k in zip(x.shape[1:3], kernel.shape, strict=False)]
     x = np.pad(x, ((0, 0), *((p // 2, p - p // 2) for p in pads), (0, 0)))
     whole = np.stack(
