@@ -5,8 +5,8 @@
     python -m experiments.identity_swap --identity_weight=0
     python -m experiments.identity_swap --dataset=folder:PEOPLE --batch_size=16
 
-It first trains two identity encoders on disjoint identities, or finds those of an earlier run beside its own directory:
-one that the swap learns from, and one that only scores it, for a swap soon learns to please the one it is shown. On
+It first trains identity encoders on disjoint identities, or finds those of an earlier run beside its own directory:
+some that the swap learns from, and one that only scores it, for a swap soon learns to please those it is shown. On
 `faces`, rendered anew at every step, the ideal swap is known: swaps of 100 pairs never seen are held against it, beside
 what it takes to leave the target as it is, to hand out the source, and to transfer the colours of the skin.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ from genjax.errors import BadInput
 from genjax.evaluation import identity
 from genjax.models import identity_encoder, identity_swap
 from genjax.models import regressor as regressor_model
+from genjax.models.identity_encoder import IdentityEncoder
 from genjax.training import pictures
 from genjax.types import Array, Model, Params
 
@@ -57,13 +58,30 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "encoder_steps", None, "of each identity encoder; by default as the schedule says", lower_bound=1
     )
-    flags.DEFINE_float("encoder_noise", 0.05, "what the encoder that it learns from has learned in", lower_bound=0.0)
+    flags.DEFINE_list(
+        "encoder_noise",
+        None,
+        "one encoder to learn from for each, learned in that noise; by default as the schedule says",
+    )
     flags.DEFINE_float("averaging", 0.999, "of the generator's parameters", lower_bound=0.0, upper_bound=0.999999)
 
 
-SCHEDULES = {"quick": (400, 1000), "full": (6000, 4000)}  # steps of the swap, and of each encoder
+class Schedule(NamedTuple):
+    """How long everything learns."""
+
+    num_steps: int  # of the swap
+    encoder_steps: int  # of each encoder, and of what reads attributes
+    encoder_noise: list[str]  # of the encoders to learn from
+    pictures_each: int  # that they learn each identity from
+
+
+SCHEDULES = {
+    "quick": Schedule(300, 600, ["0.05"], 24),
+    "full": Schedule(4000, 4000, ["0.03", "0.05", "0.1", "0.2"], 96),
+}
 LOSSES = {"simswap": identity_swap.SIMSWAP, "plain": identity_swap.PLAIN}
 WEIGHTS = ("identity_weight", "reconstruction_weight", "adversarial_weight", "matching_weight")
+WARM_UP = 100  # steps in which both learning rates rise
 SHOWN = 8  # sources and targets of the grid
 AT_A_TIME = 64  # swaps in one call of their program
 SYNTHETIC = "synthetic: faces made by a network that swaps identities, not photographs of anybody"
@@ -71,30 +89,33 @@ SYNTHETIC = "synthetic: faces made by a network that swaps identities, not photo
 
 def resolve(config: common.Config) -> None:
     """Fills in what follows from the schedule and the losses."""
-    num_steps, encoder_steps = SCHEDULES[config.schedule]
-    config.num_steps = config.num_steps or num_steps
-    config.encoder_steps = config.encoder_steps or encoder_steps
+    schedule = SCHEDULES[config.schedule]
+    config.num_steps = config.num_steps or schedule.num_steps
+    config.encoder_steps = config.encoder_steps or schedule.encoder_steps
+    config.encoder_noise = config.encoder_noise or schedule.encoder_noise
     for name in WEIGHTS:
         if getattr(config, name) is None:
             setattr(config, name, getattr(LOSSES[config.losses], name))
 
 
-def encoder_config(config: common.Config, identities: str) -> common.Config:
+def encoder_config(
+    config: common.Config, identities: str, *, seed: int, noise: float, pictures_each: int
+) -> common.Config:
     """The flags of one of the run's identity encoders."""
     return common.Config(
         experiment="identity_encoder",
         dataset=config.dataset,
         data_dir=config.data_dir,
         binarize="none",
-        seed=0 if identities == "train" else 1,
+        seed=seed,
         identities=identities,
         num_steps=config.encoder_steps,
         batch_size=128,
         learning_rate=2e-3,
         weight_decay=1e-3,
         margin=0.3,
-        noise=config.encoder_noise if identities == "train" else 0.0,
-        pictures_each=24,
+        noise=noise,
+        pictures_each=pictures_each,
         image_size=config.image_size,
         features=["32", "64", "128"],
         identity_dim=64,
@@ -102,14 +123,12 @@ def encoder_config(config: common.Config, identities: str) -> common.Config:
     )
 
 
-def encoder(
-    config: common.Config, dataset: data.Dataset, identities: str
-) -> tuple[identity_encoder.IdentityEncoder, Params]:
-    """A trained identity encoder, found beside the run or trained there now: its parts and its body's parameters."""
-    own = encoder_config(config, identities)
-    num = len(page.NUMBERS[identities])
-    if config.dataset != "faces":  # people are few: one half of the pictures of each for either encoder
-        dataset = halved(dataset, first=identities == "train")
+def encoder(config: common.Config, dataset: data.Dataset, own: common.Config) -> tuple[IdentityEncoder, Params]:
+    """A trained identity encoder of these flags, found beside the run or trained now: its parts, its body's params."""
+    to_learn_from = own.identities == "train"
+    num = len(page.NUMBERS[own.identities])
+    if config.dataset != "faces":  # people are few: one half of the pictures of each for either kind of encoder
+        dataset = halved(dataset, first=to_learn_from)
         num, own.batch_size = dataset.num_classes or 0, min(own.batch_size, len(dataset.train.x))
     parts = page.build_parts(own, image_shape(config, dataset), num)
     found = kept.find_or_train(
@@ -118,10 +137,31 @@ def encoder(
         lambda: common.read_shuffled(own, page.load(own) if config.dataset == "faces" else dataset),
         fingerprint=dataset.fingerprint,
         runs=config.runs,
-        purpose="to learn from" if identities == "train" else "to be scored by",
+        purpose="to learn from" if to_learn_from else "to be scored by",
         watch=page.EXPERIMENT.watch,
     )
     return parts, found.params["body"]
+
+
+def encoders(config: common.Config, dataset: data.Dataset) -> tuple[IdentityEncoder, list[Params]]:
+    """The encoders that the swap learns from, which differ in where they began and in the noise they learned in."""
+    each = SCHEDULES[config.schedule].pictures_each
+    trained = [
+        encoder(config, dataset, encoder_config(config, "train", seed=seed, noise=noise, pictures_each=each))
+        for seed, noise in enumerate(noises(config))
+    ]
+    return trained[0][0], [body for _, body in trained]
+
+
+def noises(config: common.Config) -> list[float]:
+    """The noise of each encoder to learn from, in units of the pictures' [0, 1]."""
+    try:
+        found = [float(value) for value in config.encoder_noise]
+    except ValueError:
+        found = [-1.0]
+    if min(found) < 0:
+        raise BadInput(f"--encoder_noise={','.join(config.encoder_noise)}: give standard deviations of 0 or more")
+    return found
 
 
 def regressor(config: common.Config) -> Callable[[Array], Array]:
@@ -189,35 +229,38 @@ def image_shape(config: common.Config, dataset: data.Dataset) -> tuple[int, int,
     return shape
 
 
-def build_parts(config: common.Config, dataset: data.Dataset) -> tuple[identity_swap.IdentitySwap, Params]:
-    """The networks and terms that the flags name, and the parameters of the identity encoder."""
+def build_parts(config: common.Config, dataset: data.Dataset) -> tuple[identity_swap.IdentitySwap, list[Params]]:
+    """The networks and terms that the flags name, and the parameters of the identity encoders."""
     shape = image_shape(config, dataset)
-    encoder_parts, body = encoder(config, dataset, "train")
+    encoder_parts, bodies = encoders(config, dataset)
     terms = LOSSES[config.losses]._replace(**{name: getattr(config, name) for name in WEIGHTS})
     features = common.widths(config, "discriminator_features")
     half = (-(-shape[0] // 2), -(-shape[1] // 2), shape[2])
     parts = identity_swap.IdentitySwap(
         networks.identity_swap_generator(
             shape,
-            encoder_parts.identity_dim,
+            encoder_parts.identity_dim * len(bodies),
             features=common.widths(config, "features"),
             num_blocks=config.num_blocks,
             skips=config.skips,
             blend=config.blend,
         ),
         networks.multi_scale([networks.matching_discriminator(size, features=features) for size in (shape, half)]),
-        partial(identity_encoder.encode, parts=encoder_parts),
+        partial(identity_encoder.encode_by_all, parts=encoder_parts),
         terms,
     )
-    return parts, body
+    return parts, bodies
 
 
 def build(config: common.Config, dataset: data.Dataset) -> Model:
-    """The model that the flags name; both learning rates fall to 0 along a cosine."""
-    parts, body = build_parts(config, dataset)
-    rates = (config.learning_rate, config.discriminator_learning_rate)
-    players = (optax.adam(optax.cosine_decay_schedule(rate, config.num_steps), b1=0.0, b2=0.99) for rate in rates)
-    return identity_swap.model(parts, body, *players, averaging=config.averaging, gradient=config.way)
+    """The model that the flags name; both learning rates rise for some steps, then fall to 0 along a cosine."""
+    parts, bodies = build_parts(config, dataset)
+    warm_up = min(WARM_UP, config.num_steps // 4)
+    players = (
+        optax.adam(optax.warmup_cosine_decay_schedule(0.0, rate, warm_up, config.num_steps), b1=0.0, b2=0.99)
+        for rate in (config.learning_rate, config.discriminator_learning_rate)
+    )
+    return identity_swap.model(parts, bodies, *players, averaging=config.averaging, gradient=config.way)
 
 
 def swapper(config: common.Config, dataset: data.Dataset) -> Callable[[identity_swap.State, Array, Array], Array]:
@@ -240,7 +283,8 @@ def swapper(config: common.Config, dataset: data.Dataset) -> Callable[[identity_
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Draws the grid of swaps; on rendered faces writes the table of measures beside the baselines."""
     swap = swapper(config, finished.dataset)
-    score_parts, score_body = encoder(config, finished.dataset, "score")
+    scoring = encoder_config(config, "score", seed=1, noise=0.0, pictures_each=24)
+    score_parts, score_body = encoder(config, finished.dataset, scoring)
     encode = jax.jit(lambda x: identity_encoder.encode(score_body, x, parts=score_parts))
     if config.dataset != "faces":
         examples: Any = finished.examples

@@ -8,6 +8,8 @@ between their vectors.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -48,6 +50,17 @@ def _unit(v: Array) -> Array:
 def encode(body: Params, x: Array, *, parts: IdentityEncoder) -> Array:
     """The identity vectors of pictures: the body's params and x [B, ...] -> v [B, m], ||v||_2 = 1."""
     return _unit(parts.body.apply(body, x))
+
+
+def encode_by_all(bodies: Sequence[Params], x: Array, *, parts: IdentityEncoder) -> Array:
+    """The vectors of k encoders as one, whose cosines are the means of theirs: x [B, ...] -> v [B, k m], ||v||_2 = 1.
+
+        v = (v_1, ..., v_k) / sqrt(k)
+
+    What deceives one network seldom deceives another that was trained apart (Liu et al. 2017), so that an identity loss
+    of several is harder to please by anything but the identity.
+    """
+    return jnp.concatenate([encode(body, x, parts=parts) for body in bodies], axis=-1) / math.sqrt(len(bodies))
 
 
 def objective(parts: IdentityEncoder, *, margin: Scalar, corruption: Corruption | None = None) -> gradients.Objective:

@@ -185,7 +185,8 @@ def model(
 
     Args:
       identity: the trained params of the identity encoder.
-      averaging: swaps use the generator's average, avg <- (1 - w) avg + w params, w = max(1 - averaging, 1 / step).
+      averaging: swaps use the generator's average, avg <- (1 - w) avg + w params, w = max(1 - averaging, 9 / (9 + t))
+        at the t-th step, so that the first steps are soon forgotten.
 
     Returns:
       A Model of batches `Pair`, of two rows or more; it cannot sample. `evaluate` is of the averaged generator: its
@@ -233,7 +234,7 @@ def model(
             wanted,
             key,
         )
-        weight = jnp.maximum(1 - averaging, 1 / (state.step + 1))
+        weight = jnp.maximum(1 - averaging, 9 / (state.step + 10))
         new = State(
             state.step + 1,
             {"generator": generator, "discriminator": discriminator},

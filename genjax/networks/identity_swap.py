@@ -17,6 +17,9 @@ from genjax.networks.linen import from_linen
 from genjax.types import Array, Network
 
 _leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.1)
+# of a v of unit length: with 1 the scales and shifts hardly depend on it for hundreds of steps; with 16 some generators
+# end in black and white, for Adam's steps are as much larger there
+_GAIN = 4.0
 
 
 def adaptive_instance_norm(x: Array, scale: Array, shift: Array, *, epsilon: float = 1e-5) -> Array:
@@ -68,6 +71,7 @@ class _SwapGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array, v: Array) -> Array:
+        v = _GAIN * v
         x = _leaky_relu(Convolution(self.features[0], 5, 1, name="input")(2 * image - 1))
         seen = []
         for depth, features in enumerate(self.features[1:], start=1):
@@ -102,7 +106,7 @@ def identity_swap_generator(
 
     Enc is a convolution of 5 x 5 and one of 3 x 3 and stride 2 for each further entry of `features`, Dec its mirror of
     pixels doubled and convolutions of 3 x 3, with leaky rectifiers. The identity enters through the scales and shifts
-    of AdaIN alone, affine in v.
+    of AdaIN alone, affine in 4 v, for a v of unit length.
 
     Args:
       image_shape: (H, W, C), any.

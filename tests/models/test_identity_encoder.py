@@ -41,6 +41,14 @@ def test_objective_is_its_definition_in_numpy(parts, batch, key):
     np.testing.assert_allclose(identity_encoder.encode(params["body"], batch.x, parts=parts), v, rtol=1e-4, atol=1e-6)
 
 
+def test_cosines_of_several_encoders_are_the_means_of_theirs(parts, batch, key):
+    bodies = [identity_encoder.init_params(jax.random.fold_in(key, index), parts=parts)["body"] for index in range(3)]
+    v = np.asarray(identity_encoder.encode_by_all(bodies, batch.x, parts=parts))
+    each = [np.asarray(identity_encoder.encode(body, batch.x, parts=parts)) for body in bodies]
+    assert v.shape == (8, 12)
+    np.testing.assert_allclose(v @ v.T, np.mean([u @ u.T for u in each], axis=0), atol=1e-6)
+
+
 def test_a_corruption_is_of_the_pictures_alone(parts, batch, key):
     params = identity_encoder.init_params(key, parts=parts)
 

@@ -79,6 +79,22 @@ def test_blocks_whose_second_answer_is_zero_hand_their_input_on(inputs):
 
 
 @pytest.mark.slow
+def test_moments_are_affine_in_four_times_the_identity(inputs):
+    key, image, v = inputs
+    image, v = image[:1], v[:1]
+    network = generator()
+    params = network.init(key)
+    said = jax.tree.map(lambda a: a, params)  # what the layers of the moments answer to this v, as their biases
+    for index in (1, 2):
+        for place in ("first", "second"):
+            for name in ("scale", "shift"):
+                kernel, bias = (params[f"identity_{index}"][place][name][part] for part in ("kernel", "bias"))
+                answer = bias + 4 * (v @ kernel)[0]
+                said[f"identity_{index}"][place][name] = {"kernel": 0 * kernel, "bias": answer}
+    np.testing.assert_allclose(network.apply(params, image, v), network.apply(said, image, 0 * v), rtol=1e-5)
+
+
+@pytest.mark.slow
 def test_skips_show_the_decoder_what_the_encoder_saw(key):
     plain, skipping = generator().init(key), generator(skips=True).init(key)
     assert {"skip_1"} == set(skipping) - set(plain)
