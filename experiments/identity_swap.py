@@ -158,8 +158,8 @@ def noises(config: common.Config) -> list[float]:
     try:
         found = [float(value) for value in config.encoder_noise]
     except ValueError:
-        found = [-1.0]
-    if min(found) < 0:
+        found = []
+    if not found or not all(0 <= noise < np.inf for noise in found):
         raise BadInput(f"--encoder_noise={','.join(config.encoder_noise)}: give standard deviations of 0 or more")
     return found
 

@@ -1,6 +1,7 @@
 """Identity swap: a picture of the target with the identity of the source (SimSwap; Chen et al. 2020).
 
-    I_R = G(I_T, v_S),   v_S = E(I_S) / ||E(I_S)||_2,   E an encoder of identities, trained before and left as it is
+    I_R = G(I_T, v_S),   v_S = E(I_S) / ||E(I_S)||_2,   E an encoder of identities, trained before and left as it is,
+                         or several: `identity_encoder.encode_by_all`
 
     min_G  w_id L_id(E(I_R), v_S) + w_rec [id_S = id_T] L_rec(I_R, I_T)
            + w_adv L_adv(D(I_R)) + w_fm L_fm(D(I_R), D(I_T))
@@ -80,7 +81,7 @@ class State(NamedTuple):
     generator_optimizer_state: Any
     discriminator_optimizer_state: Any
     average: Params  # of the generator's params over the steps; what a swap uses
-    identity: Params  # of the identity encoder; no step changes them
+    identity: Params  # of what encodes identities; no step changes them
 
 
 def init_params(key: Key, *, parts: IdentitySwap) -> Params:
@@ -184,7 +185,7 @@ def model(
     row keeps its own.
 
     Args:
-      identity: the trained params of the identity encoder.
+      identity: the trained params that `parts.encode_identity` takes.
       averaging: swaps use the generator's average, avg <- (1 - w) avg + w params, w = max(1 - averaging, 9 / (9 + t))
         at the t-th step, so that the first steps are soon forgotten.
 

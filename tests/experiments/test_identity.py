@@ -11,7 +11,7 @@ from genjax.data import pairs
 pytestmark = pytest.mark.slow
 
 SMALL = ("--num_steps=4", "--encoder_steps=3", "--image_size=16", "--features=4,6", "--discriminator_features=4,6")
-SWAP = (*SMALL, "--num_blocks=1", "--eval_every=4", "--batch_size=8")
+SWAP = (*SMALL, "--encoder_noise=0,0.1", "--num_blocks=1", "--eval_every=4", "--batch_size=8")
 MEASURED = {"psnr", "face_psnr", "error_reduction", "face_error_reduction", "background_error", "identified"}
 IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
 
@@ -43,12 +43,15 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
     with Image.open(tmp_path / "run" / "swaps.png") as picture:
         assert "synthetic" in picture.info["Comment"]
     encoders = sorted(path.name for path in tmp_path.glob("identity_encoder-faces-*"))
-    assert len(encoders) == 2
+    assert len(encoders) == 3  # two to learn from and one to be scored by
     status, _, err = finish("identity_swap", *SWAP, "--seed=1", f"--workdir={tmp_path / 'other'}")
     assert status == 0 and "training a identity_encoder" not in err
     assert sorted(path.name for path in tmp_path.glob("identity_encoder-faces-*")) == encoders
     other = json.loads((tmp_path / "other" / "summary.json").read_text())
     assert other["params_sha256"] != summary["params_sha256"]
+    for wrong in ("much", "0.1,-0.1", "nan"):
+        status, _, err = finish("identity_swap", *SWAP, f"--encoder_noise={wrong}")
+        assert status == 2 and err.splitlines()[-1].endswith("give standard deviations of 0 or more"), err
 
 
 def test_two_pictures_are_swapped(train, finish, tmp_path, people):
