@@ -17,7 +17,7 @@ consent to exactly that.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -36,19 +36,19 @@ from genjax.models import identity_encoder, identity_swap
 from genjax.models import regressor as regressor_model
 from genjax.models.identity_encoder import IdentityEncoder
 from genjax.training import pictures
-from genjax.types import Array, Model, Params
+from genjax.types import Array, Key, Model, Params
 
 
 def define_flags() -> None:
     """Defines the flags of the experiment."""
     common.define_shared_flags(num_steps=None, batch_size=32, learning_rate=1e-3, eval_every=200, dataset="faces")
     flags.DEFINE_float("discriminator_learning_rate", 2e-3, "its own Adam's", lower_bound=0.0)
-    flags.DEFINE_enum("schedule", "quick", list(SCHEDULES), "how many steps, of the swap and of its encoders")
-    flags.DEFINE_enum("losses", "simswap", list(LOSSES), "which terms and weights")
-    flags.DEFINE_float("identity_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
-    flags.DEFINE_float("reconstruction_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
-    flags.DEFINE_float("adversarial_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
-    flags.DEFINE_float("matching_weight", None, "in place of the chosen losses' own", lower_bound=0.0)
+    flags.DEFINE_enum(
+        "schedule", "quick", list(SCHEDULES), "steps of swap and encoders, how many encoders, and what they see"
+    )
+    flags.DEFINE_enum("losses", "freer", list(LOSSES), "which terms and weights")
+    for name in OF_LOSSES:
+        flags.DEFINE_float(name, None, "in place of the chosen losses' own", lower_bound=0.0)
     flags.DEFINE_integer("image_size", 32, "of rendered faces, and what a folder's are resized to", lower_bound=8)
     flags.DEFINE_list("features", ["24", "48", "96"], "channels of the generator, from the full size down")
     flags.DEFINE_list("discriminator_features", ["32", "64", "96"], "channels of the discriminator, at each scale")
@@ -79,8 +79,8 @@ SCHEDULES = {
     "quick": Schedule(300, 600, ["0.05"], 24),
     "full": Schedule(4000, 4000, ["0.03", "0.05", "0.1", "0.2"], 96),
 }
-LOSSES = {"simswap": identity_swap.SIMSWAP, "plain": identity_swap.PLAIN}
-WEIGHTS = ("identity_weight", "reconstruction_weight", "adversarial_weight", "matching_weight")
+LOSSES = {"freer": identity_swap.FREER, "simswap": identity_swap.SIMSWAP, "plain": identity_swap.PLAIN}
+OF_LOSSES = ("identity_weight", "reconstruction_weight", "adversarial_weight", "matching_weight", "identity_noise")
 WARM_UP = 100  # steps in which both learning rates rise
 SHOWN = 8  # sources and targets of the grid
 AT_A_TIME = 64  # swaps in one call of their program
@@ -93,7 +93,7 @@ def resolve(config: common.Config) -> None:
     config.num_steps = config.num_steps or schedule.num_steps
     config.encoder_steps = config.encoder_steps or schedule.encoder_steps
     config.encoder_noise = config.encoder_noise or schedule.encoder_noise
-    for name in WEIGHTS:
+    for name in OF_LOSSES:
         if getattr(config, name) is None:
             setattr(config, name, getattr(LOSSES[config.losses], name))
 
@@ -123,34 +123,43 @@ def encoder_config(
     )
 
 
-def encoder(config: common.Config, dataset: data.Dataset, own: common.Config) -> tuple[IdentityEncoder, Params]:
-    """A trained identity encoder of these flags, found beside the run or trained now: its parts, its body's params."""
+def encoder_parts(config: common.Config, dataset: data.Dataset, own: common.Config) -> IdentityEncoder:
+    """The networks of an identity encoder of these flags."""
+    num = len(page.NUMBERS[own.identities]) if config.dataset == "faces" else dataset.num_classes or 0
+    return page.build_parts(own, image_shape(config, dataset), num)
+
+
+def encoder_body(
+    config: common.Config, dataset: data.Dataset, own: common.Config, rendered: Callable[[], data.Dataset]
+) -> Params:
+    """The body of an identity encoder of these flags, found beside the run or trained now.
+
+    Args:
+      rendered: the pictures of `page.load(own)`, where they are rendered.
+    """
     to_learn_from = own.identities == "train"
-    num = len(page.NUMBERS[own.identities])
     if config.dataset != "faces":  # people are few: one half of the pictures of each for either kind of encoder
         dataset = halved(dataset, first=to_learn_from)
-        num, own.batch_size = dataset.num_classes or 0, min(own.batch_size, len(dataset.train.x))
-    parts = page.build_parts(own, image_shape(config, dataset), num)
+        own.batch_size = min(own.batch_size, len(dataset.train.x))
     found = kept.find_or_train(
         own,
-        page.build_model(own, parts),
-        lambda: common.read_shuffled(own, page.load(own) if config.dataset == "faces" else dataset),
+        page.build_model(own, encoder_parts(config, dataset, own)),
+        lambda: common.read_shuffled(own, rendered() if config.dataset == "faces" else dataset),
         fingerprint=dataset.fingerprint,
         runs=config.runs,
         purpose="to learn from" if to_learn_from else "to be scored by",
         watch=page.EXPERIMENT.watch,
     )
-    return parts, found.params["body"]
+    return found.params["body"]
 
 
-def encoders(config: common.Config, dataset: data.Dataset) -> tuple[IdentityEncoder, list[Params]]:
-    """The encoders that the swap learns from, which differ in where they began and in the noise they learned in."""
+def encoders_to_learn_from(config: common.Config) -> list[common.Config]:
+    """The flags of the encoders that the swap learns from, which differ in where they begin and in their noise."""
     each = SCHEDULES[config.schedule].pictures_each
-    trained = [
-        encoder(config, dataset, encoder_config(config, "train", seed=seed, noise=noise, pictures_each=each))
+    return [
+        encoder_config(config, "train", seed=seed, noise=noise, pictures_each=each)
         for seed, noise in enumerate(noises(config))
     ]
-    return trained[0][0], [body for _, body in trained]
 
 
 def noises(config: common.Config) -> list[float]:
@@ -229,32 +238,33 @@ def image_shape(config: common.Config, dataset: data.Dataset) -> tuple[int, int,
     return shape
 
 
-def build_parts(config: common.Config, dataset: data.Dataset) -> tuple[identity_swap.IdentitySwap, list[Params]]:
-    """The networks and terms that the flags name, and the parameters of the identity encoders."""
+def build_parts(config: common.Config, dataset: data.Dataset) -> identity_swap.IdentitySwap:
+    """The networks and terms that the flags name."""
     shape = image_shape(config, dataset)
-    encoder_parts, bodies = encoders(config, dataset)
-    terms = LOSSES[config.losses]._replace(**{name: getattr(config, name) for name in WEIGHTS})
+    own = encoders_to_learn_from(config)
+    encoder = encoder_parts(config, dataset, own[0])
     features = common.widths(config, "discriminator_features")
     half = (-(-shape[0] // 2), -(-shape[1] // 2), shape[2])
-    parts = identity_swap.IdentitySwap(
+    return identity_swap.IdentitySwap(
         networks.identity_swap_generator(
             shape,
-            encoder_parts.identity_dim * len(bodies),
+            encoder.identity_dim * len(own),
             features=common.widths(config, "features"),
             num_blocks=config.num_blocks,
             skips=config.skips,
             blend=config.blend,
         ),
         networks.multi_scale([networks.matching_discriminator(size, features=features) for size in (shape, half)]),
-        partial(identity_encoder.encode_by_all, parts=encoder_parts),
-        terms,
+        partial(identity_encoder.encode_by_all, parts=encoder),
+        LOSSES[config.losses]._replace(**{name: getattr(config, name) for name in OF_LOSSES}),
     )
-    return parts, bodies
 
 
 def build(config: common.Config, dataset: data.Dataset) -> Model:
-    """The model that the flags name; both learning rates rise for some steps, then fall to 0 along a cosine."""
-    parts, bodies = build_parts(config, dataset)
+    """The model that the flags name, and its encoders; both learning rates rise for some steps, then fall to 0."""
+    parts, own = build_parts(config, dataset), encoders_to_learn_from(config)
+    rendered = cache(lambda: page.load(own[0]))  # the same for all of them
+    bodies = [encoder_body(config, dataset, each, rendered) for each in own]
     warm_up = min(WARM_UP, config.num_steps // 4)
     players = (
         optax.adam(optax.warmup_cosine_decay_schedule(0.0, rate, warm_up, config.num_steps), b1=0.0, b2=0.99)
@@ -263,17 +273,28 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     return identity_swap.model(parts, bodies, *players, averaging=config.averaging, gradient=config.way)
 
 
-def swapper(config: common.Config, dataset: data.Dataset) -> Callable[[identity_swap.State, Array, Array], Array]:
-    """Swaps of any number of pictures: (state, target [N, ...], source [N, ...]) -> [N, ...]."""
-    parts, _ = build_parts(config, dataset)
+def init_bodies(config: common.Config, dataset: data.Dataset, key: Key) -> list[Params]:
+    """Fresh bodies of the encoders that the swap learns from."""
+    own = encoders_to_learn_from(config)
+    return [encoder_parts(config, dataset, own[0]).body.init(key)] * len(own)
+
+
+def swapper(
+    config: common.Config, dataset: data.Dataset, generator: Params, bodies: list[Params]
+) -> Callable[[Array, Array], Array]:
+    """Swaps of any number of pictures, by a trained generator and its encoders: two [N, ...] -> [N, ...].
+
+    The first are the targets, which keep all but their identity, the second the sources.
+    """
+    parts = build_parts(config, dataset)
     some = jax.jit(partial(identity_swap.swap, parts=parts))
 
-    def swap(state: identity_swap.State, target: Array, source: Array) -> Array:
+    def swap(target: Array, source: Array) -> Array:
         swapped = []
         for start in range(0, len(target), AT_A_TIME):  # one program, compiled once, for any number of them
             pair = [images[start : start + AT_A_TIME] for images in (target, source)]
             rest = ((0, AT_A_TIME - len(pair[0])), (0, 0), (0, 0), (0, 0))
-            made = some(state.average, state.identity, *(jnp.pad(images, rest) for images in pair))
+            made = some(generator, bodies, *(jnp.pad(images, rest) for images in pair))
             swapped.append(made[: len(pair[0])])
         return jnp.concatenate(swapped)
 
@@ -282,9 +303,10 @@ def swapper(config: common.Config, dataset: data.Dataset) -> Callable[[identity_
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Draws the grid of swaps; on rendered faces writes the table of measures beside the baselines."""
-    swap = swapper(config, finished.dataset)
+    swap = swapper(config, finished.dataset, finished.state.average, finished.state.identity)
     scoring = encoder_config(config, "score", seed=1, noise=0.0, pictures_each=24)
-    score_parts, score_body = encoder(config, finished.dataset, scoring)
+    score_body = encoder_body(config, finished.dataset, scoring, lambda: page.load(scoring))
+    score_parts = encoder_parts(config, finished.dataset, scoring)
     encode = jax.jit(lambda x: identity_encoder.encode(score_body, x, parts=score_parts))
     if config.dataset != "faces":
         examples: Any = finished.examples
@@ -292,7 +314,7 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
         num = min(SHOWN, len(target))
         save_grid(finished, swap, target[:num], source[:num], None)
         other = jnp.roll(source, 1, axis=0)
-        v = encode(swap(finished.state, target, other))
+        v = encode(swap(target, other))
         return {
             "cosine_to_source": float(jnp.mean(jnp.sum(v * encode(other), axis=1))),
             "cosine_to_target": float(jnp.mean(jnp.sum(v * encode(target), axis=1))),
@@ -303,7 +325,7 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
     vectors = [encode(jnp.float32(gallery.x[i : i + 500]) / 255) for i in range(0, len(gallery.x), 500)]
     centres = identity.centroids(np.concatenate(vectors), gallery.label)
     methods = {
-        "swap": swap(finished.state, truth.target, truth.source),
+        "swap": swap(truth.target, truth.source),
         "ideal": truth.ideal,
         "target": truth.target,
         "source": truth.source,
@@ -318,10 +340,11 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
     names = list(rows["swap"])
     pictures.save_table(
         finished.workdir / "table.png",
-        [[row[name] for name in names] for row in rows.values()],
-        rows=["swap", "ideal", "target as it is", "source as it is", "colour transfer"],
-        columns=names,
+        [[row[name] for row in rows.values()] for name in names],
+        rows=[name.replace("_", " ") for name in names],
+        columns=["swap", "ideal", "target as it is", "source as it is", "colour transfer"],
         title=f"{len(truth.target)} pairs of identities never seen",
+        by_row=True,
     )
     found = rows["swap"] | {
         f"{method}_{name}": row[name] for method, row in rows.items() if method != "swap" for name in names
@@ -357,7 +380,7 @@ def save_grid(
     """Writes every source, a row each, put into every target, a column each; beside it the ideal where it is known."""
     num = len(target)
     every = (jnp.tile(target, (num, 1, 1, 1)), jnp.repeat(source, num, axis=0))
-    swapped = np.asarray(swap(finished.state, *every)).reshape(num, num, *target.shape[1:])
+    swapped = np.asarray(swap(*every)).reshape(num, num, *target.shape[1:])
     shown = [swapped] if truth is None else [swapped, np.asarray(truth.candidates[:num, :num]).swapaxes(0, 1)]
     blank = np.ones_like(np.asarray(target[:1]))
     heads = np.concatenate([np.concatenate([blank, np.asarray(target)]) for _ in shown])

@@ -75,7 +75,8 @@ class Space(NamedTuple):
 def open_space(run: loading.Run, out: Path, key: Key) -> Space:
     """Loads the two halves of the model, each on its own, and encodes the data."""
     codec = loading.codec(run)
-    encoder, decoder = loading.part(run, "encoder", codec.encoder), loading.part(run, "decoder", codec.decoder)
+    encoder = loading.part(run, "params/encoder", codec.encoder.init)
+    decoder = loading.part(run, "params/decoder", codec.decoder.init)
     train_key, test_key = jax.random.split(key)
     train = loading.read(run, run.dataset.train, train_key, at_most=10_000)
     test = loading.read(run, run.dataset.test, test_key, at_most=2000)
@@ -225,7 +226,7 @@ def concepts(space: Space, key: Key) -> dict[str, float]:
 def prior_moments(run: loading.Run, space: Space) -> dict[str, float]:
     """Of a VAE: how many units are active, and how far the codes together are from N(0, I)."""
     parts = loading.parts(run)
-    params = {"encoder": loading.part(run, "encoder", parts.encoder)}
+    params = {"encoder": loading.part(run, "params/encoder", parts.encoder.init)}
     mean, log_variance = jax.jit(lambda params, x: vae.encode(params, x, parts=parts))(params, space.x)
     active = np.asarray(latent.active_units(mean))
     moments = latent.aggregate_moments(mean, log_variance)

@@ -10,6 +10,7 @@ Its latent space can be explored when its experiment has `parts` that `codec` kn
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,10 +117,13 @@ def codec(run: Run) -> Codec:
     return Codec(Network(networks.encoder.init, encode), Network(networks.decoder.init, decode), has_prior)
 
 
-def part(run: Run, name: str, network: Network) -> Params:
-    """The trained parameters under `params/NAME` alone; nothing else of the checkpoint need be known."""
-    template = jax.eval_shape(network.init, jax.random.key(0))
-    return _restore(run, f"params/{name}", template)
+def part(run: Run, path: str, init: Callable[[Key], Any]) -> Any:
+    """A part of the run's last state, such as `params/encoder`; nothing else of the checkpoint need be known.
+
+    Args:
+      init: makes a fresh one of a key.
+    """
+    return _restore(run, path, jax.eval_shape(init, jax.random.key(0)))
 
 
 def _restore(run: Run, path: str, template: Any) -> Any:

@@ -8,6 +8,7 @@ of nobody, and says so in its metadata. Use it on pictures of people only with t
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -52,9 +53,10 @@ def main() -> None:
             pixels = pixels.mean(axis=2, keepdims=True)
         return jnp.float32(np.broadcast_to(pixels, (height, width, channels)))[None] / 255
 
-    swap = identity_swap.swapper(run.config, run.dataset)
-    state = loading.state(run, loading.model(run))
-    picture = np.asarray(swap(state, read("target"), read("source")))[0]
+    generator = loading.part(run, "average", identity_swap.build_parts(run.config, run.dataset).generator.init)
+    bodies = loading.part(run, "identity", partial(identity_swap.init_bodies, run.config, run.dataset))
+    swap = identity_swap.swapper(run.config, run.dataset, generator, bodies)
+    picture = np.asarray(swap(read("target"), read("source")))[0]
     note = PngInfo()
     note.add_text("Comment", identity_swap.SYNTHETIC)
     pixels = np.round(255 * picture).astype(np.uint8)

@@ -3,8 +3,8 @@
     I_R = G(I_T, v_S),   v_S = E(I_S) / ||E(I_S)||_2,   E an encoder of identities, trained before and left as it is,
                          or several: `identity_encoder.encode_by_all`
 
-    min_G  w_id L_id(E(I_R), v_S) + w_rec [id_S = id_T] L_rec(I_R, I_T)
-           + w_adv L_adv(D(I_R)) + w_fm L_fm(D(I_R), D(I_T))
+    min_G  w_id L_id(E(I_R + sigma eps), v_S) + w_rec [id_S = id_T] L_rec(I_R, I_T)
+           + w_adv L_adv(D(I_R)) + w_fm L_fm(D(I_R), D(I_T)),   eps ~ N(0, I), sigma = 0 in the paper
     min_D  L_D(D(I_S), D(I_R)) + w_gp L_gp
 
 Steps with the target's own identity, where the target is the answer, take turns with steps where it is another's. No
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import gradients
+from genjax import gradients, stochastic
 from genjax.losses import (
     HINGE,
     NON_SATURATING,
@@ -47,10 +47,14 @@ class Losses(NamedTuple):
     penalty_weight: float = 1e-5  # of `losses.gradient_penalty`
     matching_weight: float = 10.0
     first_map: int = -2  # where the maps that are matched begin: the last two
+    identity_noise: float = 0.0  # sigma, in units of the images' [0, 1]
 
 
 SIMSWAP = Losses()
 """The paper's terms and weights (Chen et al. 2020, equation 9)."""
+
+FREER = SIMSWAP._replace(matching_weight=2.0, identity_noise=0.2)
+"""The paper's, but less of the target's features to keep, and an identity that has to be seen through noise."""
 
 PLAIN = Losses(NON_SATURATING, squared_error, squared_error, 1.0, 1.0, 1.0, 10.0, 0.0)
 """Squared distances, cross-entropy and a gradient penalty of the usual weight, without feature matching."""
@@ -139,9 +143,10 @@ def generator_objective(parts: IdentitySwap) -> gradients.Objective:
     Returns:
       `objective(generator, discriminator, identity, wanted, key) -> (loss [B], {"identity_loss",
       "reconstruction_loss", "generator_loss", "matching_loss": [B]})`, the terms without their weights;
-      `reconstruction_loss` is 0 where the identity is not the target's own. It draws nothing.
+      `reconstruction_loss` is 0 where the identity is not the target's own. The key draws the noise.
     """
     terms = parts.losses
+    add_noise = stochastic.gaussian_noise(scale=terms.identity_noise)
 
     def objective(
         generator: Params, discriminator: Params, identity: Params, wanted: Wanted, key: Key
@@ -150,7 +155,8 @@ def generator_objective(parts: IdentitySwap) -> gradients.Objective:
         swapped = parts.generator.apply(generator, target, v)
         maps, logits = _judge(discriminator, swapped, parts)
         target_maps, _ = _judge(discriminator, target, parts)
-        of_identity = terms.identity(parts.encode_identity(identity, swapped), v)
+        seen = add_noise(swapped, key) if terms.identity_noise else swapped
+        of_identity = terms.identity(parts.encode_identity(identity, seen), v)
         of_reconstruction = jnp.where(own, terms.reconstruction(swapped, target), 0)
         of_players = terms.adversarial.generator(logits)
         of_maps = feature_matching(maps, target_maps, first=terms.first_map)
@@ -214,7 +220,7 @@ def model(
         )
 
     def train_step(state: State, pair: Pair, key: Key) -> tuple[State, Metrics]:
-        roll_key, penalty_key = jax.random.split(jax.random.fold_in(key, state.step))
+        roll_key, penalty_key, noise_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
         v = parts.encode_identity(state.identity, pair.source)
         same = state.step % 2 == 0
         places = jax.random.randint(roll_key, [], 1, len(v))
@@ -233,7 +239,7 @@ def model(
             discriminator,
             state.identity,
             wanted,
-            key,
+            noise_key,
         )
         weight = jnp.maximum(1 - averaging, 9 / (state.step + 10))
         new = State(
@@ -253,12 +259,12 @@ def model(
             for wanted, same in ((v, True), (jnp.roll(v, 1, axis=0), False))
         )
         discriminator = state.params["discriminator"]
-        of_discriminator = gradients.batch_means(*play_discriminator(discriminator, state.average, other, key))
-
-        def of_generator(wanted: Wanted) -> Metrics:
-            return gradients.batch_means(*play_generator(state.average, discriminator, state.identity, wanted, key))
-
-        swapped, kept = of_generator(other), of_generator(own)
+        penalty_key, *noise_keys = jax.random.split(key, 3)
+        of_discriminator = gradients.batch_means(*play_discriminator(discriminator, state.average, other, penalty_key))
+        swapped, kept = (
+            gradients.batch_means(*play_generator(state.average, discriminator, state.identity, wanted, noise_key))
+            for wanted, noise_key in zip((other, own), noise_keys, strict=True)
+        )
         return of_discriminator | swapped | {"reconstruction_loss": kept["reconstruction_loss"]}
 
     return Model(init, train_step, evaluate)

@@ -164,17 +164,31 @@ def save_captioned_grid(
     figure.savefig(path, dpi=120, metadata={"Comment": comment} if comment else None)
 
 
-def save_table(path: Path, values: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
-    """Writes a table of numbers [R, C], each on a ground as light as it is large; what is not finite stays white."""
+def save_table(
+    path: Path,
+    values: ArrayLike,
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    by_row: bool = False,
+) -> None:
+    """Writes a table of numbers [R, C], each on a ground as light as it is large; what is not finite stays white.
+
+    Args:
+      by_row: each row is a measure of its own: its grounds are compared with each other only, and its numbers have
+        three digits, wherever their point is.
+    """
     table: np.ndarray = np.asarray(values, np.float64)
     figure, ((ax,),) = _panels(1, 1, width=1.6 + 1.1 * len(columns), height=1.2 + 0.42 * len(rows))
     finite = np.ma.masked_invalid(table)
-    ax.imshow(finite, cmap="viridis", aspect="auto")
-    middle = (finite.min() + finite.max()) / 2
+    least, most = (extreme(axis=1 if by_row else None, keepdims=True) for extreme in (finite.min, finite.max))
+    ground = np.ma.filled((finite - least) / (most - least), np.nan)  # equal numbers stay white too
+    ax.imshow(ground, cmap="viridis", aspect="auto", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
-            colour = "black" if value > middle else "white"
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
+            colour = "white" if ground[row, column] <= 0.5 else "black"
+            ax.text(column, row, f"{value:.3g}" if by_row else f"{value:.2f}", ha="center", va="center", color=colour)
     ax.set_xticks(range(len(columns)), columns, rotation=20)
     ax.set_yticks(range(len(rows)), rows)
     ax.set(title=title)

@@ -1,6 +1,7 @@
 """Identity encoder and swap as a user runs them: what they leave behind, encoders found again, folders of people."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -56,11 +57,14 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
 
 def test_two_pictures_are_swapped(train, finish, tmp_path, people):
     train("identity_swap", tmp_path / "run", *SWAP)
+    for encoder in tmp_path.glob("identity_encoder-*"):  # a run is whole without them
+        shutil.rmtree(encoder)
     pictures = [people / f"person{person}" / "0.png" for person in (0, 3)]
     out = tmp_path / "swapped.png"
     flags = (f"--run={tmp_path / 'run'}", f"--target={pictures[0]}", f"--source={pictures[1]}")
     status, line, err = finish("swap_faces", *flags, f"--out={out}")
     assert status == 0 and str(out) in line, err
+    assert not list(tmp_path.glob("identity_encoder-*"))
     with Image.open(out) as picture:
         assert picture.size == (16, 16) and picture.mode == "RGB" and "synthetic" in picture.info["Comment"]
     for wrong, said in (

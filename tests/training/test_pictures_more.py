@@ -31,6 +31,16 @@ def test_table(tmp_path, figure):
         assert min(picture.size) > 100
 
 
+def test_a_table_of_measures_compares_within_each(tmp_path, figure):
+    values = np.array([[0.0123, 0.0456, 0.0789], [1000.0, np.inf, 3000.0], [5.0, 5.0, 5.0]])
+    names = ("one", "two", "three")
+    pictures.save_table(tmp_path / "t.png", values, rows=names, columns=names, title="", by_row=True)
+    ax = figure().axes[0]
+    assert [text.get_text() for text in ax.texts] == ["0.0123", "0.0456", "0.0789", "1e+03", "3e+03", "5", "5", "5"]
+    ground = np.ma.filled(ax.images[0].get_array(), np.nan)
+    np.testing.assert_allclose(ground, [[0, 0.5, 1], [0, np.nan, 1], [np.nan] * 3], atol=1e-12)
+
+
 def test_plane(tmp_path, figure):
     points, line = np.random.RandomState(0).rand(20, 2), np.array([[0.0, 0.5], [1.0, 0.7], [1.5, 2.0]])
     pictures.save_plane(tmp_path / "plane.png", points, points[:, 0], line, title="a line")
