@@ -53,7 +53,7 @@ class Losses(NamedTuple):
 SIMSWAP = Losses()
 """The paper's terms and weights (Chen et al. 2020, equation 9)."""
 
-FREER = SIMSWAP._replace(matching_weight=2.0, identity_noise=0.2)
+FREER = SIMSWAP._replace(identity_weight=20.0, matching_weight=2.0, identity_noise=0.1)
 """The paper's, but less of the target's features to keep, and an identity that has to be seen through noise."""
 
 PLAIN = Losses(NON_SATURATING, squared_error, squared_error, 1.0, 1.0, 1.0, 10.0, 0.0)
