@@ -56,7 +56,7 @@ def define_flags() -> None:
     flags.DEFINE_bool("skips", True, "show the decoder what the encoder saw at each size")
     flags.DEFINE_bool("blend", False, "draw a mask too, and keep the target where it is 0")
     flags.DEFINE_integer(
-        "encoder_steps", None, "of each identity encoder; by default as the schedule says", lower_bound=1
+        "encoder_steps", None, "of each identity encoder, and at most of what reads attributes", lower_bound=1
     )
     flags.DEFINE_list(
         "encoder_noise",
@@ -70,14 +70,15 @@ class Schedule(NamedTuple):
     """How long everything learns."""
 
     num_steps: int  # of the swap
-    encoder_steps: int  # of each encoder, and of what reads attributes
+    encoder_steps: int  # of each encoder
+    regressor_steps: int  # of what reads attributes
     encoder_noise: list[str]  # of the encoders to learn from
-    pictures_each: int  # that they learn each identity from
+    pictures_each: int  # that they learn each identity from; the one that scores, from 24 at most
 
 
 SCHEDULES = {
-    "quick": Schedule(300, 600, ["0.05"], 24),
-    "full": Schedule(4000, 4000, ["0.03", "0.05", "0.1", "0.2"], 96),
+    "quick": Schedule(200, 600, 200, ["0.05"], 12),
+    "full": Schedule(4000, 4000, 4000, ["0.03", "0.05", "0.1", "0.2"], 96),
 }
 LOSSES = {"freer": identity_swap.FREER, "simswap": identity_swap.SIMSWAP, "plain": identity_swap.PLAIN}
 OF_LOSSES = ("identity_weight", "reconstruction_weight", "adversarial_weight", "matching_weight", "identity_noise")
@@ -179,7 +180,7 @@ def regressor(config: common.Config) -> Callable[[Array], Array]:
         experiment="attribute_regressor",
         dataset="faces",
         seed=2,
-        num_steps=config.encoder_steps,
+        num_steps=min(config.encoder_steps, SCHEDULES[config.schedule].regressor_steps),
         batch_size=64,
         learning_rate=2e-3,
         image_size=config.image_size,
@@ -304,7 +305,8 @@ def swapper(
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Draws the grid of swaps; on rendered faces writes the table of measures beside the baselines."""
     swap = swapper(config, finished.dataset, finished.state.average, finished.state.identity)
-    scoring = encoder_config(config, "score", seed=1, noise=0.0, pictures_each=24)
+    each = min(24, SCHEDULES[config.schedule].pictures_each)
+    scoring = encoder_config(config, "score", seed=1, noise=0.0, pictures_each=each)
     score_body = encoder_body(config, finished.dataset, scoring, lambda: page.load(scoring))
     score_parts = encoder_parts(config, finished.dataset, scoring)
     encode = jax.jit(lambda x: identity_encoder.encode(score_body, x, parts=score_parts))
