@@ -44,9 +44,9 @@ def define_flags() -> None:
     common.define_shared_flags(num_steps=None, batch_size=32, learning_rate=1e-3, eval_every=200, dataset="faces")
     flags.DEFINE_float("discriminator_learning_rate", 2e-3, "its own Adam's", lower_bound=0.0)
     flags.DEFINE_enum(
-        "schedule", "quick", list(SCHEDULES), "steps of swap and encoders, how many encoders, and what they see"
+        "schedule", "quick", list(SCHEDULES), "steps of swap and encoders, how many encoders, what they see, and losses"
     )
-    flags.DEFINE_enum("losses", "freer", list(LOSSES), "which terms and weights")
+    flags.DEFINE_enum("losses", None, list(LOSSES), "which terms and weights; by default as the schedule says")
     for name in OF_LOSSES:
         flags.DEFINE_float(name, None, "in place of the chosen losses' own", lower_bound=0.0)
     flags.DEFINE_integer("image_size", 32, "of rendered faces, and what a folder's are resized to", lower_bound=8)
@@ -74,11 +74,12 @@ class Schedule(NamedTuple):
     regressor_steps: int  # of what reads attributes
     encoder_noise: list[str]  # of the encoders to learn from
     pictures_each: int  # that they learn each identity from; the one that scores, from 24 at most
+    losses: str
 
 
 SCHEDULES = {
-    "quick": Schedule(200, 600, 200, ["0.05"], 12),
-    "full": Schedule(4000, 4000, 4000, ["0.03", "0.05", "0.1", "0.2"], 96),
+    "quick": Schedule(200, 600, 200, ["0.05"], 12, "simswap"),
+    "full": Schedule(4000, 4000, 4000, ["0.03", "0.05", "0.1", "0.2"], 96, "freer"),
 }
 LOSSES = {"freer": identity_swap.FREER, "simswap": identity_swap.SIMSWAP, "plain": identity_swap.PLAIN}
 OF_LOSSES = ("identity_weight", "reconstruction_weight", "adversarial_weight", "matching_weight", "identity_noise")
@@ -94,6 +95,7 @@ def resolve(config: common.Config) -> None:
     config.num_steps = config.num_steps or schedule.num_steps
     config.encoder_steps = config.encoder_steps or schedule.encoder_steps
     config.encoder_noise = config.encoder_noise or schedule.encoder_noise
+    config.losses = config.losses or schedule.losses
     for name in OF_LOSSES:
         if getattr(config, name) is None:
             setattr(config, name, getattr(LOSSES[config.losses], name))
