@@ -56,7 +56,10 @@ def define_flags() -> None:
     flags.DEFINE_bool("skips", True, "show the decoder what the encoder saw at each size")
     flags.DEFINE_bool("blend", False, "draw a mask too, and keep the target where it is 0")
     flags.DEFINE_integer(
-        "encoder_steps", None, "of each identity encoder, and at most of what reads attributes", lower_bound=1
+        "encoder_steps",
+        None,
+        "of each identity encoder, and at most of what reads attributes; by default as the schedule says",
+        lower_bound=1,
     )
     flags.DEFINE_list(
         "encoder_noise",

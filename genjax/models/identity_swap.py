@@ -54,7 +54,7 @@ SIMSWAP = Losses()
 """The paper's terms and weights (Chen et al. 2020, equation 9)."""
 
 FREER = SIMSWAP._replace(identity_weight=20.0, matching_weight=2.0, identity_noise=0.1)
-"""The paper's with a fifth of the weight on the target's features, and twice that on an identity seen through noise."""
+"""The paper's with a fifth of the weight of feature matching, twice that of the identity, judged through noise."""
 
 PLAIN = Losses(NON_SATURATING, squared_error, squared_error, 1.0, 1.0, 1.0, 10.0, 0.0)
 """Squared distances, cross-entropy and a gradient penalty of the usual weight, without feature matching."""
