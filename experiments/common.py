@@ -99,7 +99,7 @@ class Experiment(NamedTuple):
 def define_shared_flags(
     *,
     num_steps: int | None,
-    batch_size: int,
+    batch_size: int | None,
     learning_rate: float | None,
     eval_every: int,
     dataset: str = "digits",
@@ -116,10 +116,13 @@ def define_shared_flags(
         "binarize", binarize, ["none", "static", "dynamic"], "draw pixels as 0 or 1: once, or at every step"
     )
     flags.DEFINE_integer("seed", 0, "root of all random numbers of the run", lower_bound=0)
-    resolved = "; by default as the experiment's page says"
-    flags.DEFINE_integer("num_steps", num_steps, "updates" + resolved * (num_steps is None), lower_bound=1)
-    flags.DEFINE_integer("batch_size", batch_size, "examples an update", lower_bound=1)
-    flags.DEFINE_float("learning_rate", learning_rate, "Adam's" + resolved * (learning_rate is None), lower_bound=0.0)
+
+    def resolved(default: float | None) -> str:
+        return "; by default as the experiment's page says" if default is None else ""
+
+    flags.DEFINE_integer("num_steps", num_steps, "updates" + resolved(num_steps), lower_bound=1)
+    flags.DEFINE_integer("batch_size", batch_size, "examples an update" + resolved(batch_size), lower_bound=1)
+    flags.DEFINE_float("learning_rate", learning_rate, "Adam's" + resolved(learning_rate), lower_bound=0.0)
     flags.DEFINE_string("workdir", None, "run directory; by default runs/NAME-DATASET-SEED-(hash of the flags)")
     flags.DEFINE_integer("log_every", 100, "steps a line of train metrics", lower_bound=1)
     flags.DEFINE_integer("eval_every", eval_every, "steps between evaluations on the held-out set", lower_bound=1)

@@ -56,6 +56,9 @@ SIMSWAP = Losses()
 FREER = SIMSWAP._replace(identity_weight=20.0, matching_weight=2.0, identity_noise=0.1)
 """The paper's with a fifth of the weight of feature matching, twice that of the identity, judged through noise."""
 
+BRIEF = SIMSWAP._replace(identity_weight=3.0, adversarial_weight=0.3, matching_weight=4.0)
+"""The paper's with less of all but the reconstruction, for runs too short to learn that beside the rest."""
+
 PLAIN = Losses(NON_SATURATING, squared_error, squared_error, 1.0, 1.0, 1.0, 10.0, 0.0)
 """Squared distances, cross-entropy and a gradient penalty of the usual weight, without feature matching."""
 
