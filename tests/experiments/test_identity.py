@@ -5,16 +5,41 @@ import shutil
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
+from experiments import common, identity_swap
+from genjax import data
 from genjax.data import pairs
-
-pytestmark = pytest.mark.slow
+from genjax.models.identity_swap import FREER
 
 SMALL = ("--num_steps=4", "--encoder_steps=3", "--image_size=16", "--features=4,6", "--discriminator_features=4,6")
 SWAP = (*SMALL, "--encoder_noise=0,0.1", "--num_blocks=1", "--eval_every=4", "--batch_size=8")
 MEASURED = {"psnr", "face_psnr", "error_reduction", "face_error_reduction", "background_error", "identified"}
 IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
+
+
+@pytest.mark.parametrize(
+    ("given", "batch_size", "num_encoders", "losses"),
+    [
+        pytest.param(["--schedule=full"], 32, 4, FREER, id="by the schedule"),
+        pytest.param(
+            ["--losses=freer", "--batch_size=5", "--encoder_noise=0,1", "--identity_weight=0", "--identity_noise=7"],
+            5,
+            2,
+            FREER._replace(identity_weight=0, identity_noise=7),
+            id="in the schedule's place",
+        ),
+    ],
+)
+def test_flags_stand_before_the_schedule(own_flags, given, batch_size, num_encoders, losses):
+    identity_swap.EXPERIMENT.define_flags()
+    flags.FLAGS(["", *given])
+    config = common.configuration("identity_swap", flags.FLAGS)
+    identity_swap.EXPERIMENT.resolve(config)
+    assert config.batch_size == batch_size
+    assert len(identity_swap.encoders_to_learn_from(config)) == num_encoders
+    assert identity_swap.build_parts(config, data.load("faces")).losses == losses
 
 
 @pytest.fixture
@@ -31,6 +56,7 @@ def people(tmp_path):
     return tmp_path / "people"
 
 
+@pytest.mark.slow
 def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_path):
     summary = train("identity_swap", tmp_path / "run", *SWAP)
     metrics = summary["metrics"]
@@ -55,6 +81,7 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
         assert status == 2 and err.splitlines()[-1].endswith("give standard deviations of 0 or more"), err
 
 
+@pytest.mark.slow
 def test_two_pictures_are_swapped(train, finish, tmp_path, people):
     train("identity_swap", tmp_path / "run", *SWAP)
     for encoder in tmp_path.glob("identity_encoder-*"):  # a run is whole without them
@@ -87,6 +114,7 @@ def forty_people(tmp_path):
     return tmp_path / "forty"
 
 
+@pytest.mark.slow
 def test_people_in_folders_are_swapped_without_a_truth(train, tmp_path, forty_people):
     flags = (*SWAP[:-1], "--batch_size=16", f"--dataset=folder:{forty_people}")
     metrics = train("identity_swap", tmp_path / "run", *flags)["metrics"]
@@ -95,6 +123,7 @@ def test_people_in_folders_are_swapped_without_a_truth(train, tmp_path, forty_pe
     assert np.asarray(Image.open(tmp_path / "run" / "swaps.png").convert("L")).std() > 2
 
 
+@pytest.mark.slow
 def test_an_encoder_is_measured_on_identities_it_never_saw(train, tmp_path, people):
     flags = ("--num_steps=40", "--image_size=16", "--pictures_each=4", "--features=8,16", "--eval_every=40")
     metrics = train("identity_encoder", tmp_path / "faces", *flags)["metrics"]
@@ -106,6 +135,7 @@ def test_an_encoder_is_measured_on_identities_it_never_saw(train, tmp_path, peop
     assert metrics["rank1"] > 0.8
 
 
+@pytest.mark.slow
 def test_identities_never_seen_are_told_apart(train, tmp_path):
     metrics = train("identity_encoder", tmp_path / "run", "--num_steps=1500", "--cpu_threads=1", xla_flags="")[
         "metrics"
