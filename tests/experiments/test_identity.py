@@ -13,31 +13,42 @@ from genjax import data
 from genjax.data import pairs
 from genjax.models.identity_swap import FREER
 
-SMALL = ("--num_steps=4", "--encoder_steps=3", "--image_size=16", "--features=4,6", "--discriminator_features=4,6")
+SMALL = (
+    "--num_steps=4",
+    "--encoder_steps=3",
+    "--regressor_steps=3",
+    "--image_size=16",
+    "--features=4,6",
+    "--discriminator_features=4,6",
+)
 SWAP = (*SMALL, "--encoder_noise=0,0.1", "--num_blocks=1", "--eval_every=4", "--batch_size=8")
 MEASURED = {"psnr", "face_psnr", "error_reduction", "face_error_reduction", "background_error", "identified"}
 IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
 
 
 @pytest.mark.parametrize(
-    ("given", "batch_size", "num_encoders", "losses"),
+    ("given", "batch_size", "num_encoders", "regressor_steps", "losses"),
     [
-        pytest.param(["--schedule=full"], 32, 4, FREER, id="by the schedule"),
+        pytest.param(["--schedule=full"], 32, 4, 4000, FREER, id="by the schedule"),
         pytest.param(
-            ["--losses=freer", "--batch_size=5", "--encoder_noise=0,1", "--identity_weight=0", "--identity_noise=7"],
+            [
+                *("--schedule=full", "--batch_size=5", "--encoder_noise=0,1", "--regressor_steps=0"),
+                *("--identity_weight=0", "--identity_noise=7"),
+            ],
             5,
             2,
+            0,
             FREER._replace(identity_weight=0, identity_noise=7),
             id="in the schedule's place",
         ),
     ],
 )
-def test_flags_stand_before_the_schedule(own_flags, given, batch_size, num_encoders, losses):
+def test_flags_stand_before_the_schedule(own_flags, given, batch_size, num_encoders, regressor_steps, losses):
     identity_swap.EXPERIMENT.define_flags()
     flags.FLAGS(["", *given])
     config = common.configuration("identity_swap", flags.FLAGS)
     identity_swap.EXPERIMENT.resolve(config)
-    assert config.batch_size == batch_size
+    assert (config.batch_size, config.regressor_steps) == (batch_size, regressor_steps)
     assert len(identity_swap.encoders_to_learn_from(config)) == num_encoders
     assert identity_swap.build_parts(config, data.load("faces")).losses == losses
 
@@ -71,11 +82,14 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
         assert "synthetic" in picture.info["Comment"]
     encoders = sorted(path.name for path in tmp_path.glob("identity_encoder-faces-*"))
     assert len(encoders) == 3  # two to learn from and one to be scored by
-    status, _, err = finish("identity_swap", *SWAP, "--seed=1", f"--workdir={tmp_path / 'other'}")
+    status, _, err = finish(
+        "identity_swap", *SWAP, "--seed=1", "--regressor_steps=0", f"--workdir={tmp_path / 'other'}"
+    )
     assert status == 0 and "training a identity_encoder" not in err
     assert sorted(path.name for path in tmp_path.glob("identity_encoder-faces-*")) == encoders
     other = json.loads((tmp_path / "other" / "summary.json").read_text())
     assert other["params_sha256"] != summary["params_sha256"]
+    assert metrics.keys() - other["metrics"].keys() == {name for name in metrics if name.endswith("_attribute_error")}
     for wrong in ("much", "0.1,-0.1", "nan"):
         status, _, err = finish("identity_swap", *SWAP, f"--encoder_noise={wrong}")
         assert status == 2 and err.splitlines()[-1].endswith("give standard deviations of 0 or more"), err
