@@ -53,8 +53,8 @@ class Losses(NamedTuple):
 SIMSWAP = Losses()
 """The paper's terms and weights (Chen et al. 2020, equation 9)."""
 
-FREER = SIMSWAP._replace(identity_weight=20.0, matching_weight=2.0, identity_noise=0.1)
-"""The paper's with a fifth of the weight of feature matching, twice that of the identity, judged through noise."""
+FREER = SIMSWAP._replace(identity_weight=30.0, matching_weight=2.0, identity_noise=0.05)
+"""The paper's with a fifth of the weight of feature matching, thrice that of the identity, judged through noise."""
 
 BRIEF = SIMSWAP._replace(identity_weight=3.0, adversarial_weight=0.3, matching_weight=4.0)
 """The paper's with less of all but the reconstruction, for runs too short to learn that beside the rest."""
