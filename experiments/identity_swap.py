@@ -9,8 +9,8 @@ It first trains identity encoders on disjoint identities, or finds those of an e
 some that the swap learns from, and one that only scores it, for a swap soon learns to please those it is shown. On
 `faces`, rendered anew at every step, the ideal swap is known: swaps of 100 pairs never seen are held against it, beside
 what it takes to leave the target as it is, to hand out the source, and to transfer the colours of the skin. The quick
-schedule shows in minutes that all of it works; the full one, of an hour, is for swaps worth looking at, and reads their
-attributes too.
+schedule shows in minutes that all of it works; the full one, of an hour or more, is for swaps worth looking at, and
+reads their attributes too.
 
 The pictures that it makes are not real, and say so in their metadata. Train it on pictures of people only with their
 consent to exactly that.
@@ -58,10 +58,7 @@ def define_flags() -> None:
     flags.DEFINE_bool("skips", True, "show the decoder what the encoder saw at each size")
     flags.DEFINE_bool("blend", False, "draw a mask too, and keep the target where it is 0")
     flags.DEFINE_integer(
-        "encoder_steps",
-        None,
-        "of each identity encoder; by default as the schedule says",
-        lower_bound=1,
+        "encoder_steps", None, "of each identity encoder; by default as the schedule says", lower_bound=1
     )
     flags.DEFINE_integer(
         "regressor_steps",
