@@ -3,7 +3,7 @@
     python -m experiments.identity_swap
     python -m experiments.identity_swap --schedule=full
     python -m experiments.identity_swap --identity_weight=0
-    python -m experiments.identity_swap --dataset=folder:PEOPLE --batch_size=16
+    python -m experiments.identity_swap --dataset=folder:PEOPLE
 
 It first trains identity encoders on disjoint identities, or finds those of an earlier run beside its own directory:
 some that the swap learns from, and one that only scores it, for a swap soon learns to please those it is shown. On

@@ -55,15 +55,19 @@ def test_flags_stand_before_the_schedule(own_flags, given, batch_size, num_encod
 
 @pytest.fixture
 def people(tmp_path):
-    """Four people with ten grey pictures each, in subfolders."""
+    """Four people with ten grey pictures each, in subfolders.
+
+    A pattern of light and dark for each: vectors of unit length hardly tell people by their brightness alone.
+    """
     draw = np.random.RandomState(0)
     for person in range(4):
         folder = tmp_path / "people" / f"person{person}"
         folder.mkdir(parents=True)
+        pattern = Image.fromarray(draw.uniform(30, 220, (4, 4)).astype(np.uint8))
         for index in range(10):
-            shape = (12 + person, 10 + index)  # of any size
-            pixels = np.clip(60 * person + 30 + draw.normal(0, 20, shape), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{index}.png")
+            width, height = size = (10 + index, 12 + person)  # of any size
+            pixels = np.asarray(pattern.resize(size)) + draw.normal(0, 20, (height, width))
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{index}.png")
     return tmp_path / "people"
 
 
