@@ -43,7 +43,7 @@ def generator(**options):
 def inputs(key):
     keys = jax.random.split(key, 3)
     image, v = jax.random.uniform(keys[0], (3, *SHAPE)), jax.random.normal(keys[1], (3, DIM))
-    return keys[2], image, v
+    return keys[2], image, v / jnp.linalg.norm(v, axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("skips", [False, True])
