@@ -88,7 +88,7 @@ class Schedule(NamedTuple):
 
 SCHEDULES = {
     "quick": Schedule(600, 8, 600, 0, ["0.05"], 12, "brief"),
-    "full": Schedule(4000, 32, 4000, 4000, ["0.03", "0.05", "0.1", "0.2"], 96, "freer"),
+    "full": Schedule(8000, 16, 4000, 4000, ["0.03", "0.05", "0.1", "0.2"], 96, "freer"),
 }
 LOSSES = {
     "brief": identity_swap.BRIEF,

@@ -29,7 +29,7 @@ IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
 @pytest.mark.parametrize(
     ("given", "batch_size", "num_encoders", "regressor_steps", "losses"),
     [
-        pytest.param(["--schedule=full"], 32, 4, 4000, FREER, id="by the schedule"),
+        pytest.param(["--schedule=full"], 16, 4, 4000, FREER, id="by the schedule"),
         pytest.param(
             [
                 *("--schedule=full", "--batch_size=5", "--encoder_noise=0,1", "--regressor_steps=0"),
