@@ -182,13 +182,13 @@ def _stop(line: str) -> None:
 
 
 def widths(config: Config, flag: str) -> tuple[int, ...]:
-    """A flag's comma-separated positive whole numbers."""
+    """A flag's comma-separated positive whole numbers; none is a choice of hidden layers only."""
     values: list[str] = getattr(config, flag)
     try:
         numbers = tuple(int(value) for value in values)
     except ValueError:
         numbers = (0,)
-    if any(number < 1 for number in numbers):
+    if any(number < 1 for number in numbers) or not (numbers or flag == "hidden"):
         raise BadInput(f"--{flag}={','.join(values)}: give positive whole numbers, as in --{flag}=500,250")
     return numbers
 

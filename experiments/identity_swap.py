@@ -67,6 +67,11 @@ def define_flags() -> None:
         lower_bound=0,
     )
     flags.DEFINE_list(
+        "encoder_features",
+        None,
+        "channels of each identity encoder to learn from; by default as the schedule says",
+    )
+    flags.DEFINE_list(
         "encoder_noise",
         None,
         "one encoder to learn from for each, learned in that noise; by default as the schedule says",
@@ -81,14 +86,15 @@ class Schedule(NamedTuple):
     batch_size: int
     encoder_steps: int  # of each encoder
     regressor_steps: int  # of what reads attributes; a few hundred teach it nothing
-    encoder_noise: list[str]  # of the encoders to learn from
-    pictures_each: int  # that they learn each identity from; the one that scores, from 24 at most
+    encoder_features: list[str]  # of the encoders to learn from, as their noise and their pictures
+    encoder_noise: list[str]
+    pictures_each: int  # of each identity; the encoder that scores has 24 at most
     losses: str
 
 
 SCHEDULES = {
-    "quick": Schedule(600, 8, 600, 0, ["0.05"], 12, "brief"),
-    "full": Schedule(8000, 16, 4000, 4000, ["0.03", "0.05", "0.1", "0.2"], 96, "freer"),
+    "quick": Schedule(600, 8, 600, 0, ["32", "64", "128"], ["0.05"], 12, "brief"),
+    "full": Schedule(8000, 16, 4000, 4000, ["48", "96", "192"], ["0.03", "0.05", "0.1", "0.2"], 96, "freer"),
 }
 LOSSES = {
     "brief": identity_swap.BRIEF,
@@ -97,6 +103,7 @@ LOSSES = {
     "plain": identity_swap.PLAIN,
 }
 OF_LOSSES = ("identity_weight", "reconstruction_weight", "adversarial_weight", "matching_weight", "identity_noise")
+READERS = ["32", "64", "128"]  # channels of the encoder that scores, and of what reads attributes: one judge for all
 WARM_UP = 100  # steps in which both learning rates rise
 SHOWN = 8  # sources and targets of the grid
 AT_A_TIME = 64  # swaps in one call of their program
@@ -109,6 +116,7 @@ def resolve(config: common.Config) -> None:
     config.num_steps = config.num_steps or schedule.num_steps
     config.batch_size = config.batch_size or schedule.batch_size
     config.encoder_steps = config.encoder_steps or schedule.encoder_steps
+    config.encoder_features = config.encoder_features or schedule.encoder_features
     config.encoder_noise = config.encoder_noise or schedule.encoder_noise
     config.losses = config.losses or schedule.losses
     if config.regressor_steps is None:
@@ -119,7 +127,7 @@ def resolve(config: common.Config) -> None:
 
 
 def encoder_config(
-    config: common.Config, identities: str, *, seed: int, noise: float, pictures_each: int
+    config: common.Config, identities: str, *, features: list[str], seed: int, noise: float, pictures_each: int
 ) -> common.Config:
     """The flags of one of the run's identity encoders."""
     return common.Config(
@@ -137,7 +145,7 @@ def encoder_config(
         noise=noise,
         pictures_each=pictures_each,
         image_size=config.image_size,
-        features=["32", "64", "128"],
+        features=features,
         identity_dim=64,
         cpu_threads=config.cpu_threads,
     )
@@ -175,9 +183,10 @@ def encoder_body(
 
 def encoders_to_learn_from(config: common.Config) -> list[common.Config]:
     """The flags of the encoders that the swap learns from, which differ in where they begin and in their noise."""
-    each = SCHEDULES[config.schedule].pictures_each
+    each, features = SCHEDULES[config.schedule].pictures_each, config.encoder_features
+    common.widths(config, "encoder_features")  # else it would be refused by the encoders' own flag's name
     return [
-        encoder_config(config, "train", seed=seed, noise=noise, pictures_each=each)
+        encoder_config(config, "train", features=features, seed=seed, noise=noise, pictures_each=each)
         for seed, noise in enumerate(noises(config))
     ]
 
@@ -203,7 +212,7 @@ def regressor(config: common.Config) -> Callable[[Array], Array]:
         batch_size=64,
         learning_rate=2e-3,
         image_size=config.image_size,
-        features=["32", "64", "128"],
+        features=READERS,
         cpu_threads=config.cpu_threads,
     )
     size, num = config.image_size, sum(len(places) for places in faces.target_groups().values())
@@ -325,7 +334,7 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
     """Draws the grid of swaps; on rendered faces writes the table of measures beside the baselines."""
     swap = swapper(config, finished.dataset, finished.state.average, finished.state.identity)
     each = min(24, SCHEDULES[config.schedule].pictures_each)
-    scoring = encoder_config(config, "score", seed=1, noise=0.0, pictures_each=each)
+    scoring = encoder_config(config, "score", features=READERS, seed=1, noise=0.0, pictures_each=each)
     score_body = encoder_body(config, finished.dataset, scoring, lambda: page.load(scoring))
     score_parts = encoder_parts(config, finished.dataset, scoring)
     encode = jax.jit(lambda x: identity_encoder.encode(score_body, x, parts=score_parts))

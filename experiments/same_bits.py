@@ -145,9 +145,9 @@ WAYS: dict[str, Callable[[Trainer], str]] = {
 def main() -> int:
     """Prints the table as it fills."""
     for flag, known in (("models", MODELS), ("ways", WAYS)):
-        unknown = [name for name in getattr(FLAGS, flag) if name not in known]
-        if unknown:
-            raise BadInput(f"--{flag}: there is no {unknown[0]!r}; known are {', '.join(known)}")
+        given = getattr(FLAGS, flag)
+        if not given or set(given) - known.keys():
+            raise BadInput(f"--{flag}={','.join(given)}: give some of {', '.join(known)}")
     print(f"| model | {' | '.join(FLAGS.ways)} |")
     print(f"| --- |{' --- |' * len(FLAGS.ways)}", flush=True)
     same = True

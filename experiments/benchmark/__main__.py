@@ -255,9 +255,8 @@ def table(name: str, measured: dict[str, Measured]) -> str:
 
 def main() -> None:
     """Measures the rows that the flags name and prints their tables."""
-    unknown = [name for name in FLAGS.rows if name not in ROWS]
-    if unknown:
-        raise BadInput(f"--rows: there is no {unknown[0]!r}; known are {', '.join(ROWS)}")
+    if not FLAGS.rows or set(FLAGS.rows) - ROWS.keys():
+        raise BadInput(f"--rows={','.join(FLAGS.rows)}: give some of {', '.join(ROWS)}")
     if FLAGS.way:
         row = PRODUCT if FLAGS.way == LARGE else ROWS[FLAGS.rows[0]]
         if FLAGS.way not in row.ways:

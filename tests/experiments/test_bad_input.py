@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import training, vae
+from experiments import common, training, vae
+from genjax.errors import BadInput
 
 SMALL = ("--num_steps=20", "--hidden=16", "--eval_every=10", "--checkpoint_every=5")
 
@@ -36,6 +37,13 @@ def refused(result):
 def test_flags(finish, tmp_path, flags, said):
     assert said in refused(finish("vae", *SMALL, f"--workdir={tmp_path / 'run'}", *flags))
     assert not (tmp_path / "run").exists()
+
+
+def test_only_hidden_layers_may_be_none():
+    assert common.widths(common.Config(hidden=[]), "hidden") == ()
+    for flag in ("features", "latent_dims", "stages"):
+        with pytest.raises(BadInput, match=f"^--{flag}=: give positive whole numbers"):
+            common.widths(common.Config(**{flag: []}), flag)
 
 
 @pytest.mark.parametrize(

@@ -27,29 +27,31 @@ IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
 
 
 @pytest.mark.parametrize(
-    ("given", "batch_size", "num_encoders", "regressor_steps", "losses"),
+    ("given", "batch_size", "num_encoders", "widths", "regressor_steps", "losses"),
     [
-        pytest.param(["--schedule=full"], 16, 4, 4000, FREER, id="by the schedule"),
+        pytest.param(["--schedule=full"], 16, 4, ["48", "96", "192"], 4000, FREER, id="by the schedule"),
         pytest.param(
             [
                 *("--schedule=full", "--batch_size=5", "--encoder_noise=0,1", "--regressor_steps=0"),
-                *("--identity_weight=0", "--identity_noise=7"),
+                *("--identity_weight=0", "--identity_noise=7", "--encoder_features=8,9"),
             ],
             5,
             2,
+            ["8", "9"],
             0,
             FREER._replace(identity_weight=0, identity_noise=7),
             id="in the schedule's place",
         ),
     ],
 )
-def test_flags_stand_before_the_schedule(own_flags, given, batch_size, num_encoders, regressor_steps, losses):
+def test_flags_stand_before_the_schedule(own_flags, given, batch_size, num_encoders, widths, regressor_steps, losses):
     identity_swap.EXPERIMENT.define_flags()
     flags.FLAGS(["", *given])
     config = common.configuration("identity_swap", flags.FLAGS)
     identity_swap.EXPERIMENT.resolve(config)
     assert (config.batch_size, config.regressor_steps) == (batch_size, regressor_steps)
-    assert len(identity_swap.encoders_to_learn_from(config)) == num_encoders
+    encoders = identity_swap.encoders_to_learn_from(config)
+    assert [encoder.features for encoder in encoders] == [widths] * num_encoders
     assert identity_swap.build_parts(config, data.load("faces")).losses == losses
 
 
@@ -101,6 +103,8 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
     for wrong in ("much", "0.1,-0.1", "nan"):
         status, _, err = finish("identity_swap", *SWAP, f"--encoder_noise={wrong}")
         assert status == 2 and err.splitlines()[-1].endswith("give standard deviations of 0 or more"), err
+    status, _, err = finish("identity_swap", *SWAP, "--encoder_features=32,wide")
+    assert status == 2 and "--encoder_features=32,wide: give positive whole numbers" in err.splitlines()[-1], err
 
 
 @pytest.mark.slow

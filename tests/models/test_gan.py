@@ -217,8 +217,9 @@ def test_spectral_vectors_follow_the_weights(key, batch):
     for name in ("layer_1", "layer_2"):
         # in double precision: OpenBLAS's products of single-precision matrices five wide and vectors read stack that
         # nobody wrote, and warn of an "invalid value" where that happens to hold a NaN
-        kernel = np.float64(discriminator["network"][name]["kernel"])
-        estimate = np.linalg.norm(kernel @ np.float64(discriminator["vectors"][f"{name}.kernel"]))
+        kernel = np.asarray(discriminator["network"][name]["kernel"], dtype=np.float64)
+        vector = np.asarray(discriminator["vectors"][f"{name}.kernel"], dtype=np.float64)
+        estimate = np.linalg.norm(kernel @ vector)
         np.testing.assert_allclose(estimate, np.linalg.norm(kernel, 2), rtol=1e-3)
     assert np.isfinite(metrics["loss"])
 
