@@ -157,6 +157,7 @@ def fit(
         state, carried, data_key, train_key = own
         arrays, first, num = shared
 
+        @partial(jax.jit, inline=True)  # traced once for the shapes and the loop
         def one_step(index: Any, state: Any, carried: Any) -> tuple[Any, Any, Metrics]:
             carried, batch = source.train.next(arrays, carried, first + index, data_key)
             state, metrics = model.train_step(state, spread.place_batch(batch), train_key)
