@@ -181,6 +181,14 @@ def _stop(line: str) -> None:
     sys.exit(2)
 
 
+def some_of(flag: str, known: Iterable[str]) -> list[str]:
+    """A flag's comma-separated names, one or more of those that are known."""
+    given: list[str] = getattr(FLAGS, flag)
+    if not given or set(given) - set(known):
+        raise BadInput(f"--{flag}={','.join(given)}: give some of {', '.join(known)}")
+    return given
+
+
 def widths(config: Config, flag: str) -> tuple[int, ...]:
     """A flag's comma-separated positive whole numbers; none is a choice of hidden layers only."""
     values: list[str] = getattr(config, flag)

@@ -144,18 +144,15 @@ WAYS: dict[str, Callable[[Trainer], str]] = {
 
 def main() -> int:
     """Prints the table as it fills."""
-    for flag, known in (("models", MODELS), ("ways", WAYS)):
-        given = getattr(FLAGS, flag)
-        if not given or set(given) - known.keys():
-            raise BadInput(f"--{flag}={','.join(given)}: give some of {', '.join(known)}")
-    print(f"| model | {' | '.join(FLAGS.ways)} |")
-    print(f"| --- |{' --- |' * len(FLAGS.ways)}", flush=True)
+    models, ways = common.some_of("models", MODELS), common.some_of("ways", WAYS)
+    print(f"| model | {' | '.join(ways)} |")
+    print(f"| --- |{' --- |' * len(ways)}", flush=True)
     same = True
     with tempfile.TemporaryDirectory(prefix="same-bits-") as folder:
-        for model in FLAGS.models:
+        for model in models:
             trainer, hashes = Trainer(model, Path(folder)), []
             print(f"| {model} |", end="", flush=True)
-            for way in FLAGS.ways:
+            for way in ways:
                 hashes.append(WAYS[way](trainer))
                 print(f" {hashes[-1][:12]} |", end="", flush=True)
             print()

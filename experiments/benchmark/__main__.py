@@ -255,16 +255,15 @@ def table(name: str, measured: dict[str, Measured]) -> str:
 
 def main() -> None:
     """Measures the rows that the flags name and prints their tables."""
-    if not FLAGS.rows or set(FLAGS.rows) - ROWS.keys():
-        raise BadInput(f"--rows={','.join(FLAGS.rows)}: give some of {', '.join(ROWS)}")
+    rows = common.some_of("rows", ROWS)
     if FLAGS.way:
-        row = PRODUCT if FLAGS.way == LARGE else ROWS[FLAGS.rows[0]]
+        row = PRODUCT if FLAGS.way == LARGE else ROWS[rows[0]]
         if FLAGS.way not in row.ways:
             raise BadInput(f"--way: there is no {FLAGS.way!r}; known are {', '.join(row.ways)}")
         return work(row, FLAGS.way)
     if not torch_is_here():
         print("warning: without PyTorch and pythae, which the extra `bench` brings, their ways are left out")
-    for name in FLAGS.rows:
+    for name in rows:
         measured = measure(name, rounds=FLAGS.rounds)
         print(f"\n{ROWS[name].title}; {ROWS[name].steps} steps a round, {FLAGS.rounds} rounds, ", end="")
         print(f"{FLAGS.cpu_threads} threads\n{table(name, measured)}", flush=True)

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 from experiments import common, training, vae
@@ -37,6 +38,17 @@ def refused(result):
 def test_flags(finish, tmp_path, flags, said):
     assert said in refused(finish("vae", *SMALL, f"--workdir={tmp_path / 'run'}", *flags))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("given", "taken"), [("b", ["b"]), ("b,a", ["b", "a"]), ("", None), ("a,c", None)])
+def test_some_names_of_those_known(own_flags, given, taken):
+    flags.DEFINE_list("names", None, "")
+    flags.FLAGS(["", f"--names={given}"])
+    if taken:
+        assert common.some_of("names", ["a", "b"]) == taken
+    else:
+        with pytest.raises(BadInput, match=f"^--names={given}: give some of a, b$"):
+            common.some_of("names", ["a", "b"])
 
 
 def test_only_hidden_layers_may_be_none():
