@@ -21,11 +21,11 @@ from absl import flags
 
 from experiments import common, training
 from genjax import data, networks
+from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.evaluation import images
+from genjax.evaluation import images, linear
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
-from genjax.models import autoencoder, linear_autoencoder
-from genjax.training import pictures
+from genjax.models import autoencoder
 from genjax.types import Array, Model, Params
 
 
@@ -116,7 +116,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     ]
     objective = autoencoder.objective(parts, penalties=[penalty for penalty in penalties if penalty.weight])
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
-    return autoencoder.model(parts, optax.adam(schedule), objective, gradient=config.way)
+    return autoencoder.model(parts, optax.adam(schedule), objective, reduction=config.reduction)
 
 
 def visualisation(train_z: Array, train: data.Split, z: Array, x: Array, label: Array | None) -> dict[str, float]:
@@ -154,14 +154,14 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
     if config.latent_dim >= min(len(dataset.train.x), math.prod(x.shape[1:])):
         return measured  # PCA would be the identity
 
-    linear = autoencoder.Autoencoder(
+    linear_parts = autoencoder.Autoencoder(
         networks.mlp(x.shape[1:], (config.latent_dim,), hidden=(), activation=jax.nn.relu),
         networks.mlp((config.latent_dim,), x.shape[1:], hidden=(), activation=jax.nn.relu),
         SQUARED_ERROR,
     )
     train_x = jnp.asarray(dataset.train.x, jnp.float32) / dataset.scale
-    components = linear_autoencoder.pca(train_x, latent_dim=config.latent_dim)
-    z, _, baseline = measure(finished, components, linear)
+    components = linear.pca(train_x, latent_dim=config.latent_dim)
+    z, _, baseline = measure(finished, components, linear_parts)
     pictures.save_latent_map(workdir / "pca_latent_map.png", z, label)
     return measured | {f"pca_{name}": value for name, value in baseline.items()}
 

@@ -18,9 +18,9 @@ from absl import flags
 
 from experiments import common, training
 from genjax import data, networks
+from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.models import classifier
-from genjax.training import pictures
 from genjax.types import Model
 
 
@@ -56,7 +56,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_parts(config, dataset)
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     optimizer = optax.adamw(schedule, weight_decay=config.weight_decay)
-    return classifier.model(parts, optimizer, classifier.objective(parts), gradient=config.way)
+    return classifier.model(parts, optimizer, classifier.objective(parts), reduction=config.reduction)
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:

@@ -41,7 +41,7 @@ class Config(SimpleNamespace):
       BadInput: on reading a flag that a run of other code did not have.
     """
 
-    way: gradients.Way = staticmethod(gradients.gradient)
+    way: gradients.Reduction = staticmethod(gradients.whole_batch)
     memory_limit: float = math.inf  # of what is trained for several runs, and has no such flag
 
     def __getattr__(self, name: str) -> Any:

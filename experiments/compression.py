@@ -36,11 +36,12 @@ from threadpoolctl import threadpool_limits
 
 from experiments import common, training
 from genjax import data, gradients, networks, stochastic
+from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation import entropy_coding, rate_distortion
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
 from genjax.models import autoencoder, descent
-from genjax.training import charts, pictures, run
+from genjax.runs import directory as run_directory
 from genjax.types import Array, Batch, Key, Model, Params
 
 
@@ -137,7 +138,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
         keys = jax.random.split(key, len(masks(config)))
         return jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
 
-    return descent.model(init_params, optimizer, ensemble_objective(config, parts), gradient=config.way)
+    return descent.model(init_params, optimizer, ensemble_objective(config, parts), reduction=config.reduction)
 
 
 def measured(
@@ -302,7 +303,7 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
         method: {setting: point.measures() for setting, point in settings.items()}
         for method, settings in points.items()
     }
-    run.write_json(workdir / "rate_distortion.json", table)
+    run_directory.write_json(workdir / "rate_distortion.json", table)
     curves = {method: curve(settings) for method, settings in points.items()}
     shown = 1.5 * curves["autoencoder"][0].max()
     charts.save_lines(

@@ -26,11 +26,11 @@ from absl import flags
 from experiments import common, training
 from genjax import data, networks
 from genjax.data import toys
+from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.evaluation import images
+from genjax.evaluation import images, linear
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
-from genjax.models import autoencoder, linear_autoencoder
-from genjax.training import pictures
+from genjax.models import autoencoder
 from genjax.types import Array, Model, Params
 
 
@@ -80,7 +80,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_parts(config, dataset)
     objective = autoencoder.objective(parts, penalties=[PENALTIES[config.jacobian](config.contractive)])
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
-    return autoencoder.model(parts, optimizer, objective, gradient=config.way)
+    return autoencoder.model(parts, optimizer, objective, reduction=config.reduction)
 
 
 def linear_parts(config: common.Config, shape: tuple[int, ...]) -> autoencoder.Autoencoder:
@@ -124,19 +124,19 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
         finished.examples.x.shape[1:],
         finished.workdir,
     )
-    parts, linear = build_parts(config, finished.dataset), linear_parts(config, shape)
+    parts, linear_map = build_parts(config, finished.dataset), linear_parts(config, shape)
     train_x = jnp.asarray(finished.dataset.train.x, jnp.float32) / finished.dataset.scale
     reconstruct = jax.jit(partial(autoencoder.reconstruct, parts=parts))
     measured = {"psnr": round(float(images.set_psnr(reconstruct(params, x), x)), 4)}
     components = None
     if config.latent_dim < min(len(train_x), math.prod(shape)):
-        components = linear_autoencoder.pca(train_x, latent_dim=config.latent_dim)
-        reconstructions = autoencoder.reconstruct(components, x, parts=linear)
+        components = linear.pca(train_x, latent_dim=config.latent_dim)
+        reconstructions = autoencoder.reconstruct(components, x, parts=linear_map)
         measured["pca_psnr"] = round(float(images.set_psnr(reconstructions, x)), 4)
     if config.dataset == "curve" and components is not None:
         t = toys.draw_curve(len(finished.dataset.test.x), seed=1)[1][: len(x)]
         measured |= along_the_curve(params, x, t, parts)
-        measured |= {f"pca_{name}": value for name, value in along_the_curve(components, x, t, linear).items()}
+        measured |= {f"pca_{name}": value for name, value in along_the_curve(components, x, t, linear_map).items()}
         z = autoencoder.encode(params, x, parts=parts)[:, 0]
         line = autoencoder.decode(params, jnp.linspace(z.min(), z.max(), 200)[:, None], parts=parts)
         pictures.save_plane(workdir / "curve.png", x, z, line, title="points by their code, and the decoded codes")

@@ -27,12 +27,13 @@ from absl import flags
 
 from experiments import common, training
 from genjax import data, networks, stochastic
+from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.evaluation import images
+from genjax.evaluation import images, linear
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
-from genjax.models import autoencoder, descent, linear_autoencoder
+from genjax.models import autoencoder, descent
+from genjax.runs import directory as run_directory
 from genjax.stochastic import Corruption
-from genjax.training import pictures, run
 from genjax.types import Array, Batch, Key, Model, Params
 
 NOISES = ("gaussian", "salt_and_pepper", "rayleigh", "centred_rayleigh", "speckle", "masking")
@@ -105,14 +106,14 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     def init_params(key: Key) -> Params:
         return {noise: autoencoder.init_params(key, parts=parts) for noise, key in keys(key).items()}
 
-    return descent.model(init_params, optimizer, objective, gradient=config.way)
+    return descent.model(init_params, optimizer, objective, reduction=config.reduction)
 
 
-def linear_filter(x: Array, corruption: Corruption, key: Key) -> linear_autoencoder.Affine:
+def linear_filter(x: Array, corruption: Corruption, key: Key) -> linear.Affine:
     """The linear filter of least mean squared error, from training images that were corrupted again and again."""
     flat = x.reshape(len(x), -1)
     flat = jnp.tile(flat, (-(-40_000 // len(flat)), 1))
-    return linear_autoencoder.linear_mmse(flat, corruption(flat, key))
+    return linear.linear_mmse(flat, corruption(flat, key))
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
@@ -147,7 +148,7 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
             ]
             pictures.save_grid(workdir / f"denoised_{noise}.png", np.concatenate(rows), columns=columns)
 
-    run.write_json(workdir / "table.json", table)
+    run_directory.write_json(workdir / "table.json", table)
     methods = ["noisy", "linear_mmse", *(method for method in table if method not in ("noisy", "linear_mmse"))]
     values = [[table[method].get(noise, math.nan) for noise in noises] for method in methods]
     pictures.save_table(

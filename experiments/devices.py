@@ -12,7 +12,7 @@ from absl import flags
 
 from genjax import gradients
 from genjax.errors import BadInput
-from genjax.training import spread
+from genjax.training import placement
 
 if TYPE_CHECKING:
     from experiments.common import Config
@@ -121,19 +121,19 @@ def _num_sharing(config: Config) -> int:
     return max(number for number in range(1, jax.device_count() + 1) if parts % number == 0)
 
 
-def choose(config: Config) -> spread.Spread:
-    """Where the run lies; sets `config.way` to how its gradients are taken there."""
+def choose(config: Config) -> placement.Placement:
+    """Where the run lies; sets `config.reduction` to how its gradients are taken there."""
     sharing = _num_sharing(config)
     if config.shards:
-        config.way = gradients.ordered(config.shards, over_devices=sharing > 1)
+        config.reduction = gradients.ordered(config.shards, over_devices=sharing > 1)
     elif sharing > 1 and not config.shard_parameters:
-        config.way = gradients.device_mean
+        config.reduction = gradients.device_mean
     if config.num_seeds > 1:
-        return spread.seeds(config.num_seeds, vectorized=config.seeds_mode == "vmap")
-    devices = spread.mesh(jax.devices()[:sharing])
+        return placement.seeds(config.num_seeds, vectorized=config.seeds_mode == "vmap")
+    devices = placement.mesh(jax.devices()[:sharing])
     if config.shard_parameters:
-        return spread.sharded_parameters(devices)
-    return spread.replicated(devices) if sharing > 1 else spread.ALONE
+        return placement.sharded_parameters(devices)
+    return placement.replicated(devices) if sharing > 1 else placement.ALONE
 
 
 def products(config: Config) -> AbstractContextManager:

@@ -33,11 +33,11 @@ from numpy.typing import ArrayLike
 from experiments import common, features, training
 from genjax import data, losses, networks
 from genjax.data import toys
+from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation.modes import mode_coverage
 from genjax.losses import mean_logit
 from genjax.models import gan
-from genjax.training import pictures
 from genjax.types import Model, Network, Params
 
 
@@ -177,7 +177,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
         num_critic_steps=config.num_critic_steps,
         averaging=config.averaging,
         project=project,
-        gradient=config.way,
+        reduction=config.reduction,
     )
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from absl import flags
 
 from experiments import common, features, loading
+from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.training import pictures
-from genjax.training.run import write_json
+from genjax.runs.directory import write_json
 
 FLAGS = flags.FLAGS
 

@@ -23,10 +23,10 @@ from absl import flags
 from experiments import common, training
 from genjax import data, networks, stochastic
 from genjax.data import pairs
+from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import identity
 from genjax.models import identity_encoder
-from genjax.training import pictures
 from genjax.types import Model
 
 
@@ -91,7 +91,7 @@ def build_model(config: common.Config, parts: identity_encoder.IdentityEncoder) 
     optimizer = optax.adamw(rate, weight_decay=config.weight_decay)
     margin = optax.linear_schedule(0.0, config.margin, max(1, int(0.3 * config.num_steps)))
     noise = stochastic.gaussian_noise(scale=config.noise) if config.noise else None
-    return identity_encoder.model(parts, optimizer, margin=margin, corruption=noise, gradient=config.way)
+    return identity_encoder.model(parts, optimizer, margin=margin, corruption=noise, reduction=config.reduction)
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:

@@ -32,12 +32,12 @@ from experiments import common, kept, training
 from experiments import identity_encoder as page
 from genjax import data, networks
 from genjax.data import batching, faces, pairs
+from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import identity
 from genjax.models import identity_encoder, identity_swap
 from genjax.models import regressor as regressor_model
 from genjax.models.identity_encoder import IdentityEncoder
-from genjax.training import pictures
 from genjax.types import Array, Key, Model, Params
 
 
@@ -299,7 +299,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
         optax.adam(optax.warmup_cosine_decay_schedule(0.0, rate, warm_up, config.num_steps), b1=0.0, b2=0.99)
         for rate in (config.learning_rate, config.discriminator_learning_rate)
     )
-    return identity_swap.model(parts, bodies, *players, averaging=config.averaging, gradient=config.way)
+    return identity_swap.model(parts, bodies, *players, averaging=config.averaging, reduction=config.reduction)
 
 
 def init_bodies(config: common.Config, dataset: data.Dataset, key: Key) -> list[Params]:

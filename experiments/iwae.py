@@ -21,10 +21,10 @@ from absl import flags
 from experiments import common, training
 from genjax import data, networks
 from genjax.data import batching
+from genjax.drawing import pictures
 from genjax.evaluation import latent, likelihood
 from genjax.losses import BERNOULLI
 from genjax.models import vae
-from genjax.training import pictures
 from genjax.training.fit import evaluator
 from genjax.types import Batch, Key, Metrics, Model, Network, Params
 
@@ -89,7 +89,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     rate = optax.piecewise_constant_schedule(config.learning_rate, {int(end): 10 ** (-1 / 7) for end in ends})
     optimizer = optax.adam(rate, b1=config.adam_b1, b2=0.999, eps=1e-4)
     objective = OBJECTIVES[config.gradient](parts, num_samples=config.num_samples)
-    return vae.model(parts, optimizer, objective, gradient=config.way)
+    return vae.model(parts, optimizer, objective, reduction=config.reduction)
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:

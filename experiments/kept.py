@@ -16,7 +16,8 @@ import jax
 from experiments import common, devices
 from genjax.data.batching import Source
 from genjax.errors import BadInput
-from genjax.training import checkpoint, digest, run
+from genjax.runs import directory as run_directory
+from genjax.training import checkpoint, digest
 from genjax.training.fit import fit
 from genjax.types import Model, Params
 
@@ -52,9 +53,9 @@ def find_or_train(
     Raises:
       BadInput: a folder that holds other parameters than were trained.
     """
-    now = run.manifest(seed=config.seed, data_fingerprint=fingerprint)
+    now = run_directory.manifest(seed=config.seed, data_fingerprint=fingerprint)
     flags = {name: value for name, value in vars(config).items() if name not in common.NOT_IDENTITY}
-    identity = flags | {name: now[name] for name in run.IDENTITY}
+    identity = flags | {name: now[name] for name in run_directory.IDENTITY}
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     dataset = config.dataset.rpartition("/")[2].rpartition(":")[2]
     folder = runs / f"{config.experiment}-{dataset}-{short}"
@@ -67,7 +68,7 @@ def find_or_train(
         _write(folder, config, state, now)
     template = jax.eval_shape(model.init, jax.random.key(0)).params
     _, params = checkpoint.restore_part(folder / "checkpoints", "params", template)
-    params_sha256 = run.read_json(folder / "manifest.json")["params_sha256"]
+    params_sha256 = run_directory.read_json(folder / "manifest.json")["params_sha256"]
     if digest.params_sha256(params) != params_sha256:
         raise BadInput(f"{folder} holds other parameters than its manifest tells of; delete it, to train them again")
     return Kept(params, params_sha256, folder)
@@ -78,9 +79,9 @@ def _write(folder: Path, config: common.Config, state: Any, manifest: dict) -> N
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     with checkpoint.Checkpoints(unfinished / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(config.num_steps, state)
-    run.write_json(unfinished / "config.json", vars(config))
+    run_directory.write_json(unfinished / "config.json", vars(config))
     trained = {"steps_done": config.num_steps, "params_sha256": digest.params_sha256(state.params)}
-    run.write_json(unfinished / "manifest.json", manifest | trained)
+    run_directory.write_json(unfinished / "manifest.json", manifest | trained)
     try:
         unfinished.rename(folder)
     except OSError:  # another run was quicker, with the same bits

@@ -29,11 +29,11 @@ import numpy as np
 from absl import flags
 
 from experiments import common, loading
+from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import latent, neighbours
 from genjax.models import vae
-from genjax.training import pictures
-from genjax.training import run as run_directory
+from genjax.runs import directory as run_directory
 from genjax.types import Array, Key
 
 FLAGS = flags.FLAGS

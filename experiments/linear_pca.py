@@ -22,9 +22,10 @@ from absl import flags
 
 from experiments import common, training
 from genjax import data, networks
+from genjax.drawing import pictures
+from genjax.evaluation import linear
 from genjax.losses import SQUARED_ERROR
-from genjax.models import autoencoder, linear_autoencoder
-from genjax.training import pictures
+from genjax.models import autoencoder
 from genjax.types import Array, Batch, Model
 
 
@@ -60,7 +61,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     penalties = [autoencoder.weight_l2(config.weight_l2)] if config.weight_l2 else []
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     return autoencoder.model(
-        parts, optax.adam(schedule), autoencoder.objective(parts, penalties=penalties), gradient=config.way
+        parts, optax.adam(schedule), autoencoder.objective(parts, penalties=penalties), reduction=config.reduction
     )
 
 
@@ -76,7 +77,7 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
     params, dataset, dim = finished.state.params, finished.dataset, config.latent_dim
     shape = dataset.train.x.shape[1:]
     x, mean = centred(dataset)
-    optimum = linear_autoencoder.pca(x, latent_dim=dim, weight=config.weight_l2)
+    optimum = linear.pca(x, latent_dim=dim, weight=config.weight_l2)
     evaluate, state = jax.jit(build(config, dataset).evaluate), finished.state
     loss, least = (
         float(evaluate(state._replace(params=p), Batch(x + mean[None]), finished.key)["loss"])
@@ -85,12 +86,12 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
 
     components = np.asarray(PCA(dim, svd_solver="full").fit(np.reshape(x, (len(x), -1))).components_)
     decoder = params["decoder"]["layer_1"]["kernel"]
-    axes = linear_autoencoder.canonicalise(params, x)["decoder"]["layer_1"]["kernel"]
+    axes = linear.canonicalise(params, x)["decoder"]["layer_1"]["kernel"]
     signs = np.sign(np.sum(components * axes, axis=1, keepdims=True))
     both = jnp.concatenate([shown(axes, shape), shown(jnp.asarray(signs * components), shape)])
     pictures.save_grid(finished.workdir / "axes.png", both, columns=dim)
     return {
-        "largest_angle": linear_autoencoder.largest_angle(decoder, components),
+        "largest_angle": linear.largest_angle(decoder, components),
         "train_loss": loss,
         "closed_form_train_loss": least,
         "relative_excess": loss / least - 1,

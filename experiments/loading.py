@@ -22,8 +22,8 @@ from genjax import data
 from genjax.data import batching
 from genjax.errors import BadInput
 from genjax.models import autoencoder, vae
+from genjax.runs import directory as run_directory
 from genjax.training import checkpoint, determinism
-from genjax.training import run as run_directory
 from genjax.types import Array, Batch, Key, Model, Network, Params
 
 

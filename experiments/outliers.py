@@ -34,11 +34,11 @@ from threadpoolctl import threadpool_limits
 
 from experiments import common, training
 from genjax import data, gradients, networks, stochastic
+from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation import detection, neighbours
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR, squared_error
 from genjax.models import autoencoder, descent
-from genjax.training import charts, pictures
 from genjax.types import Array, Batch, Key, Model, Params
 
 
@@ -127,7 +127,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
         keys = jax.random.split(key, len(shares))
         return jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
 
-    return descent.model(init_params, optimizer, ensemble_objective(config, parts, shares), gradient=config.way)
+    return descent.model(init_params, optimizer, ensemble_objective(config, parts, shares), reduction=config.reduction)
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads

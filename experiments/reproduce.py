@@ -21,7 +21,8 @@ from absl import flags
 
 from experiments import common
 from genjax.errors import BadInput
-from genjax.training import determinism, run
+from genjax.runs import directory as run_directory
+from genjax.training import determinism
 
 FLAGS = flags.FLAGS
 
@@ -58,16 +59,24 @@ def main() -> int:
     if not FLAGS.run:
         raise BadInput("--run is missing: give the directory of a finished run")
     directory = Path(FLAGS.run)
-    config, recorded = run.read_json(directory / "config.json"), run.read_json(directory / "manifest.json")
-    summary, lines = run.read_json(directory / "summary.json"), run.read_metrics(directory / "metrics.jsonl")
+    config, recorded = (
+        run_directory.read_json(directory / "config.json"),
+        run_directory.read_json(directory / "manifest.json"),
+    )
+    summary, lines = (
+        run_directory.read_json(directory / "summary.json"),
+        run_directory.read_metrics(directory / "metrics.jsonl"),
+    )
     if FLAGS.data_dir:
         config["data_dir"] = FLAGS.data_dir
 
     determinism.set_up(cpu_threads=config["cpu_threads"])
-    fixed = tuple(name for name in run.IDENTITY if name != "data_fingerprint")
+    fixed = tuple(name for name in run_directory.IDENTITY if name != "data_fingerprint")
     bits_of = "any" if recorded["bits_of_devices"] == "any" else jax.device_count()
-    here = run.manifest(seed=config["seed"], data_fingerprint=recorded["data_fingerprint"], bits_of_devices=bits_of)
-    obstacles = recorded.get("mixed", []) + run.differences(recorded, here, fixed)
+    here = run_directory.manifest(
+        seed=config["seed"], data_fingerprint=recorded["data_fingerprint"], bits_of_devices=bits_of
+    )
+    obstacles = recorded.get("mixed", []) + run_directory.differences(recorded, here, fixed)
     if obstacles:
         raise BadInput(f"not comparable: {'; '.join(obstacles)}")
 
@@ -76,9 +85,12 @@ def main() -> int:
         environment = os.environ | {"XLA_FLAGS": recorded["xla_flags"]}
         if subprocess.run(command(config, again), env=environment, stdout=subprocess.DEVNULL).returncode:
             raise BadInput("not comparable: the run could not be trained again, for the reason above")
-        now, now_lines = run.read_json(again / "manifest.json"), run.read_metrics(again / "metrics.jsonl")
+        now, now_lines = (
+            run_directory.read_json(again / "manifest.json"),
+            run_directory.read_metrics(again / "metrics.jsonl"),
+        )
     if now["data_fingerprint"] != recorded["data_fingerprint"]:
-        raise BadInput(f"not comparable: {'; '.join(run.differences(recorded, now, ('data_fingerprint',)))}")
+        raise BadInput(f"not comparable: {'; '.join(run_directory.differences(recorded, now, ('data_fingerprint',)))}")
 
     difference = first_difference(lines, now_lines)
     hashes = {recorded["params_sha256"], summary["params_sha256"], now["params_sha256"]}
@@ -86,7 +98,7 @@ def main() -> int:
         print(f"the same bits: params_sha256 {now['params_sha256']} and {len(lines)} metric lines; {directory}")
         return 0
     if here["processor"] != recorded["processor"]:
-        raise BadInput(f"not comparable: {'; '.join(run.differences(recorded, here, ('processor',)))}")
+        raise BadInput(f"not comparable: {'; '.join(run_directory.differences(recorded, here, ('processor',)))}")
     print(
         f"other bits: {difference or 'every metric line agrees'}; params_sha256 {summary['params_sha256']} in "
         f"summary.json, {recorded['params_sha256']} in manifest.json, {now['params_sha256']} now"

@@ -24,7 +24,7 @@ from absl import flags
 
 from experiments import common
 from genjax.errors import BadInput
-from genjax.training import run
+from genjax.runs import directory as run_directory
 
 FLAGS = flags.FLAGS
 
@@ -88,7 +88,7 @@ class Trainer:
 
 
 def _hash(workdir: Path) -> str:
-    return run.read_json(workdir / "summary.json")["params_sha256"]
+    return run_directory.read_json(workdir / "summary.json")["params_sha256"]
 
 
 def on_devices(count: int) -> Callable[[Trainer], str]:
@@ -127,7 +127,7 @@ def one_of_four_seeds(trainer: Trainer) -> str:
     """The first of four seeds that take turns in one program on two devices."""
     process, workdir = trainer.start("--num_seeds=4", devices=2)
     trainer.finish(process)
-    return run.read_json(workdir / "summary.json")["params_sha256"]["0"]
+    return run_directory.read_json(workdir / "summary.json")["params_sha256"]["0"]
 
 
 WAYS: dict[str, Callable[[Trainer], str]] = {

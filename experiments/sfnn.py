@@ -69,7 +69,7 @@ def build_model(config: common.Config, parts: sfnn.SFNN) -> Model:
     """Its training, the learning rate falling to 0 along a cosine."""
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
     num_draws = config.num_draws if parts.num_stochastic else 1  # without bits all draws are one
-    return sfnn.model(parts, optimizer, sfnn.objective(parts, num_draws=num_draws), gradient=config.way)
+    return sfnn.model(parts, optimizer, sfnn.objective(parts, num_draws=num_draws), reduction=config.reduction)
 
 
 def build(config: common.Config, dataset: data.Dataset) -> Model:

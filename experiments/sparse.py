@@ -31,11 +31,11 @@ from threadpoolctl import threadpool_limits
 
 from experiments import common, training
 from genjax import data, networks
+from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation import probes
 from genjax.losses import SQUARED_ERROR
 from genjax.models import autoencoder, descent
-from genjax.training import charts, pictures
 from genjax.types import Array, Batch, Key, Metrics, Model
 
 
@@ -78,7 +78,9 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_parts(config, example_shape(config, dataset))
     penalties = {"k_sparse": (), "l1": (autoencoder.code_l1(config.code_l1),)}[config.sparsity]
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
-    model = autoencoder.model(parts, optimizer, autoencoder.objective(parts, penalties=penalties), gradient=config.way)
+    model = autoencoder.model(
+        parts, optimizer, autoencoder.objective(parts, penalties=penalties), reduction=config.reduction
+    )
     return drawing(model, partial(sparse_mixtures, atoms=true_atoms())) if config.dictionary else model
 
 

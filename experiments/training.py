@@ -20,11 +20,13 @@ from experiments import common, devices
 from experiments.common import Config, Examined, Experiment, Finished
 from genjax import data
 from genjax.data import batching
+from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.training import checkpoint, determinism, digest, pictures, run
+from genjax.runs import directory as run_directory
+from genjax.training import checkpoint, determinism, digest
 from genjax.training.compiled import keep_compiled
 from genjax.training.fit import Examine, fit, streams
-from genjax.training.spread import Spread, to_host
+from genjax.training.placement import Placement, to_host
 from genjax.types import Batch, Key, Model
 
 
@@ -59,25 +61,27 @@ def train(experiment: Experiment, config: Config) -> None:
     workdir = Path(config.workdir) if config.workdir else _default_workdir(config)
     flags_given = dict(vars(config))
     config.runs = workdir.parent
-    spread = devices.choose(config)
+    placement = devices.choose(config)
     model = experiment.build(config, stored)
-    now = run.manifest(seed=config.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(config))
+    now = run_directory.manifest(
+        seed=config.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(config)
+    )
     setting = Setting(experiment, model, stored, source, now)
 
     if devices.is_first():
-        run.claim(workdir, flags_given, free=common.NOT_IDENTITY)
+        run_directory.claim(workdir, flags_given, free=common.NOT_IDENTITY)
         if not (workdir / "summary.json").exists():
-            run.open_manifest(workdir, now, warn=_warn)
+            run_directory.open_manifest(workdir, now, warn=_warn)
     multihost_utils.sync_global_devices("the run directory is claimed")
     if (workdir / "summary.json").exists():
         _print_summary(workdir, "already finished")
         return
 
     with checkpoint.Checkpoints(workdir / "checkpoints", keep=2, warn=_warn) as checkpoints:
-        first_step, state = checkpoints.restore(_template(model, spread)) or (0, None)
+        first_step, state = checkpoints.restore(_template(model, placement)) or (0, None)
         start = f"from step {first_step}" if first_step else "from the start"
         print(f"{experiment.name} on {dataset.name}, {start}, in {workdir}", file=sys.stderr)
-        record = (_Record if spread.num_seeds is None else _Records)(setting, config, workdir, first_step)
+        record = (_Record if placement.num_seeds is None else _Records)(setting, config, workdir, first_step)
         began = time.monotonic()
 
         def save(step: int, saved: Any) -> None:
@@ -100,7 +104,7 @@ def train(experiment: Experiment, config: Config) -> None:
                     save=save,
                     examine=record.examine,
                     watch=experiment.watch,
-                    spread=spread,
+                    placement=placement,
                 )
         except jax.errors.JaxRuntimeError as error:
             if jax.process_count() == 1:
@@ -131,16 +135,16 @@ class _Record:
             examined = Examined(setting.model, setting.dataset, self._sample_key, workdir)
             self.examine = setting.experiment.examiner(config, examined) if devices.is_first() else _look_away
         if devices.is_first():
-            run.cut_metrics(self._metrics_path, upto=first_step)
+            run_directory.cut_metrics(self._metrics_path, upto=first_step)
 
     def report(self, step: int, split: str, metrics: dict[str, Any]) -> None:
-        run.append_metrics(self._metrics_path, step, split, metrics)
+        run_directory.append_metrics(self._metrics_path, step, split, metrics)
         if self._board:
             self._board.write_scalars(step, split, metrics)
 
     def sync(self) -> None:
         if devices.is_first():
-            run.sync(self._metrics_path)
+            run_directory.sync(self._metrics_path)
 
     def finish(self, state: Any, speed: dict[str, Any]) -> dict[str, Any]:
         """Draws and measures the trained model; writes and returns its summary."""
@@ -148,7 +152,7 @@ class _Record:
         examples = _examples(setting.source, self._picture_key)
         finished = Finished(state, setting.dataset, examples, self._sample_key, workdir)
         concluded = setting.experiment.conclude(self._config, finished)
-        lines = run.read_metrics(self._metrics_path)
+        lines = run_directory.read_metrics(self._metrics_path)
         pictures.save_curves(workdir / "curves.png", lines)
         if self._board:
             self._board.write_pictures(speed["num_steps"], workdir)
@@ -174,12 +178,12 @@ class _Records:
                 own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
             if devices.is_first():
                 given = {name: value for name, value in alone.items() if name not in ("runs", "way")}
-                run.claim(folder, given, free=common.NOT_IDENTITY)
-                run.open_manifest(folder, own.manifest, warn=_warn)
+                run_directory.claim(folder, given, free=common.NOT_IDENTITY)
+                run_directory.open_manifest(folder, own.manifest, warn=_warn)
             self._records.append(_Record(own, Config(**alone), folder, first_step))
         self.examine = self._examine_all if setting.experiment.examiner else None
         if devices.is_first():
-            run.cut_metrics(self._metrics_path, upto=first_step)
+            run_directory.cut_metrics(self._metrics_path, upto=first_step)
 
     def _examine_all(self, step: int, states: Any) -> dict[str, Any]:
         told = [
@@ -188,13 +192,15 @@ class _Records:
         return {name: np.array([one[name] for one in told]) for name in told[0]}
 
     def report(self, step: int, split: str, metrics: dict[str, Any]) -> None:
-        run.append_metrics(self._metrics_path, step, split, {name: value.tolist() for name, value in metrics.items()})
+        run_directory.append_metrics(
+            self._metrics_path, step, split, {name: value.tolist() for name, value in metrics.items()}
+        )
         for i, record in enumerate(self._records):
             record.report(step, split, {name: float(value[i]) for name, value in metrics.items()})
 
     def sync(self) -> None:
         if devices.is_first():
-            run.sync(self._metrics_path)
+            run_directory.sync(self._metrics_path)
             for record in self._records:
                 record.sync()
 
@@ -208,7 +214,7 @@ class _Records:
                 checkpoints.restore(state)  # what a kill left here is not written again
                 checkpoints.save(speed["num_steps"], state)
             summaries[str(seed)] = record.finish(state, speed)
-        pictures.save_curves(self._workdir / "curves.png", run.read_metrics(self._metrics_path))
+        pictures.save_curves(self._workdir / "curves.png", run_directory.read_metrics(self._metrics_path))
         values = {
             name: [summary["metrics"][name] for summary in summaries.values()]
             for name in next(iter(summaries.values()))["metrics"]
@@ -236,20 +242,20 @@ def _write_end(
     more: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Completes the manifest and writes the summary, which says that the run is finished."""
-    recorded = run.read_json(workdir / "manifest.json")
-    run.write_json(
+    recorded = run_directory.read_json(workdir / "manifest.json")
+    run_directory.write_json(
         workdir / "manifest.json", recorded | {"steps_done": speed["num_steps"], "params_sha256": params_sha256}
     )
     summary = {"experiment": setting.experiment.name, **speed, "metrics": metrics, **(more or {})}
     summary["params_sha256"] = params_sha256
-    run.write_json(workdir / "summary.json", summary)
+    run_directory.write_json(workdir / "summary.json", summary)
     return summary
 
 
-def _template(model: Model, spread: Spread) -> Any:
+def _template(model: Model, placement: Placement) -> Any:
     """The state's shapes and dtypes."""
-    key = streams(0, num_seeds=spread.num_seeds).init
-    return jax.eval_shape(model.init if spread.num_seeds is None else jax.vmap(model.init), key)
+    key = streams(0, num_seeds=placement.num_seeds).init
+    return jax.eval_shape(model.init if placement.num_seeds is None else jax.vmap(model.init), key)
 
 
 def _default_workdir(config: Config) -> Path:
@@ -273,7 +279,7 @@ def _examples(source: batching.Source, key: Key, at_most: int = 2000) -> Batch:
 def _print_summary(workdir: Path, how: str) -> None:
     if not devices.is_first():
         return
-    summary = run.read_json(workdir / "summary.json")
+    summary = run_directory.read_json(workdir / "summary.json")
     deviations = summary.get("metrics_deviation", {})
     metrics = ", ".join(
         f"{name} {value:.4f}" + (f" +- {deviations[name]:.4f}" if name in deviations else "")

@@ -20,11 +20,11 @@ from absl import flags
 
 from experiments import common, training
 from genjax import data, gradients, networks
+from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import likelihood
 from genjax.losses import BERNOULLI, GAUSSIAN, binomial, discretized_logistic, gaussian
 from genjax.models import descent, vae
-from genjax.training import pictures
 from genjax.types import Array, Key, Model, Network, Params
 
 
@@ -114,9 +114,11 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
 
     optimizer = optax.adam(config.learning_rate)
     if not config.warm_up_steps:
-        return vae.model(parts, optimizer, objective(config.rate_weight), gradient=config.way)
+        return vae.model(parts, optimizer, objective(config.rate_weight), reduction=config.reduction)
     warm_up = optax.linear_schedule(0.0, config.rate_weight, config.warm_up_steps)
-    return vae.model(parts, optimizer, descent.Scheduled(lambda step: objective(warm_up(step))), gradient=config.way)
+    return vae.model(
+        parts, optimizer, descent.Scheduled(lambda step: objective(warm_up(step))), reduction=config.reduction
+    )
 
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:

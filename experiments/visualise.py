@@ -27,11 +27,11 @@ from threadpoolctl import threadpool_limits
 
 from experiments import common, training
 from genjax import data, networks
+from genjax.drawing import charts, pictures
 from genjax.evaluation import images, neighbours
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
 from genjax.models import autoencoder
 from genjax.stochastic import gaussian_noise
-from genjax.training import charts, pictures
 from genjax.types import Model
 
 
@@ -62,7 +62,9 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     parts = build_parts(config, dataset)
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
     corruption = gaussian_noise(scale=config.noise_scale)
-    return autoencoder.model(parts, optimizer, autoencoder.objective(parts, corruption=corruption), gradient=config.way)
+    return autoencoder.model(
+        parts, optimizer, autoencoder.objective(parts, corruption=corruption), reduction=config.reduction
+    )
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads

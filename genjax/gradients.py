@@ -1,9 +1,14 @@
 """The one place where a loss meets an optimizer, and where devices meet.
 
-An objective is any function `objective(params, *others, batch, key) -> (loss [B], metrics {name: [B]})`. It is reduced
-to means here and nowhere else: over the batch in one sum (`gradient`), over a share of it on each device
-(`device_mean`), or over shards in an order that no number of devices changes (`ordered`). Those three are the ways that
-a model's `gradient=` can take.
+An objective is any function
+
+    objective(params, *others, batch, key) -> (loss [B], metrics {name: [B]})
+                                    or     -> (loss [B], metrics {name: [B]}, statistics)
+
+of which losses and metrics are reduced to means over the batch, and statistics, a pytree of sums over the batch, are
+summed. That happens here and nowhere else, by one of three reductions: over the batch at once (`whole_batch`), over the
+part that lies with each device (`device_mean`), or over shards in an order that no number of devices changes
+(`ordered`). They are what a model's `reduction=` takes.
 """
 
 from __future__ import annotations
@@ -18,126 +23,152 @@ import optax
 from genjax.errors import BadInput
 from genjax.types import DEVICES, Array, Metrics, Params
 
-Objective = Callable[..., tuple[Array, dict[str, Array]]]
-Gradient = Callable[..., tuple[Params, Metrics]]  # the objective's own arguments -> its mean's gradient, metrics
-Way = Callable[[Objective], Gradient]
+Objective = Callable[..., tuple]  # of the two forms above
+Gradient = Callable[..., tuple[Params, Metrics, Any]]  # the objective's arguments -> gradient, metrics, statistics
+Reduction = Callable[[Objective], Gradient]
+Refresh = Callable[[Params, Any], Params]  # params after the update, statistics -> params
 
 
-def batch_means(loss: Array, metrics: dict[str, Array]) -> Metrics:
-    """Means over the batch of an objective's loss and metrics: {"loss": [], name: []}."""
+def batch_means(loss: Array, metrics: dict[str, Array], statistics: Any = ()) -> Metrics:
+    """Means over the batch of an objective's loss and metrics: {"loss": [], name: []}; its statistics are left out."""
+    del statistics
     return {"loss": jnp.mean(loss)} | {name: jnp.mean(value) for name, value in metrics.items()}
 
 
-def gradient(objective: Objective) -> Gradient:
-    """The gradient of an objective's batch mean in its first argument, with the means of its metrics.
+def whole_batch(objective: Objective) -> Gradient:
+    """The gradient of an objective's mean over the batch, taken at once.
 
         g = d/d theta (1/B) sum_i loss_i(theta)
 
     Returns:
-      A function of the objective's own arguments, giving (gradient, metrics before the update).
+      A function of the objective's arguments, which returns the gradient in the first of them, the means of the
+      metrics before the update, and the statistics, () where the objective has none.
     """
 
-    def mean_loss(params: Params, *args: Any) -> tuple[Array, Metrics]:
-        metrics = batch_means(*objective(params, *args))
-        return metrics["loss"], metrics
+    def mean_loss(params: Params, *args: Any) -> tuple[Array, tuple[Metrics, Any]]:
+        loss, metrics, *statistics = objective(params, *args)
+        means = batch_means(loss, metrics)
+        return means["loss"], (means, statistics[0] if statistics else ())
 
-    return jax.grad(mean_loss, has_aux=True)
+    def compute(params: Params, *args: Any) -> tuple[Params, Metrics, Any]:
+        gradient, (metrics, statistics) = jax.grad(mean_loss, has_aux=True)(params, *args)
+        return gradient, metrics, statistics
+
+    return compute
 
 
 def device_mean(objective: Objective) -> Gradient:
-    """The `gradient` of a batch whose equal parts lie with the devices of a mesh: the fastest way to use several.
+    """As `whole_batch`, of a batch whose equal parts lie with the devices of a mesh: the fastest way to use several.
 
         g = (1/D) sum_d g_d,   g_d of rows d B/D to (d+1) B/D - 1, drawing from fold_in(key, d)
 
-    It is called where `DEVICES` names the mesh's axis, as within `training.spread.replicated`, with the same arguments
-    on each device; the objective's last two are its batch and a key. The sum's order, so its last bits, depend on D.
+    It is called where `DEVICES` names the mesh's axis, as within `training.placement.replicated`, with the same
+    arguments on each device; the objective's last two are its batch and a key. The sum's order, and so its last bits,
+    depend on D.
 
     Raises:
       BadInput: at trace time, for a batch that D does not divide.
     """
-    compute = gradient(objective)
+    compute = whole_batch(objective)
 
-    def mean_of_devices(params: Params, *args: Any) -> tuple[Params, Metrics]:
+    def mean_of_devices(params: Params, *args: Any) -> tuple[Params, Metrics, Any]:
         *others, batch, key = args
         cut = _cutter(batch, jax.lax.axis_size(DEVICES))
         number = jax.lax.axis_index(DEVICES)
-        return jax.lax.pmean(compute(params, *others, cut(number), jax.random.fold_in(key, number)), DEVICES)
+        gradient, metrics, statistics = compute(params, *others, cut(number), jax.random.fold_in(key, number))
+        gradient, metrics = jax.lax.pmean((gradient, metrics), DEVICES)
+        return gradient, metrics, jax.lax.psum(statistics, DEVICES)
 
     return mean_of_devices
 
 
-def ordered(num_shards: int, *, over_devices: bool = False) -> Way:
-    """A way to take gradients whose bits are the same on any number of devices that divides `num_shards`.
+def ordered(num_shards: int, *, over_devices: bool = False) -> Reduction:
+    """A reduction whose bits are the same on any number of devices that divides `num_shards`.
 
         g = (1/V) sum_v g_v,   g_v of rows v B/V to (v+1) B/V - 1, drawing from fold_in(key, v)
 
     The sum is a binary tree over the shards, ((g_0 + g_1) + (g_2 + g_3)) + ...: a device sums the subtree of the shards
     that lie with it, and recursive doubling does the rest: in round r device d exchanges its sum with device d xor 2^r.
-    Addition commutes in floating point, so both hold the same bits. Metrics are summed likewise.
+    Addition commutes in floating point, so both hold the same bits. Metrics and statistics are summed likewise.
 
     Args:
       num_shards: V, a power of two. An objective sees B/V rows at a time, which is what its batch statistics are of.
-      over_devices: called where `DEVICES` names a mesh's axis, as within `training.spread.replicated`, with the same
+      over_devices: called where `DEVICES` names a mesh's axis, as within `training.placement.replicated`, with the same
         arguments on each device, whose number divides V; otherwise all shards lie with the one device.
 
     Returns:
-      What `gradient` is, for objectives whose last two arguments are a batch and a key.
+      A reduction like `whole_batch`, of objectives whose last two arguments are a batch and a key.
 
     Raises:
-      ValueError: V is no power of two; at trace time, devices that do not divide V.
+      ValueError: V is not a power of two; at trace time, devices that do not divide V.
       BadInput: at trace time, a batch that V does not divide.
     """
     if num_shards < 1 or num_shards & (num_shards - 1):
-        raise ValueError(f"the number of shards is a power of two, not {num_shards}")
+        raise ValueError(f"the number of shards must be a power of two, not {num_shards}")
 
-    def way(objective: Objective) -> Gradient:
-        compute = gradient(objective)
+    def reduction(objective: Objective) -> Gradient:
+        compute = whole_batch(objective)
 
-        def tree_mean(params: Params, *args: Any) -> tuple[Params, Metrics]:
+        def tree_mean(params: Params, *args: Any) -> tuple[Params, Metrics, Any]:
             *others, batch, key = args
             devices = jax.lax.axis_size(DEVICES) if over_devices else 1
             if num_shards % devices:
-                raise ValueError(f"{num_shards} shards cannot lie on {devices} devices in equal numbers")
+                raise ValueError(f"{num_shards} shards cannot be divided equally among {devices} devices")
             cut = _cutter(batch, num_shards)
-            here = num_shards // devices
-            first = jax.lax.axis_index(DEVICES) * here if over_devices else jnp.zeros([], jnp.int32)
 
-            def of_shard(number: Array) -> tuple[Params, Metrics]:
+            def of_shard(number: Array) -> tuple[Params, Metrics, Any]:
                 return compute(params, *others, cut(number), jax.random.fold_in(key, number))
 
-            def of_pair(number: Array) -> tuple[Params, Metrics]:
-                # one after the other, so that XLA joins none of their products
-                one, second = jax.lax.optimization_barrier((of_shard(number), number + 1))
-                if together == 1:
-                    return one
-                return jax.tree.map(jnp.add, one, jax.lax.optimization_barrier(of_shard(second)))
-
-            def put(index: Array, kept: tuple[Params, Metrics]) -> tuple[Params, Metrics]:
-                summed = of_pair(first + (index - start) * together)
-                return jax.tree.map(lambda all, one: all.at[index - start].set(one), kept, summed)
-
-            # a loop even for a single turn, with ends that XLA does not know: it compiles a body without one otherwise
-            together = min(here, 2)  # half as much to keep as with one; of four XLA made other bits
-            start = jax.lax.optimization_barrier(jnp.zeros([], jnp.int32))
-            shapes = jax.eval_shape(of_shard, 0)
-            room = jax.tree.map(lambda a: jax.lax.empty((here // together, *a.shape), a.dtype), shapes)
-            total = jax.tree.map(_tree_sum, jax.lax.fori_loop(start, start + here // together, put, room))
-            for distance in (2**r for r in range(devices.bit_length() - 1)):
-                partners = [(d, d ^ distance) for d in range(devices)]
-                other = jax.lax.ppermute(total, DEVICES, partners)
-                total = jax.tree.map(jnp.add, total, other)
-            return jax.lax.optimization_barrier(jax.tree.map(lambda a: a / num_shards, total))
+            here = num_shards // devices
+            first = jax.lax.axis_index(DEVICES) * here if over_devices else jnp.zeros([], jnp.int32)
+            total = _sum_over_devices(_sum_of_shards(of_shard, first, here), devices)
+            gradient, metrics, statistics = total
+            means = jax.tree.map(lambda a: a / num_shards, (gradient, metrics))
+            return jax.lax.optimization_barrier((*means, statistics))
 
         return tree_mean
 
-    return way
+    return reduction
+
+
+def _sum_of_shards(of_shard: Callable[[Array], Any], first: Array, num: int) -> Any:
+    """The tree sum of `of_shard` at the numbers `first` to `first + num - 1`; `num` is a power of two."""
+    # Pairs are kept, half as many as single shards; of four at a time XLA made other bits.
+    together = min(num, 2)
+    # A loop even for a single turn, between ends that XLA does not know: it compiles the body differently without one.
+    start = jax.lax.optimization_barrier(jnp.zeros([], jnp.int32))
+
+    def of_pair(number: Array) -> Any:
+        # one after the other, so that XLA does not merge their products
+        one, second = jax.lax.optimization_barrier((of_shard(number), number + 1))
+        if together == 1:
+            return one
+        return jax.tree.map(jnp.add, one, jax.lax.optimization_barrier(of_shard(second)))
+
+    def put(index: Array, kept: Any) -> Any:
+        summed = of_pair(first + (index - start) * together)
+        return jax.tree.map(lambda sums, one: sums.at[index - start].set(one), kept, summed)
+
+    shapes = jax.eval_shape(of_shard, 0)
+    room = jax.tree.map(lambda a: jax.lax.empty((num // together, *a.shape), a.dtype), shapes)
+    return jax.tree.map(_tree_sum, jax.lax.fori_loop(start, start + num // together, put, room))
+
+
+def _sum_over_devices(total: Any, devices: int) -> Any:
+    """The sum over a power of two of devices by recursive doubling, with the same bits on all of them."""
+    for distance in (2**r for r in range(devices.bit_length() - 1)):
+        partners = [(d, d ^ distance) for d in range(devices)]
+        other = jax.lax.ppermute(total, DEVICES, partners)
+        total = jax.tree.map(jnp.add, total, other)
+    return total
 
 
 def _cutter(batch: Any, parts: int) -> Callable[[Array], Any]:
     """Row block `number` of `parts` equal ones, of every array in the batch."""
-    size, rest = divmod(len(jax.tree.leaves(batch)[0]), parts)
+    num_rows = len(jax.tree.leaves(batch)[0])
+    size, rest = divmod(num_rows, parts)
     if rest:
-        raise BadInput(f"a batch of {len(jax.tree.leaves(batch)[0])} examples cannot be cut in {parts} equal parts")
+        raise BadInput(f"a batch of {num_rows} examples cannot be divided into {parts} equal parts")
     return lambda number: jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, number * size, size), batch)
 
 
@@ -145,27 +176,52 @@ def _tree_sum(a: Array) -> Array:
     """Sum over the first axis, whose length is a power of two, neighbours first."""
     parts = list(a)  # apart, so that all additions are one pass over memory
     while len(parts) > 1:
-        parts = [one + next for one, next in zip(parts[0::2], parts[1::2], strict=True)]
+        parts = [one + other for one, other in zip(parts[0::2], parts[1::2], strict=True)]
     return parts[0]
 
 
 def updater(
-    objective: Objective, optimizer: optax.GradientTransformation, *, gradient: Way = gradient
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    *,
+    reduction: Reduction = whole_batch,
+    refresh: Refresh | None = None,
 ) -> Callable[..., tuple[Params, Any, Metrics]]:
     """One Optax update of an objective's first argument.
 
     Args:
-      gradient: the way to take it, one of this module.
+      reduction: how the gradient is taken over the batch, one of this module.
+      refresh: `refresh(params, statistics) -> params` is applied after the update, to fold the batch's statistics into
+        leaves that no gradient moves (the moving averages of a codebook or of batch normalisation, say), or to project
+        parameters. Keep such leaves from the optimizer with `frozen`.
 
     Returns:
       `update(params, optimizer_state, *args) -> (params, optimizer_state, metrics)`, where `args` are the objective's
       arguments after the params; the metrics are of the params before the update.
     """
-    compute = gradient(objective)
+    compute = reduction(objective)
 
     def update(params: Params, optimizer_state: Any, *args: Any) -> tuple[Params, Any, Metrics]:
-        gradients, metrics = compute(params, *args)
+        gradients, metrics, statistics = compute(params, *args)
         updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
-        return optax.apply_updates(params, updates), optimizer_state, metrics
+        params = optax.apply_updates(params, updates)
+        return params if refresh is None else refresh(params, statistics), optimizer_state, metrics
 
     return update
+
+
+def frozen(optimizer: optax.GradientTransformation, *names: str) -> optax.GradientTransformation:
+    """The optimizer, without effect on the leaves that have one of `names` in their path.
+
+    Args:
+      names: keys of the params' dictionaries, at any depth: `frozen(adamw, "codebook")`.
+    """
+
+    def is_frozen(path: Any, leaf: Any) -> bool:
+        del leaf
+        return any(getattr(entry, "key", getattr(entry, "name", None)) in names for entry in path)
+
+    def labels(params: Params) -> Any:
+        return jax.tree.map_with_path(lambda *at: "frozen" if is_frozen(*at) else "trained", params)
+
+    return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)

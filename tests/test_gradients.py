@@ -21,7 +21,7 @@ def matrix():
 
 def test_gradient_is_of_the_batch_mean_and_metrics_are_means(matrix):
     params, scale = jnp.array([1.0, -2.0]), jnp.array([1.0, 3.0, 5.0])
-    gradient, metrics = gradients.gradient(quadratic)(params, matrix, scale)
+    gradient, metrics, _ = gradients.whole_batch(quadratic)(params, matrix, scale)
     np.testing.assert_allclose(gradient, 3 * matrix @ params, rtol=1e-6)
     assert set(metrics) == {"loss", "scale"}
     np.testing.assert_allclose(metrics["loss"], 3 * 0.5 * params @ matrix @ params, rtol=1e-6)
@@ -75,8 +75,8 @@ def problem():
 
 def test_the_ordered_gradient_is_the_tree_sum_of_its_shards():
     params, offset, batch, key = problem()
-    found, metrics = jax.jit(gradients.ordered(8)(noisy))(params, offset, batch, key)
-    plain = jax.jit(gradients.gradient(noisy))
+    found, metrics, _ = jax.jit(gradients.ordered(8)(noisy))(params, offset, batch, key)
+    plain = jax.jit(gradients.whole_batch(noisy))
     shards = [plain(params, offset, {"x": batch["x"][3 * v : 3 * v + 3]}, jax.random.fold_in(key, v)) for v in range(8)]
     for name, pick in (("gradient", lambda s: s[0]["theta"]), ("residual", lambda s: s[1]["residual"])):
         g = [np.asarray(pick(shard)) for shard in shards]
@@ -91,9 +91,9 @@ def test_without_draws_the_shards_make_no_difference_but_rounding(matrix):
         return batch[:, 0] * (0.5 * params @ matrix @ params), {}
 
     params, batch = jnp.array([1.0, -2.0]), jnp.arange(1.0, 17.0)[:, None]
-    whole, _ = gradients.gradient(objective)(params, batch, jax.random.key(0))
+    whole, *_ = gradients.whole_batch(objective)(params, batch, jax.random.key(0))
     for num_shards in (1, 2, 16):
-        shared, _ = gradients.ordered(num_shards)(objective)(params, batch, jax.random.key(0))
+        shared, *_ = gradients.ordered(num_shards)(objective)(params, batch, jax.random.key(0))
         np.testing.assert_allclose(shared, whole, rtol=1e-6)
 
 
@@ -101,5 +101,43 @@ def test_what_cannot_be_cut_is_refused():
     with pytest.raises(ValueError, match="a power of two, not 6"):
         gradients.ordered(6)
     params, offset, batch, key = problem()
-    with pytest.raises(ValueError, match="a batch of 24 examples cannot be cut in 16 equal parts"):
+    with pytest.raises(ValueError, match="a batch of 24 examples cannot be divided into 16 equal parts"):
         gradients.ordered(16)(noisy)(params, offset, batch, key)
+
+
+def counting(params, batch, key):
+    """A loss with statistics: how many rows lie nearest to each codeword, and their sum."""
+    nearest = jnp.argmin(jnp.square(batch["x"][:, None] - params["codebook"][None]).sum(-1), axis=1)
+    one_hot = jax.nn.one_hot(nearest, len(params["codebook"]))
+    loss = jnp.square(batch["x"] @ params["theta"])
+    return loss, {"square": loss}, {"counts": one_hot.sum(0), "sums": one_hot.T @ batch["x"]}
+
+
+def test_statistics_are_sums_over_the_batch_by_every_reduction():
+    params, _, batch, key = problem()
+    params["codebook"] = batch["x"][:3]
+    distances = np.square(np.asarray(batch["x"])[:, None] - np.asarray(batch["x"][:3])).sum(-1)
+    counts = np.bincount(distances.argmin(1), minlength=3)
+    for reduction in (gradients.whole_batch, gradients.ordered(1), gradients.ordered(8)):
+        _, metrics, statistics = jax.jit(reduction(counting))(params, batch, key)
+        assert set(metrics) == {"loss", "square"}
+        np.testing.assert_array_equal(statistics["counts"], counts)
+        np.testing.assert_allclose(statistics["sums"].sum(0), np.asarray(batch["x"]).sum(0), rtol=1e-5, atol=1e-5)
+
+
+def test_refresh_folds_statistics_into_leaves_that_the_optimizer_leaves_alone():
+    params, _, batch, key = problem()
+    params["codebook"] = batch["x"][:3]
+    optimizer = gradients.frozen(optax.adamw(0.1, weight_decay=0.5), "codebook")
+
+    def refresh(params, statistics):
+        return params | {"codebook": params["codebook"] + statistics["counts"][:, None]}
+
+    update = gradients.updater(counting, optimizer, refresh=refresh)
+    new, _, _ = jax.jit(update)(params, optimizer.init(params), batch, key)
+    _, _, statistics = gradients.whole_batch(counting)(params, batch, key)
+    np.testing.assert_array_equal(new["codebook"], params["codebook"] + statistics["counts"][:, None])
+    # the first step of Adam moves each entry by the learning rate, against its gradient and its decay
+    gradient = 2 * np.asarray(batch["x"]).T @ np.asarray(batch["x"] @ params["theta"]) / 24
+    expected = np.asarray(params["theta"]) * (1 - 0.1 * 0.5) - 0.1 * np.sign(gradient)
+    np.testing.assert_allclose(new["theta"], expected, rtol=1e-5)

@@ -18,7 +18,7 @@ from genjax.data import batching, faces
 from genjax.evaluation import likelihood
 from genjax.losses import BERNOULLI, NON_SATURATING, SQUARED_ERROR, binary_cross_entropy
 from genjax.models import autoencoder, gan, vae
-from genjax.training import spread
+from genjax.training import placement
 from genjax.training.fit import fit
 from genjax.types import Array, Key, Model, Network, Params
 
@@ -55,10 +55,12 @@ def noise() -> data.Dataset:
     return data.from_arrays("noise", x, x[:100])
 
 
-def vae_model(encoder: Network, decoder: Network, latent_dim: int, way: gradients.Way = gradients.gradient) -> Model:
+def vae_model(
+    encoder: Network, decoder: Network, latent_dim: int, reduction: gradients.Reduction = gradients.whole_batch
+) -> Model:
     """A Bernoulli VAE trained by Adam."""
     parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, latent_dim)
-    return vae.model(parts, optax.adam(1e-3), vae.objective(parts), gradient=way)
+    return vae.model(parts, optax.adam(1e-3), vae.objective(parts), reduction=reduction)
 
 
 def mlps(hidden: tuple[int, ...], latent_dim: int) -> tuple[Network, Network]:
@@ -142,7 +144,7 @@ def sixteen_seeds(together: bool) -> Way:
     def run(steps: int) -> None:
         for _ in range(max(1, steps // (16 * 500))):
             if together:
-                fit(model, source, seed=0, num_steps=500, spread=spread.seeds(16, vectorized=False))
+                fit(model, source, seed=0, num_steps=500, placement=placement.seeds(16, vectorized=False))
             else:
                 for seed in range(16):
                     fit(model, source, seed=seed, num_steps=500)

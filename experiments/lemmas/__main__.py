@@ -7,7 +7,8 @@ from pathlib import Path
 from absl import flags
 
 from experiments import common, lemmas
-from genjax.training import determinism, run
+from genjax.runs import directory as run_directory
+from genjax.training import determinism
 
 FLAGS = flags.FLAGS
 
@@ -22,7 +23,7 @@ def main() -> int:
     """The command."""
     determinism.set_up()
     workdir = Path(FLAGS.workdir or f"runs/lemmas-seed{FLAGS.seed}")
-    run.claim(workdir, vars(common.configuration("lemmas", ("seed", "workdir"))), free=common.NOT_IDENTITY)
+    run_directory.claim(workdir, vars(common.configuration("lemmas", ("seed", "workdir"))), free=common.NOT_IDENTITY)
     return lemmas.check(workdir, seed=FLAGS.seed)
 
 

@@ -15,8 +15,9 @@ from experiments.lemmas.table import (
     numpy64,
 )
 from genjax import data, networks
+from genjax.evaluation import linear
 from genjax.losses import SQUARED_ERROR
-from genjax.models import autoencoder, linear_autoencoder
+from genjax.models import autoencoder
 from genjax.types import Array, Batch, Key
 
 
@@ -44,7 +45,7 @@ def linear_autoencoder_is_pca(key: Key) -> Shown:
 
     _, s, vt = np.linalg.svd(numpy64(x).reshape(len(x), -1), full_matrices=False)
 
-    angles = [linear_autoencoder.largest_angle(decoder, vt[:latent_dim]) for decoder in numpy64(decoders)]
+    angles = [linear.largest_angle(decoder, vt[:latent_dim]) for decoder in numpy64(decoders)]
     left = float(np.sum(s[latent_dim:] ** 2) / len(x))
     lines = [
         Line("linear autoencoder = PCA: decoder angle, rad", angles[-1], 0.0, 1e-3),

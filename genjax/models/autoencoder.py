@@ -168,11 +168,11 @@ def model(
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | descent.Scheduled,
     *,
-    gradient: gradients.Way = gradients.gradient,
+    reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
     """An autoencoder that trains on the given objective: `objective(parts)` of this module, or one of your own.
 
     Returns:
       A Model; it cannot sample.
     """
-    return descent.model(partial(init_params, parts=parts), optimizer, objective, gradient=gradient)
+    return descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)

@@ -41,13 +41,13 @@ def model(
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | Scheduled,
     *,
-    gradient: gradients.Way = gradients.gradient,
+    reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
     """A model that descends an objective of parameters of any structure.
 
     Args:
       objective: `objective(params, batch, key) -> (loss [B], metrics {name: [B]})`.
-      gradient: the way to take it, one of `genjax.gradients`.
+      reduction: how gradients are taken over the batch, one of `genjax.gradients`.
 
     Returns:
       A Model whose state is a `State`; it cannot sample. `evaluate` is at the objective of the state's step.
@@ -62,7 +62,7 @@ def model(
 
     def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        update = gradients.updater(objective_at(state.step), optimizer, gradient=gradient)
+        update = gradients.updater(objective_at(state.step), optimizer, reduction=reduction)
         params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
         return State(state.step + 1, params, optimizer_state), metrics
 

@@ -133,7 +133,7 @@ def model(
     num_critic_steps: int = 1,
     averaging: float = 0.0,
     project: Callable[[Params], Params] = lambda discriminator: discriminator,
-    gradient: gradients.Way = gradients.gradient,
+    reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
     """A GAN trained by alternating updates (Goodfellow et al. 2014, algorithm 1).
 
@@ -147,7 +147,7 @@ def model(
       averaging: `sample` uses the generator's average, avg <- (1 - w) avg + w params, w = max(1 - averaging, 1 / step):
         the plain mean of all steps so far until that is of 1 / (1 - averaging) of them. 0 is the last params.
       project: of the discriminator's params, after each update: `spectral_norm`'s power iteration, or clipped weights.
-      gradient: the way that both players' gradients are taken.
+      reduction: how both players take their gradients over the batch, one of `genjax.gradients`.
 
     Returns:
       A Model. Its metrics are of each player before its own update, means over the discriminator's k; "loss" is
@@ -160,8 +160,8 @@ def model(
         raise ValueError(f"averaging is at least 0 and below 1, not {averaging}")
     play_discriminator = discriminator_objective(parts, penalty=penalty)
     play_generator = generator_objective(parts)
-    update_discriminator = gradients.updater(play_discriminator, discriminator_optimizer, gradient=gradient)
-    update_generator = gradients.updater(play_generator, generator_optimizer, gradient=gradient)
+    update_discriminator = gradients.updater(play_discriminator, discriminator_optimizer, reduction=reduction)
+    update_generator = gradients.updater(play_generator, generator_optimizer, reduction=reduction)
 
     def joined(of_discriminator: Metrics, of_generator: Metrics) -> Metrics:
         metrics = of_discriminator | of_generator

@@ -99,7 +99,7 @@ def model(
     *,
     margin: optax.Schedule,
     corruption: Corruption | None = None,
-    gradient: gradients.Way = gradients.gradient,
+    reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
     """An identity encoder whose margin is a function of the step, such as an Optax schedule.
 
@@ -107,4 +107,4 @@ def model(
       A Model; it cannot sample. `evaluate` is at the margin of the state's step, over the training identities.
     """
     at_step = descent.Scheduled(lambda step: objective(parts, margin=jnp.asarray(margin(step)), corruption=corruption))
-    return descent.model(partial(init_params, parts=parts), optimizer, at_step, gradient=gradient)
+    return descent.model(partial(init_params, parts=parts), optimizer, at_step, reduction=reduction)

@@ -186,7 +186,7 @@ def model(
     discriminator_optimizer: optax.GradientTransformation,
     *,
     averaging: float = 0.999,
-    gradient: gradients.Way = gradients.gradient,
+    reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
     """An identity swap trained by alternating updates, the discriminator first.
 
@@ -208,8 +208,8 @@ def model(
     if not 0 <= averaging < 1:
         raise ValueError(f"averaging is at least 0 and below 1, not {averaging}")
     play_discriminator, play_generator = discriminator_objective(parts), generator_objective(parts)
-    update_discriminator = gradients.updater(play_discriminator, discriminator_optimizer, gradient=gradient)
-    update_generator = gradients.updater(play_generator, generator_optimizer, gradient=gradient)
+    update_discriminator = gradients.updater(play_discriminator, discriminator_optimizer, reduction=reduction)
+    update_generator = gradients.updater(play_generator, generator_optimizer, reduction=reduction)
 
     def init(key: Key) -> State:
         params = init_params(key, parts=parts)

@@ -37,11 +37,11 @@ def objective(network: Network) -> gradients.Objective:
 
 
 def model(
-    network: Network, optimizer: optax.GradientTransformation, *, gradient: gradients.Way = gradients.gradient
+    network: Network, optimizer: optax.GradientTransformation, *, reduction: gradients.Reduction = gradients.whole_batch
 ) -> Model:
     """A network that is trained to give the batch's label.
 
     Returns:
       A Model; it cannot sample.
     """
-    return descent.model(network.init, optimizer, objective(network), gradient=gradient)
+    return descent.model(network.init, optimizer, objective(network), reduction=reduction)

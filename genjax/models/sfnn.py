@@ -200,11 +200,11 @@ def model(
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | descent.Scheduled,
     *,
-    gradient: gradients.Way = gradients.gradient,
+    reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
     """A network that trains on the given objective: `objective(parts, num_draws=M)`, or one of your own.
 
     Returns:
       A Model; it has no `sample` without an x: that is `sample` of this module.
     """
-    return descent.model(partial(init_params, parts=parts), optimizer, objective, gradient=gradient)
+    return descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)

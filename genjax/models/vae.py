@@ -224,7 +224,7 @@ def model(
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | descent.Scheduled,
     *,
-    gradient: gradients.Way = gradients.gradient,
+    reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
     """A VAE that trains on the given objective: one of this module, or one of your own.
 
@@ -235,5 +235,5 @@ def model(
     def sample(state: descent.State, num: int, key: Key) -> Array:
         return decode(state.params, jax.random.normal(key, (num, parts.latent_dim)), parts=parts)
 
-    trained = descent.model(partial(init_params, parts=parts), optimizer, objective, gradient=gradient)
+    trained = descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)
     return trained._replace(sample=sample)

@@ -1,6 +1,6 @@
 """The loop: many steps a dispatch, metrics read one dispatch late, evaluation and checkpoints at their cadence.
 
-It knows a Model, a Source and a Spread over devices, and nothing of what they are. Its result is a function of (model,
+It knows a Model, a Source and a Placement, and nothing of what they are. Its result is a function of (model,
 source, seed, num_steps) alone: how it is cut into dispatches, and when it logs, evaluates or saves, changes no bit.
 """
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from genjax.data.batching import Fed, HeldOut, Source
 from genjax.errors import BadInput
-from genjax.training.spread import ALONE, Spread, to_host
+from genjax.training.placement import ALONE, Placement, to_host
 from genjax.types import Key, Metrics, Model
 
 Report = Callable[[int, str, dict[str, Any]], None]  # step, split ("train" or "test"), metrics: floats, or [seeds]
@@ -44,7 +44,7 @@ def streams(seed: int, *, num_seeds: int | None = None) -> Streams:
     return Streams(*(jax.random.fold_in(root, number) for number in range(len(Streams._fields))))
 
 
-def evaluator(model: Model, held_out: HeldOut, *, spread: Spread = ALONE) -> Callable[[Any, Key], Metrics]:
+def evaluator(model: Model, held_out: HeldOut, *, placement: Placement = ALONE) -> Callable[[Any, Key], Metrics]:
     """`evaluate` over a whole held-out set in one dispatch: (state, key) -> means over all its examples.
 
     Batch b of group g draws from `fold_in(fold_in(key, g), b)`: the same noise at every evaluation.
@@ -67,7 +67,7 @@ def evaluator(model: Model, held_out: HeldOut, *, spread: Spread = ALONE) -> Cal
         total = sum(num for num, _ in sums)
         return jax.tree.map(lambda *parts: sum(parts) / total, *(metrics for _, metrics in sums))
 
-    compiled, groups = jax.jit(spread.wrap(evaluate)), spread.place_shared(held_out.groups)
+    compiled, groups = jax.jit(placement.wrap(evaluate)), placement.place_shared(held_out.groups)
     return lambda state, key: compiled((state, key), groups)
 
 
@@ -105,7 +105,7 @@ def fit(
     save: Save | None = None,
     examine: Examine | None = None,
     watch: Sequence[str] = ("loss",),
-    spread: Spread = ALONE,
+    placement: Placement = ALONE,
 ) -> Any:
     """Trains a model to `num_steps` updates.
 
@@ -121,7 +121,7 @@ def fit(
         evaluation's metrics.
       checkpoint_every: `save(step, state)` is called, also after the last step; 0 only then.
       watch: metrics that the progress bar shows.
-      spread: the devices, and how many runs. Of several runs, states are stacked along a first axis, `report` gets
+      placement: the devices, and how many runs. Of several runs, states are stacked along a first axis, `report` gets
         arrays [seeds], and the bar shows means.
 
     Returns:
@@ -130,26 +130,26 @@ def fit(
     Raises:
       BadInput: when a metric or a parameter is not finite, naming the step and the metric; nothing later was saved.
     """
-    root = spread.place_own(streams(seed, num_seeds=spread.num_seeds))
+    root = placement.place_own(streams(seed, num_seeds=placement.num_seeds))
     copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # the loop donates its state; what leaves it is a copy
     if state is None:
-        state = jax.jit(spread.wrap(lambda key, _: model.init(key)))(root.init, ())
+        state = jax.jit(placement.wrap(lambda key, _: model.init(key)))(root.init, ())
     else:
-        state = copy(spread.place_own(state))
+        state = copy(placement.place_own(state))
     step = int(np.ravel(to_host(state.step))[0])
-    evaluate = evaluator(model, source.test, spread=spread) if eval_every else None
+    evaluate = evaluator(model, source.test, placement=placement) if eval_every else None
     fed = source.train.feed(streams(seed).data, step) if source.train.feed else None
-    if fed is not None and spread.num_seeds is not None:
+    if fed is not None and placement.num_seeds is not None:
         raise BadInput("several seeds need data in memory, for each reads in an order of its own: raise --memory_limit")
-    arrays = None if fed is not None else spread.place_shared(source.train.arrays)
+    arrays = None if fed is not None else placement.place_shared(source.train.arrays)
 
     def batches(first: int, num: int) -> Any:
         """What is stored of the next dispatch's batches, for any number of them in arrays of one shape."""
         stored = [next(fed) for _ in range(num)] if fed is not None else []
         padded = stored + stored[:1] * (steps_per_dispatch - num)
-        return Fed(np.int32(first), spread.place_fed(jax.tree.map(lambda *a: np.stack(a), *padded)))
+        return Fed(np.int32(first), placement.place_fed(jax.tree.map(lambda *a: np.stack(a), *padded)))
 
-    start = jax.jit(spread.wrap(lambda key, shared: source.train.start(shared[0], shared[1], key)))
+    start = jax.jit(placement.wrap(lambda key, shared: source.train.start(shared[0], shared[1], key)))
     carried = start(root.data, (arrays, np.int32(step)))
 
     def dispatch(own: tuple[Any, Any, Key, Key], shared: tuple[Any, Any, Any]) -> tuple[Any, Metrics]:
@@ -160,7 +160,7 @@ def fit(
         @partial(jax.jit, inline=True)  # traced once for the shapes and the loop
         def one_step(index: Any, state: Any, carried: Any) -> tuple[Any, Any, Metrics]:
             carried, batch = source.train.next(arrays, carried, first + index, data_key)
-            state, metrics = model.train_step(state, spread.place_batch(batch), train_key)
+            state, metrics = model.train_step(state, placement.place_batch(batch), train_key)
             return state, carried, metrics
 
         def body(index: Any, carry: Any) -> Any:
@@ -173,7 +173,7 @@ def fit(
         state, carried, logs = jax.lax.fori_loop(0, num, body, (state, carried, logs))
         return (state, carried, data_key, train_key), logs
 
-    run = jax.jit(spread.wrap(dispatch), donate_argnums=0)
+    run = jax.jit(placement.wrap(dispatch), donate_argnums=0)
 
     def following(every: int) -> int:
         return min((step // every + 1) * every, num_steps) if every else num_steps

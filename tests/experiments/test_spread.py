@@ -14,13 +14,14 @@ import pytest
 from experiments import common, training
 from experiments import devices as devices_page
 from genjax.errors import BadInput
-from genjax.training import checkpoint, run
+from genjax.runs import directory as run_directory
+from genjax.training import checkpoint
 
 SMALL = ("--num_steps=40", "--eval_every=20", "--checkpoint_every=10", "--steps_per_dispatch=5", "--hidden=64")
 
 
 def sha256(workdir):
-    return run.read_json(workdir / "summary.json")["params_sha256"]
+    return run_directory.read_json(workdir / "summary.json")["params_sha256"]
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_several_seeds_leave_a_whole_run_each(train, finish, tmp_path):
     assert summary["metrics"]["negative_elbo"] == pytest.approx(mean)
     deviation = (sum((value - mean) ** 2 for value in of_seeds) / 2) ** 0.5
     assert summary["metrics_deviation"]["negative_elbo"] == pytest.approx(deviation)
-    last = run.read_metrics(tmp_path / "three" / "metrics.jsonl")[-1]
+    last = run_directory.read_metrics(tmp_path / "three" / "metrics.jsonl")[-1]
     assert last["negative_elbo"] == of_seeds
     status, out, err = finish("reproduce", f"--run={folder}")  # a seed's run stands on its own
     assert status == 0 and "the same bits" in out, err
@@ -98,7 +99,7 @@ def test_two_processes_of_two_devices_have_the_bits_of_one_device(launch, train,
     assert sha256(tmp_path / "pair") == reference["params_sha256"]
     assert (tmp_path / "pair" / "metrics.jsonl").read_text() == (tmp_path / "alone" / "metrics.jsonl").read_text()
     assert "finished" in first[1] and "finished" not in second[1]  # one of them speaks
-    assert run.read_json(tmp_path / "pair" / "manifest.json")["process_count"] == 2
+    assert run_directory.read_json(tmp_path / "pair" / "manifest.json")["process_count"] == 2
 
 
 @pytest.mark.slow

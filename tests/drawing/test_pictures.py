@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.training import pictures
+from genjax.drawing import pictures
 
 
 def test_a_grid_puts_each_image_in_its_cell():

@@ -1,6 +1,6 @@
 """Trains small models in the ways that a run can be spread, in a process of its own; prints their digests as JSON.
 
-    python tests/training/spread_worker.py WAY [WAY ...]
+    python tests/training/placement_worker.py WAY [WAY ...]
 
 The number of devices is JAX_NUM_CPU_DEVICES.
 """
@@ -23,7 +23,7 @@ from genjax.data import batching, pairs  # noqa: E402
 from genjax.data.dataset import from_arrays  # noqa: E402
 from genjax.losses import BERNOULLI, NON_SATURATING  # noqa: E402
 from genjax.models import gan, identity_encoder, identity_swap, vae  # noqa: E402
-from genjax.training import spread  # noqa: E402
+from genjax.training import placement  # noqa: E402
 from genjax.training.digest import params_sha256  # noqa: E402
 from genjax.training.fit import fit  # noqa: E402
 from genjax.types import Pair  # noqa: E402
@@ -34,20 +34,20 @@ DATASET = from_arrays("noise", draw[:64], draw[64:])
 SOURCE = batching.source(DATASET, batch_size=16, transform=batching.dynamic_binarization, test_batch=5)
 
 
-def build_vae(way: gradients.Way):
+def build_vae(reduction: gradients.Reduction):
     encoder = networks.gaussian_heads(networks.mlp((8, 8, 1), (8,), hidden=(64,), activation=jnp.tanh))
     parts = vae.VAE(encoder, networks.mlp((4,), (8, 8, 1), hidden=(64,), activation=jnp.tanh), BERNOULLI, 4)
-    return vae.model(parts, optax.adam(1e-2), vae.objective(parts), gradient=way)
+    return vae.model(parts, optax.adam(1e-2), vae.objective(parts), reduction=reduction)
 
 
-def build_gan(way: gradients.Way):
+def build_gan(reduction: gradients.Reduction):
     generator = networks.mlp((4,), (8, 8, 1), hidden=(32,), activation=jax.nn.relu)
     discriminator = networks.mlp((8, 8, 1), (), hidden=(32,), activation=jax.nn.relu)
     parts = gan.GAN(generator, discriminator, NON_SATURATING, 4)
-    return gan.model(parts, optax.adam(1e-2), optax.adam(1e-2), num_critic_steps=2, averaging=0.9, gradient=way)
+    return gan.model(parts, optax.adam(1e-2), optax.adam(1e-2), num_critic_steps=2, averaging=0.9, reduction=reduction)
 
 
-def swap_gradient(way: gradients.Way, over: spread.Spread):
+def swap_gradient(reduction: gradients.Reduction, over: placement.Placement):
     """Of an identity swap's generator: its terms have products so narrow that XLA chooses among many programs."""
     shape, half, dim, batch = (16, 16, 3), (8, 8, 3), 8, 16
     body = networks.identity_network(shape, dim, features=(8, 16))
@@ -58,13 +58,13 @@ def swap_gradient(way: gradients.Way, over: spread.Spread):
     params, identity = identity_swap.init_params(jax.random.key(0), parts=parts), body.init(jax.random.key(1))
     pair = Pair(*(jax.random.uniform(jax.random.key(i), (batch, *shape)) for i in (2, 3)))
     wanted = identity_swap.Wanted(pair, jax.jit(encode)(identity, pair.source), jnp.ones(batch, bool))
-    compute = way(identity_swap.generator_objective(parts))
+    compute = reduction(identity_swap.generator_objective(parts))
     placed = over.place_own((params["generator"], params["discriminator"], identity, wanted, jax.random.key(4)))
-    gradient, metrics = jax.jit(over.wrap(lambda own, shared: compute(*own)))(placed, ())
+    gradient, metrics, _ = jax.jit(over.wrap(lambda own, shared: compute(*own)))(placed, ())
     return {"sha256": params_sha256(gradient), "metrics": {name: float(value) for name, value in metrics.items()}}
 
 
-def rendered(over: spread.Spread):
+def rendered(over: placement.Placement):
     """Pictures of three steps, drawn within the loop as a run draws them."""
     stream = pairs.rendered_pairs(batch_size=8, size=8).train
 
@@ -77,13 +77,13 @@ def rendered(over: spread.Spread):
     return params_sha256(jax.jit(over.wrap(draw))(over.place_own(jax.random.key(0)), ()))
 
 
-def trained(model, over: spread.Spread, seed: int = SEED):
+def trained(model, over: placement.Placement, seed: int = SEED):
     lines = []
 
     def report(step, split, metrics):
         lines.append((step, split, {name: np.asarray(value).tolist() for name, value in metrics.items()}))
 
-    state = fit(model, SOURCE, seed=seed, num_steps=STEPS, eval_every=3, report=report, spread=over)
+    state = fit(model, SOURCE, seed=seed, num_steps=STEPS, eval_every=3, report=report, placement=over)
     return state, lines
 
 
@@ -93,7 +93,7 @@ def told(state, lines):
 
 def main(ways: list[str]) -> dict[str, object]:
     many = jax.device_count() > 1
-    over = spread.replicated(spread.mesh()) if many else spread.ALONE
+    over = placement.replicated(placement.mesh()) if many else placement.ALONE
     shards = gradients.ordered(4, over_devices=many)
     results: dict[str, object] = {"devices": jax.device_count()}
     for way in ways:
@@ -104,17 +104,17 @@ def main(ways: list[str]) -> dict[str, object]:
         elif way == "rendered":
             results[way] = rendered(over)
         elif way == "alone":
-            model = build_vae(gradients.gradient)
-            results[way] = {i: told(*trained(model, spread.ALONE, SEED + i)) for i in (0, NUM_SEEDS - 1)}
+            model = build_vae(gradients.whole_batch)
+            results[way] = {i: told(*trained(model, placement.ALONE, SEED + i)) for i in (0, NUM_SEEDS - 1)}
         elif way in ("map", "vmap"):
-            several = spread.seeds(NUM_SEEDS, vectorized=way == "vmap")
-            states, lines = trained(build_vae(gradients.gradient), several)
+            several = placement.seeds(NUM_SEEDS, vectorized=way == "vmap")
+            states, lines = trained(build_vae(gradients.whole_batch), several)
             one = [jax.tree.map(lambda a, i=i: np.asarray(a)[i], states) for i in range(NUM_SEEDS)]
             results[way] = {"sha256": [params_sha256(state) for state in one], "lines": lines}
         elif way == "device_mean":
             results[way] = told(*trained(build_vae(gradients.device_mean), over))
         elif way == "sharded_parameters":
-            state, lines = trained(build_vae(gradients.gradient), spread.sharded_parameters(spread.mesh()))
+            state, lines = trained(build_vae(gradients.whole_batch), placement.sharded_parameters(placement.mesh()))
             kernel = state.params["encoder"]["layer_1"]["kernel"]
             results[way] = told(state, lines) | {"shard": kernel.addressable_shards[0].data.shape}
     return results

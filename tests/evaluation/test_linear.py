@@ -9,12 +9,13 @@ import scipy.linalg
 from sklearn.decomposition import PCA
 
 from genjax import networks, stochastic
+from genjax.evaluation import linear
 from genjax.losses import SQUARED_ERROR
-from genjax.models import autoencoder, linear_autoencoder
+from genjax.models import autoencoder
 from genjax.types import Batch
 
 
-def linear(data_dim, latent_dim):
+def linear_parts(data_dim, latent_dim):
     encoder = networks.mlp((data_dim,), (latent_dim,), hidden=(), activation=jnp.tanh)
     decoder = networks.mlp((latent_dim,), (data_dim,), hidden=(), activation=jnp.tanh)
     return autoencoder.Autoencoder(encoder, decoder, SQUARED_ERROR)
@@ -39,9 +40,9 @@ def kernel(params, half):
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 6])
 def test_pca_is_scikit_learns(x, latent_dim):
-    params, parts = linear_autoencoder.pca(x, latent_dim=latent_dim), linear(6, latent_dim)
+    params, parts = linear.pca(x, latent_dim=latent_dim), linear_parts(6, latent_dim)
     pca = PCA(latent_dim, svd_solver="full").fit(x)
-    angle = linear_autoencoder.largest_angle(kernel(params, "decoder"), pca.components_)
+    angle = linear.largest_angle(kernel(params, "decoder"), pca.components_)
     assert angle < 1e-7
     z = np.asarray(autoencoder.encode(params, x, parts=parts))
     np.testing.assert_allclose(np.abs(z), np.abs(pca.transform(x)), atol=1e-9)  # axes, up to sign
@@ -57,7 +58,7 @@ def test_no_matrix_of_its_rank_beats_the_truncated_svd(x, key):
     # Eckart & Young: min ||X - Y||_F^2 over rank k is sum_{i > k} S_i^2
     mean = np.asarray(x).mean(axis=0)
     centred = np.asarray(x) - mean
-    params, parts = linear_autoencoder.pca(x, latent_dim=2), linear(6, 2)
+    params, parts = linear.pca(x, latent_dim=2), linear_parts(6, 2)
     best = np.asarray(autoencoder.reconstruct(params, x, parts=parts)) - mean
     assert np.linalg.matrix_rank(best) == 2
     least = np.sum(eigenvalues(x)[2:]) * len(x)
@@ -73,7 +74,7 @@ def test_no_matrix_of_its_rank_beats_the_truncated_svd(x, key):
 
 def test_principal_axes_are_eigenvectors_of_the_covariance(x):
     # C = E L E^T with eigenvectors in columns; L_i = S_i^2 / n, or S_i^2 / (n - 1) without bias
-    axes = np.asarray(kernel(linear_autoencoder.pca(x, latent_dim=6), "decoder"))
+    axes = np.asarray(kernel(linear.pca(x, latent_dim=6), "decoder"))
     covariance = np.cov(np.asarray(x).T)
     values = eigenvalues(x) * len(x) / (len(x) - 1)
     np.testing.assert_allclose(covariance @ axes.T, axes.T * values, atol=1e-9)
@@ -90,7 +91,7 @@ def test_bottleneck(key, float64):
     r = 3
     x = jax.random.normal(key, (50, r)) @ jax.random.normal(jax.random.fold_in(key, 1), (r, 7))
     for latent_dim in (1, 2, 3, 5):
-        params, parts = linear_autoencoder.pca(x, latent_dim=latent_dim), linear(7, latent_dim)
+        params, parts = linear.pca(x, latent_dim=latent_dim), linear_parts(7, latent_dim)
         loss = np.mean(autoencoder.score(params, x, parts=parts))
         np.testing.assert_allclose(loss, eigenvalues(x)[latent_dim:].sum(), atol=1e-10)
         assert (loss < 1e-10) == (latent_dim >= r)
@@ -98,8 +99,8 @@ def test_bottleneck(key, float64):
 
 def test_pca_of_more_dimensions_than_examples(key):
     x = jax.random.normal(key, (4, 9, 1))
-    params = linear_autoencoder.pca(x, latent_dim=3)
-    reconstructions = autoencoder.reconstruct(params, x.reshape(4, 9), parts=linear(9, 3))
+    params = linear.pca(x, latent_dim=3)
+    reconstructions = autoencoder.reconstruct(params, x.reshape(4, 9), parts=linear_parts(9, 3))
     np.testing.assert_allclose(reconstructions, x.reshape(4, 9), atol=1e-5)
 
 
@@ -107,7 +108,7 @@ def test_pca_of_more_dimensions_than_examples(key):
 def test_regularised_optimum(x, weight):
     # Kunin et al. 2019: W_e W_d = V diag(max(0, 1 - lambda / 2 l)) V^T, W_e = W_d^T; no gradient is left, and the
     # objective is sum_{i > d} l_i + sum_{i <= d} (lambda - lambda^2 / 4 l_i where l_i > lambda / 2, else l_i)
-    params, parts = linear_autoencoder.pca(x, latent_dim=3, weight=weight), linear(6, 3)
+    params, parts = linear.pca(x, latent_dim=3, weight=weight), linear_parts(6, 3)
     l_, v = eigenvalues(x), np.asarray(PCA(6).fit(x).components_)
     gains = np.maximum(0, 1 - weight / (2 * l_[:3]))
     assert (weight == 6.0) == (gains[2] == 0)
@@ -128,20 +129,20 @@ def test_regularised_optimum(x, weight):
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_training_comes_to_the_closed_form(x, weight, key):
     x = x - jnp.mean(x, axis=0)[None]
-    parts = linear(6, 2)
+    parts = linear_parts(6, 2)
     penalties = [autoencoder.weight_l2(weight)] if weight else []
     objective = autoencoder.objective(parts, penalties=penalties)
     model = autoencoder.model(parts, optax.adam(optax.cosine_decay_schedule(3e-2, 1500)), objective)
     train = jax.jit(lambda s: jax.lax.fori_loop(0, 1500, lambda _, s: model.train_step(s, Batch(x), key)[0], s))
-    trained, best = train(model.init(key)).params, linear_autoencoder.pca(x, latent_dim=2, weight=weight)
-    assert linear_autoencoder.largest_angle(kernel(trained, "decoder"), kernel(best, "decoder")) < 1e-3
+    trained, best = train(model.init(key)).params, linear.pca(x, latent_dim=2, weight=weight)
+    assert linear.largest_angle(kernel(trained, "decoder"), kernel(best, "decoder")) < 1e-3
     losses = [np.mean(objective(params, Batch(x), key)[0]) for params in (trained, best)]
     assert 1 - 1e-6 < losses[0] / losses[1] < 1.001
 
 
 def test_canonicalise_finds_the_principal_axes(x, key):
     # any invertible map of the code is an optimum too: its subspace is that of PCA, its axes are not
-    best, parts = linear_autoencoder.pca(x, latent_dim=3), linear(6, 3)
+    best, parts = linear.pca(x, latent_dim=3), linear_parts(6, 3)
     mix, shift = np.asarray(jax.random.normal(key, (3, 3))) + 2 * np.eye(3), jnp.arange(3.0)
     e, d = best["encoder"]["layer_1"], best["decoder"]["layer_1"]
     inverse = np.linalg.inv(mix)
@@ -155,7 +156,7 @@ def test_canonicalise_finds_the_principal_axes(x, key):
     axes = PCA(3).fit(x).components_
     assert np.abs(np.sum(kernel(mixed, "decoder") * axes, axis=1)).min() < 0.9
 
-    canonical = linear_autoencoder.canonicalise(mixed, x)
+    canonical = linear.canonicalise(mixed, x)
     np.testing.assert_allclose(autoencoder.reconstruct(canonical, new_x, parts=parts), wanted, atol=1e-9)
     found = np.asarray(kernel(canonical, "decoder"))
     np.testing.assert_allclose(np.abs(np.sum(found * axes, axis=1)), 1, atol=1e-9)
@@ -170,8 +171,8 @@ def test_largest_angle_is_scipys(key):
         a, change = np.asarray(jax.random.normal(jax.random.fold_in(key, number), (2, 3, 7)), np.float64)
         b = a + noise * change
         expected = scipy.linalg.subspace_angles(a.T, b.T).max()
-        np.testing.assert_allclose(linear_autoencoder.largest_angle(a, b), expected, rtol=1e-6)
-    assert linear_autoencoder.largest_angle(np.eye(4)[:2], np.eye(4)[2:]) == np.pi / 2
+        np.testing.assert_allclose(linear.largest_angle(a, b), expected, rtol=1e-6)
+    assert linear.largest_angle(np.eye(4)[:2], np.eye(4)[2:]) == np.pi / 2
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ def denoising_loss(a, covariance, variance):
 
 def test_wiener_is_the_optimum(covariance):
     variance = 0.3
-    a = linear_autoencoder.wiener(covariance, variance=variance)
+    a = linear.wiener(covariance, variance=variance)
     np.testing.assert_allclose(a, covariance @ np.linalg.inv(covariance + variance * np.eye(5)), atol=1e-12)
     gradient = jax.grad(
         lambda a: jnp.trace((jnp.eye(5) - a) @ covariance @ (jnp.eye(5) - a).T) + variance * jnp.sum(a**2)
@@ -198,7 +199,7 @@ def test_wiener_is_the_optimum(covariance):
 @pytest.mark.parametrize("rank", [1, 2, 4, 5])
 def test_rank_k_wiener_reaches_its_minimum(covariance, rank, key):
     variance = 0.3
-    a = np.asarray(linear_autoencoder.wiener(covariance, variance=variance, rank=rank))
+    a = np.asarray(linear.wiener(covariance, variance=variance, rank=rank))
     assert np.linalg.matrix_rank(a) == rank
     values = np.sort(np.linalg.eigvalsh(covariance))[::-1]
     least = values.sum() - np.sum(values[:rank] ** 2 / (values[:rank] + variance))
@@ -213,7 +214,7 @@ def test_rank_k_wiener_reaches_its_minimum(covariance, rank, key):
 def test_training_on_noise_comes_to_the_wiener_filter(covariance, key):
     # a linear denoising autoencoder with a bottleneck, in expectation over the noise: ||x - A x||^2 + s^2 ||A||^2
     variance, rank = 0.3, 2
-    optimizer = optax.adam(optax.cosine_decay_schedule(3e-2, 2000))
+    optimizer = optax.adam(optax.cosine_decay_schedule(3e-2, 10_000))
 
     def loss(factors):
         a = factors[0] @ factors[1]
@@ -226,9 +227,9 @@ def test_training_on_noise_comes_to_the_wiener_filter(covariance, key):
         return optax.apply_updates(factors, updates), state
 
     factors = (jax.random.normal(key, (5, rank)), jax.random.normal(jax.random.fold_in(key, 1), (rank, 5)))
-    factors, _ = jax.jit(lambda c: jax.lax.fori_loop(0, 2000, step, c))((factors, optimizer.init(factors)))
+    factors, _ = jax.jit(lambda c: jax.lax.fori_loop(0, 10_000, step, c))((factors, optimizer.init(factors)))
     np.testing.assert_allclose(
-        factors[0] @ factors[1], linear_autoencoder.wiener(covariance, variance=variance, rank=rank), atol=1e-4
+        factors[0] @ factors[1], linear.wiener(covariance, variance=variance, rank=rank), atol=1e-4
     )
 
 
@@ -236,13 +237,13 @@ def test_linear_mmse_is_least_squares_and_tends_to_wiener(covariance, key):
     x_key, noise_key = jax.random.split(key)
     x = jax.random.normal(x_key, (200_000, 5)) @ jnp.linalg.cholesky(covariance).T + 2.0
     noisy = stochastic.gaussian_noise(scale=0.5)(x, noise_key)
-    found = linear_autoencoder.linear_mmse(x, noisy)
+    found = linear.linear_mmse(x, noisy)
     design = np.concatenate([noisy[:2000], np.ones((2000, 1))], axis=1)
     expected = np.linalg.lstsq(design, x[:2000])[0]
-    few = linear_autoencoder.linear_mmse(x[:2000], noisy[:2000])
+    few = linear.linear_mmse(x[:2000], noisy[:2000])
     np.testing.assert_allclose(few.kernel, expected[:-1], atol=1e-9)
     np.testing.assert_allclose(few.bias, expected[-1], atol=1e-9)
-    wiener = linear_autoencoder.wiener(covariance, variance=0.25)
+    wiener = linear.wiener(covariance, variance=0.25)
     np.testing.assert_allclose(found.kernel, wiener, atol=0.01)
     np.testing.assert_allclose(found(jnp.full((1, 5), 2.0)), np.full((1, 5), 2.0), atol=0.02)
 
@@ -250,6 +251,6 @@ def test_linear_mmse_is_least_squares_and_tends_to_wiener(covariance, key):
 def test_linear_mmse_of_pixels_that_never_change(key):
     x = jnp.concatenate([jax.random.normal(key, (100, 3)), jnp.zeros((100, 2))], axis=1)
     noisy = stochastic.masking_noise(probability=0.2)(x, key)
-    answer = linear_autoencoder.linear_mmse(x, noisy)(noisy)
+    answer = linear.linear_mmse(x, noisy)(noisy)
     np.testing.assert_allclose(answer[:, 3:], 0, atol=1e-6)
     assert np.mean((answer - x) ** 2) < np.mean((noisy - x) ** 2)

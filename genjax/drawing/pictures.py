@@ -62,7 +62,7 @@ def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.
     return pairs.reshape(-1, *pairs.shape[2:])
 
 
-def _panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:
+def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:
     """A figure of its own, without pyplot's global state, and its axes [rows, columns]."""
     from matplotlib.figure import Figure
 
@@ -90,7 +90,7 @@ def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> N
         axes = tuple(
             f"PC{i} ({share:.0%} of variance)" for i, share in enumerate(analysis.explained_variance_ratio_, start=1)
         )
-    figure, ((ax,),) = _panels(1, 1, width=6.4, height=5.6)
+    figure, ((ax,),) = panels(1, 1, width=6.4, height=5.6)
     if labels is None:
         ax.scatter(points[:, 0], points[:, 1], s=8)
     else:
@@ -115,7 +115,7 @@ def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     names = sorted({name for line in lines for name in line} - {"step", "split"})
     columns = min(len(names), 2 if len(names) <= 8 else 4)
     rows = -(-len(names) // columns)
-    figure, axes = _panels(rows, columns, width=4.8, height=3.2)
+    figure, axes = panels(rows, columns, width=4.8, height=3.2)
     for ax, name in zip(axes.flat, names, strict=False):
         for split in ("train", "test"):
             told = [line for line in lines if line["split"] == split and name in line]
@@ -154,7 +154,7 @@ def save_captioned_grid(
     picture = grid(images.reshape(-1, *images.shape[2:]), columns=num_columns)
     figure_width = 7.5
     shape = figure_width * picture.shape[0] / picture.shape[1]
-    figure, ((ax,),) = _panels(1, 1, width=figure_width + (1.2 if rows else 0), height=shape + 0.9)
+    figure, ((ax,),) = panels(1, 1, width=figure_width + (1.2 if rows else 0), height=shape + 0.9)
     ax.imshow(picture, interpolation="nearest")
     ax.set_title(title, fontsize="small")
     ax.set_yticks((height + 1) * np.arange(num_rows) + (height - 1) / 2 if rows else [], rows, fontsize="small")
@@ -180,7 +180,7 @@ def save_table(
         three digits, wherever their point is.
     """
     table: np.ndarray = np.asarray(values, np.float64)
-    figure, ((ax,),) = _panels(1, 1, width=1.6 + 1.1 * len(columns), height=1.2 + 0.42 * len(rows))
+    figure, ((ax,),) = panels(1, 1, width=1.6 + 1.1 * len(columns), height=1.2 + 0.42 * len(rows))
     finite = np.ma.masked_invalid(table)
     least, most = (extreme(axis=1 if by_row else None, keepdims=True) for extreme in (finite.min, finite.max))
     ground = np.ma.filled((finite - least) / (most - least), np.nan)  # equal numbers stay white too
@@ -198,7 +198,7 @@ def save_table(
 def save_plane(path: Path, points: ArrayLike, values: ArrayLike, line: ArrayLike, *, title: str) -> None:
     """Writes points of the plane [N, 2] coloured by a value each [N], and a line [M, 2] over them."""
     x, through = np.asarray(points), np.asarray(line)
-    figure, ((ax,),) = _panels(1, 1, width=6.4, height=5.6)
+    figure, ((ax,),) = panels(1, 1, width=6.4, height=5.6)
     drawn = ax.scatter(x[:, 0], x[:, 1], s=8, c=np.asarray(values), cmap="viridis")
     ax.plot(through[:, 0], through[:, 1], color="black", linewidth=1)
     figure.colorbar(drawn, ax=ax, label="z")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from genjax.training.pictures import _panels
+from genjax.drawing.pictures import panels
 
 
 def save_lines(
@@ -21,7 +21,7 @@ def save_lines(
     marker: str | None = None,
 ) -> None:
     """Writes lines y over x, [N] each, under their names; the first is drawn strongest."""
-    figure, ((ax,),) = _panels(1, 1, width=6.4, height=4.8)
+    figure, ((ax,),) = panels(1, 1, width=6.4, height=4.8)
     for number, (name, (x, y)) in enumerate(lines.items()):
         ax.plot(np.asarray(x), np.asarray(y), label=name, marker=marker, lw=1.5 if number else 2.5, zorder=-number)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
@@ -39,16 +39,16 @@ def save_maps(path: Path, maps: Mapping[str, ArrayLike], labels: ArrayLike | Non
     """
     from matplotlib import colormaps
 
-    figure, (panels,) = _panels(1, len(maps), width=5.6, height=5.2)
+    figure, (axes,) = panels(1, len(maps), width=5.6, height=5.2)
     of_class = np.zeros(len(np.asarray(next(iter(maps.values())))), int) if labels is None else np.asarray(labels)
     classes = np.unique(of_class)
     colours = (
         colormaps["tab10"](np.arange(10)) if len(classes) <= 10 else colormaps["turbo"](np.linspace(0, 1, len(classes)))
     )
-    for ax, (title, positions) in zip(panels, maps.items(), strict=True):
+    for ax, (title, positions) in zip(axes, maps.items(), strict=True):
         for value, colour in zip(classes, colours, strict=False):
             ax.scatter(*np.asarray(positions)[of_class == value].T, s=8, color=colour, label=str(value))
         ax.set(title=title, xticks=[], yticks=[])
     if 1 < len(classes) <= 20:
-        panels[-1].legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        axes[-1].legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.savefig(path, dpi=120)

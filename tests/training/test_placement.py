@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-WORKER = Path(__file__).with_name("spread_worker.py")
+WORKER = Path(__file__).with_name("placement_worker.py")
 
 
 @functools.cache

@@ -6,47 +6,47 @@ import numpy as np
 import pytest
 
 from genjax.errors import BadInput
-from genjax.training import run
+from genjax.runs import directory as run_directory
 
 
 def test_json_is_replaced_whole(tmp_path):
     path = tmp_path / "a.json"
-    run.write_json(path, {"value": 1})
+    run_directory.write_json(path, {"value": 1})
     with pytest.raises(TypeError):
-        run.write_json(path, {"value": object()})
-    assert run.read_json(path) == {"value": 1}
+        run_directory.write_json(path, {"value": object()})
+    assert run_directory.read_json(path) == {"value": 1}
 
 
 def test_metrics_survive_a_cut_line_and_a_lost_end(tmp_path):
     path = tmp_path / "metrics.jsonl"
     for step in (10, 20, 30):
-        run.append_metrics(path, step, "train", {"loss": step / 3})
+        run_directory.append_metrics(path, step, "train", {"loss": step / 3})
     with open(path, "a") as file:
         file.write('{"step": 40, "spl')
-    assert [line["step"] for line in run.read_metrics(path)] == [10, 20, 30]
-    run.cut_metrics(path, upto=20)
-    run.append_metrics(path, 25, "test", {"loss": 1.0})
-    assert [line["step"] for line in run.read_metrics(path)] == [10, 20, 25]
-    assert run.read_metrics(path)[0]["loss"] == 10 / 3  # floats come back to the bit
+    assert [line["step"] for line in run_directory.read_metrics(path)] == [10, 20, 30]
+    run_directory.cut_metrics(path, upto=20)
+    run_directory.append_metrics(path, 25, "test", {"loss": 1.0})
+    assert [line["step"] for line in run_directory.read_metrics(path)] == [10, 20, 25]
+    assert run_directory.read_metrics(path)[0]["loss"] == 10 / 3  # floats come back to the bit
 
 
 def test_a_damaged_metrics_line_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
     with pytest.raises(BadInput, match=r"metrics\.jsonl has a line that is no JSON"):
-        run.read_metrics(path)
+        run_directory.read_metrics(path)
 
 
 def test_a_directory_belongs_to_one_configuration(tmp_path):
     workdir = tmp_path / "runs" / "first"
     config = {"experiment": "vae", "seed": 0, "data_dir": None}
-    run.claim(workdir, config, free=("data_dir",))
-    run.claim(workdir, config | {"data_dir": "elsewhere"}, free=("data_dir",))
+    run_directory.claim(workdir, config, free=("data_dir",))
+    run_directory.claim(workdir, config | {"data_dir": "elsewhere"}, free=("data_dir",))
     assert json.loads((workdir / "config.json").read_text())["data_dir"] == "elsewhere"
     with pytest.raises(BadInput, match=r"--seed=0 \(now 1\)"):
-        run.claim(workdir, config | {"seed": 1}, free=("data_dir",))
+        run_directory.claim(workdir, config | {"seed": 1}, free=("data_dir",))
     with pytest.raises(BadInput, match="is no run's directory"):
-        run.claim(tmp_path / "runs", config, free=())
+        run_directory.claim(tmp_path / "runs", config, free=())
 
 
 def test_the_manifest_says_what_the_run_is_made_of(tmp_path, monkeypatch):
@@ -54,11 +54,13 @@ def test_the_manifest_says_what_the_run_is_made_of(tmp_path, monkeypatch):
     warnings = []
 
     def opened(fingerprint):
-        return run.open_manifest(tmp_path, run.manifest(seed=5, data_fingerprint=fingerprint), warn=warnings.append)
+        return run_directory.open_manifest(
+            tmp_path, run_directory.manifest(seed=5, data_fingerprint=fingerprint), warn=warnings.append
+        )
 
     first = opened("abc")
     assert first == json.loads((tmp_path / "manifest.json").read_text())
-    assert {*run.IDENTITY, "seed", "git_commit", "steps_done", "params_sha256", "processor"} <= set(first)
+    assert {*run_directory.IDENTITY, "seed", "git_commit", "steps_done", "params_sha256", "processor"} <= set(first)
     assert first["packages"]["numpy"] == np.__version__ and first["cpu_threads"] == 3
     assert not warnings
     monkeypatch.setenv("NPROC", "4")
@@ -74,5 +76,5 @@ def test_the_manifest_says_what_the_run_is_made_of(tmp_path, monkeypatch):
 def test_differences_are_named_down_to_the_package():
     then = {"backend": "cpu", "packages": {"jax": "1", "optax": "2"}}
     now = {"backend": "gpu", "packages": {"jax": "1", "optax": "3"}}
-    assert run.differences(then, now) == ["packages.optax: 2 then, 3 now", "backend: cpu then, gpu now"]
-    assert run.differences(then, then) == []
+    assert run_directory.differences(then, now) == ["packages.optax: 2 then, 3 now", "backend: cpu then, gpu now"]
+    assert run_directory.differences(then, then) == []

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from genjax.training import pictures
+from genjax.drawing import pictures
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.training import charts
+from genjax.drawing import charts
 
 
 def ink(path):

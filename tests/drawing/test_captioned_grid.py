@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from genjax.training import pictures
+from genjax.drawing import pictures
 
 
 def test_every_image_is_in_its_row_and_column(tmp_path):

@@ -1,7 +1,7 @@
 """How a run, or several runs of different seeds, lie on devices.
 
 The loop's functions are written for one run: f(own, shared) -> results, where `own` is what a run has to itself (its
-state, its keys) and `shared` is what all runs read (the data). A Spread makes of such a function one for its devices.
+state, its keys) and `shared` is what all runs read (the data). A Placement makes such a function one for its devices.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from genjax.types import DEVICES, Array
 Function = Callable[[Any, Any], Any]  # own, shared -> results
 
 
-class Spread(NamedTuple):
+class Placement(NamedTuple):
     """Where arrays lie, and what becomes of a run's functions; made by the functions of this module."""
 
     wrap: Callable[[Function], Function]
@@ -33,7 +33,7 @@ class Spread(NamedTuple):
     num_seeds: int | None = None  # runs, whose arrays are stacked along a first axis; None for one, not stacked
 
 
-ALONE = Spread(lambda f: f, jax.device_put, jax.device_put)
+ALONE = Placement(lambda f: f, jax.device_put, jax.device_put)
 """One run on the default device."""
 
 
@@ -42,7 +42,7 @@ def mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.asarray(devices or jax.devices()), (DEVICES,))
 
 
-def replicated(mesh: Mesh) -> Spread:
+def replicated(mesh: Mesh) -> Placement:
     """One run, held by every device alike, whose gradients are shared out by `gradients.ordered` or `device_mean`.
 
     Everything else is computed on each device by the same program from the same arrays, and so to the same bits.
@@ -53,7 +53,7 @@ def replicated(mesh: Mesh) -> Spread:
         return jax.shard_map(f, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
 
     place = partial(_place, sharding=NamedSharding(mesh, everywhere))
-    return Spread(wrap, place, place, place_fed=_gatherer(mesh))
+    return Placement(wrap, place, place, place_fed=_gatherer(mesh))
 
 
 def _place(tree: Any, *, sharding: NamedSharding) -> Any:
@@ -77,7 +77,7 @@ def _gatherer(mesh: Mesh) -> Callable[[Any], Any]:
     return lambda parts: spread_out(jax.tree.map(lambda a: jax.make_array_from_process_local_data(rows, a), parts))
 
 
-def seeds(num_seeds: int, *, vectorized: bool) -> Spread:
+def seeds(num_seeds: int, *, vectorized: bool) -> Placement:
     """Several runs in one program, in equal numbers on as many of the devices as divide them.
 
     Args:
@@ -97,10 +97,10 @@ def seeds(num_seeds: int, *, vectorized: bool) -> Spread:
     place_own, place_shared = (
         partial(_place, sharding=NamedSharding(over, PartitionSpec(*axes))) for axes in ((DEVICES,), ())
     )
-    return Spread(wrap, place_own, place_shared, num_seeds=num_seeds)
+    return Placement(wrap, place_own, place_shared, num_seeds=num_seeds)
 
 
-def sharded_parameters(mesh: Mesh) -> Spread:
+def sharded_parameters(mesh: Mesh) -> Placement:
     """One run whose parameters and optimiser state are cut among the devices, and its batches too.
 
     An array is cut along its longest axis that the devices divide; where none is, every device has it whole. XLA
@@ -135,7 +135,7 @@ def sharded_parameters(mesh: Mesh) -> Spread:
 
     place_own = partial(jax.tree.map, lambda a: _place(a, sharding=sharding(a)))
     place_shared = partial(_place, sharding=NamedSharding(mesh, PartitionSpec()))
-    return Spread(wrap, place_own, place_shared, place_batch, _gatherer(mesh))
+    return Placement(wrap, place_own, place_shared, place_batch, _gatherer(mesh))
 
 
 def to_host(tree: Any) -> Any:

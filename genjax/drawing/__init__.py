@@ -1,0 +1,1 @@
+"""Pictures and charts of arrays, drawn with Matplotlib and Pillow."""

@@ -1,0 +1,1 @@
+"""What turns an experiment into a command and a run directory."""
