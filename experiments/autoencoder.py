@@ -108,11 +108,11 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
     check_flags(config, math.prod(image_shape))
     parts = build_parts(config, dataset)
     penalties = [
-        autoencoder.weight_l1(config.weight_l1),
-        autoencoder.weight_l2(config.weight_l2),
-        autoencoder.code_l1(config.code_l1),
-        autoencoder.code_kl(config.code_kl, rate=config.code_rate),
-        autoencoder.contractive(config.contractive),
+        autoencoder.weight_l1_penalty(config.weight_l1),
+        autoencoder.weight_l2_penalty(config.weight_l2),
+        autoencoder.code_l1_penalty(config.code_l1),
+        autoencoder.code_kl_penalty(config.code_kl, rate=config.code_rate),
+        autoencoder.contractive_penalty(config.contractive),
     ]
     objective = autoencoder.objective(parts, penalties=[penalty for penalty in penalties if penalty.weight])
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)

@@ -53,9 +53,9 @@ def define_flags() -> None:
 ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
 RECONSTRUCTIONS = {"cross_entropy": CROSS_ENTROPY, "squared_error": SQUARED_ERROR}
 PENALTIES = {
-    "exact": autoencoder.contractive,
-    "hutchinson": autoencoder.hutchinson_contractive,
-    "closed_form": autoencoder.sigmoid_layer_contractive,
+    "exact": autoencoder.contractive_penalty,
+    "hutchinson": autoencoder.hutchinson_contractive_penalty,
+    "closed_form": autoencoder.sigmoid_layer_contractive_penalty,
 }
 
 

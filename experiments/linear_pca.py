@@ -58,7 +58,7 @@ def build_parts(config: common.Config, dataset: data.Dataset) -> autoencoder.Aut
 def build(config: common.Config, dataset: data.Dataset) -> Model:
     """The model that the flags name."""
     parts = build_parts(config, dataset)
-    penalties = [autoencoder.weight_l2(config.weight_l2)] if config.weight_l2 else []
+    penalties = [autoencoder.weight_l2_penalty(config.weight_l2)] if config.weight_l2 else []
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     return autoencoder.model(
         parts, optax.adam(schedule), autoencoder.objective(parts, penalties=penalties), reduction=config.reduction

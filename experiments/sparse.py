@@ -76,7 +76,7 @@ def build(config: common.Config, dataset: data.Dataset) -> Model:
         if fewest < config.labels_per_class:
             raise BadInput(f"--labels_per_class={config.labels_per_class}: the smallest class has {fewest} examples")
     parts = build_parts(config, example_shape(config, dataset))
-    penalties = {"k_sparse": (), "l1": (autoencoder.code_l1(config.code_l1),)}[config.sparsity]
+    penalties = {"k_sparse": (), "l1": (autoencoder.code_l1_penalty(config.code_l1),)}[config.sparsity]
     optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
     model = autoencoder.model(
         parts, optimizer, autoencoder.objective(parts, penalties=penalties), reduction=config.reduction

@@ -23,7 +23,7 @@ from genjax import data, gradients, networks
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import likelihood
-from genjax.losses import BERNOULLI, GAUSSIAN, binomial, discretized_logistic, gaussian
+from genjax.losses import BERNOULLI, GAUSSIAN, binomial_likelihood, discretized_logistic_likelihood, gaussian_likelihood
 from genjax.models import descent, vae
 from genjax.types import Array, Key, Model, Network, Params
 
@@ -90,10 +90,10 @@ def build_parts(config: common.Config, dataset: data.Dataset) -> vae.VAE:
         decoder = networks.with_log_variance(decoder, initial=0.5 * math.log(3 * config.variance) - math.log(math.pi))
     density = {
         "bernoulli": lambda: BERNOULLI,
-        "binomial": lambda: binomial(num_trials=config.num_levels - 1),
-        "gaussian": lambda: gaussian(variance=config.variance),
+        "binomial": lambda: binomial_likelihood(num_trials=config.num_levels - 1),
+        "gaussian": lambda: gaussian_likelihood(variance=config.variance),
         "learned_gaussian": lambda: GAUSSIAN,
-        "discretized_logistic": lambda: discretized_logistic(num_levels=config.num_levels),
+        "discretized_logistic": lambda: discretized_logistic_likelihood(num_levels=config.num_levels),
     }[config.likelihood]()
     return vae.VAE(encoder, decoder, density, config.latent_dim)
 

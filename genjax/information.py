@@ -61,7 +61,7 @@ def cross_entropy(truth: Array, model: Array) -> Array:
     """Cross-entropy of a model under the truth q: H(q, p) = -sum_k q_k log p_k >= H(q), with equality iff p = q.
 
     Infinite where the model excludes (p_k = 0) what happens (q_k > 0). The binary case from probabilities is this
-    with m = 2; from logits it is `binary_cross_entropy`.
+    with m = 2; from logits it is `binary_log_loss`.
 
     Args:
       truth: q, [..., m].
@@ -80,7 +80,7 @@ def cross_entropy(truth: Array, model: Array) -> Array:
     return -jnp.sum(truth * _log(model, truth > 0), axis=-1)
 
 
-def binary_cross_entropy(logits: Array, truth: Array) -> Array:
+def binary_log_loss(logits: Array, truth: Array) -> Array:
     """Mean binary cross-entropy of a classifier: -1/N sum_i [y_i log p_i + (1 - y_i) log(1 - p_i)], p = sigmoid(l).
 
     The mean over N examples of one decision each; a sum over the pixels of an image is in `genjax.losses`.

@@ -22,7 +22,7 @@ Corruption = Callable[[Array, Key], Array]  # x, key -> corrupted x, of the same
 # Gaussian and Bernoulli variables
 
 
-def gaussian(mean: Array, log_variance: Array, key: Key) -> Array:
+def sample_gaussian(mean: Array, log_variance: Array, key: Key) -> Array:
     """Reparameterised draw from N(mean, diag sigma^2): z = mean + exp(s / 2) * eps, eps ~ N(0, I), s = log sigma^2.
 
     With zeros for both it draws from the prior N(0, I).
@@ -46,7 +46,7 @@ def gaussian(mean: Array, log_variance: Array, key: Key) -> Array:
     return mean + jnp.exp(log_variance / 2) * eps
 
 
-def gaussian_full_covariance(mean: Array, cholesky: Array, key: Key) -> Array:
+def sample_gaussian_full_covariance(mean: Array, cholesky: Array, key: Key) -> Array:
     """Reparameterised draw from N(mean, L L^T): z = mean + L eps, a matrix product, eps ~ N(0, I).
 
     Args:
@@ -64,7 +64,7 @@ def gaussian_full_covariance(mean: Array, cholesky: Array, key: Key) -> Array:
     return mean + jnp.einsum("...ij,...j->...i", cholesky, eps)
 
 
-def bernoulli(logits: Array, key: Key) -> Array:
+def sample_bernoulli(logits: Array, key: Key) -> Array:
     """Draw of independent bits with P(1) = sigmoid(logits).
 
     Args:
@@ -95,7 +95,7 @@ def pathwise_gradient(f: Callable[[Array], Array], mean: Array, log_variance: Ar
     References:
       Mohamed et al. 2020 (https://arxiv.org/abs/1906.10652), section 5.
     """
-    return jax.grad(lambda mean, s: f(gaussian(mean, s, key)), argnums=(0, 1))(mean, log_variance)
+    return jax.grad(lambda mean, s: f(sample_gaussian(mean, s, key)), argnums=(0, 1))(mean, log_variance)
 
 
 def score_gradient(f: Callable[[Array], Array], mean: Array, log_variance: Array, key: Key) -> tuple[Array, Array]:
@@ -115,7 +115,7 @@ def score_gradient(f: Callable[[Array], Array], mean: Array, log_variance: Array
     References:
       Williams 1992; Mohamed et al. 2020 (https://arxiv.org/abs/1906.10652), section 4.
     """
-    z = jax.lax.stop_gradient(gaussian(mean, log_variance, key))
+    z = jax.lax.stop_gradient(sample_gaussian(mean, log_variance, key))
 
     def log_q(mean: Array, s: Array) -> Array:
         return jnp.sum(norm.logpdf(z, mean, jnp.exp(s / 2)))
@@ -238,7 +238,7 @@ def sum_of_uniforms_normal(shape: tuple[int, ...], key: Key, *, num_uniforms: in
     """Roughly N(0, 1) by the central limit theorem: Z = (S - n / 2) / sqrt(n / 12), S a sum of n uniforms.
 
     Its excess kurtosis is -6 / (5 n) and |Z| < sqrt(3 n); with n = 12, Z = S - 6 and its distribution function is
-    within 0.0024 of the normal one. To draw normals use `gaussian`; this shows the theorem at work.
+    within 0.0024 of the normal one. To draw normals use `sample_gaussian`; this shows the theorem at work.
 
     Args:
       shape: shape of the draw.

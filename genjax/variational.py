@@ -146,7 +146,7 @@ def gaussian_objective(
 
     def negative_bound(params: Params, key: Key) -> tuple[Array, dict[str, Array]]:
         mean, log_variance = params["mean"], params["log_variance"]
-        draw = partial(stochastic.gaussian, mean, log_variance)
+        draw = partial(stochastic.sample_gaussian, mean, log_variance)
         energy = jax.vmap(log_joint)(jax.vmap(draw)(jax.random.split(key, num_draws)))
         entropy = 0.5 * jnp.sum(log_variance + math.log(2 * math.pi * math.e))
         return -(jnp.mean(energy) + entropy)[None], {}

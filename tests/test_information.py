@@ -142,7 +142,7 @@ def test_cross_entropy_is_least_at_the_truth(float64, generator):
 
 def test_binary_cross_entropy_is_scikit_learns(float64, generator):
     truth, logits = generator.integers(2, size=(3, 50)).astype(float), 4 * generator.normal(size=(3, 50))
-    value = information.binary_cross_entropy(jnp.array(logits), jnp.array(truth))
+    value = information.binary_log_loss(jnp.array(logits), jnp.array(truth))
     p = scipy.special.expit(logits)
     np.testing.assert_allclose(value, [log_loss(y, row) for y, row in zip(truth, p, strict=True)], rtol=1e-12)
     q, p = (jnp.array(np.stack([bit, 1 - bit], axis=-1)) for bit in (truth, p))
@@ -153,9 +153,9 @@ def test_binary_cross_entropy_is_scikit_learns(float64, generator):
 def test_binary_cross_entropy_of_a_perfect_a_blind_and_a_wrong_classifier():
     truth = jnp.array([0.0, 1.0, 1.0])
     certain = 1e3 * (2 * truth - 1)
-    assert information.binary_cross_entropy(certain, truth) == 0
-    np.testing.assert_allclose(information.binary_cross_entropy(jnp.zeros(3), truth), math.log(2), rtol=1e-6)
-    wrong, gradient = jax.value_and_grad(information.binary_cross_entropy)(-certain, truth)
+    assert information.binary_log_loss(certain, truth) == 0
+    np.testing.assert_allclose(information.binary_log_loss(jnp.zeros(3), truth), math.log(2), rtol=1e-6)
+    wrong, gradient = jax.value_and_grad(information.binary_log_loss)(-certain, truth)
     np.testing.assert_allclose(wrong, 1e3, rtol=1e-6)
     np.testing.assert_allclose(gradient, (1 - 2 * truth) / 3, rtol=1e-6)
 
@@ -257,7 +257,7 @@ def test_functions_pass_a_numerical_gradient_check(float64, generator):
         (information.self_information, (p,)),
         (information.entropy, (p,)),
         (information.cross_entropy, (q, p)),
-        (information.binary_cross_entropy, (generator.normal(size=6), q)),
+        (information.binary_log_loss, (generator.normal(size=6), q)),
         (information.kl_divergence, (q, p)),
         (information.joint_entropy, (joint,)),
         (information.conditional_entropy, (joint,)),
@@ -272,7 +272,7 @@ def test_jit_vmap_and_leading_dimensions_agree_with_one_at_a_time(generator):
     for function, arguments in (
         (information.entropy, (p,)),
         (information.cross_entropy, (q, p)),
-        (information.binary_cross_entropy, (q, p)),
+        (information.binary_log_loss, (q, p)),
         (information.kl_divergence, (q, p)),
         (information.joint_entropy, (joint,)),
         (information.conditional_entropy, (joint,)),
@@ -287,7 +287,7 @@ def test_jit_vmap_and_leading_dimensions_agree_with_one_at_a_time(generator):
 
 
 @pytest.mark.parametrize(
-    "function", [information.cross_entropy, information.binary_cross_entropy, information.kl_divergence]
+    "function", [information.cross_entropy, information.binary_log_loss, information.kl_divergence]
 )
 def test_shapes_that_differ_are_both_named(function):
     with pytest.raises(AssertionError, match=r"\(2, 3\).*\(3,\)"):

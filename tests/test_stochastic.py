@@ -45,7 +45,7 @@ def assert_variance(sample, expected):
 def test_gaussian_has_the_mean_and_the_standard_deviation_of_its_log_variance(key):
     # sigma = 1/2, where exp(s) eps would have standard deviation 1/4 and s eps 1.386.
     mean, log_variance = jnp.full((NUM,), 1.5), jnp.full((NUM,), 2 * math.log(0.5))
-    z = stochastic.gaussian(mean, log_variance, key)
+    z = stochastic.sample_gaussian(mean, log_variance, key)
     chex.assert_shape(z, (NUM,))
     assert_mean(z, 1.5)
     assert abs(np.std(z) - 0.5) < 4 * 0.5 / math.sqrt(2 * NUM)
@@ -53,18 +53,18 @@ def test_gaussian_has_the_mean_and_the_standard_deviation_of_its_log_variance(ke
 
 
 def test_gaussian_draws_the_prior_of_independent_standard_components(key):
-    z = np.asarray(stochastic.gaussian(jnp.zeros((NUM, 3)), jnp.zeros((NUM, 3)), key))
+    z = np.asarray(stochastic.sample_gaussian(jnp.zeros((NUM, 3)), jnp.zeros((NUM, 3)), key))
     assert_mean(z, np.zeros(3))
     assert_mean(z[:, :, None] * z[:, None, :], np.eye(3))
 
 
 def test_gaussian_derivatives_are_one_and_eps_and_half_sigma_eps(key):
     mean, sigma = jnp.array([0.3, -1.0, 2.0]), jnp.array([0.5, 1.5, 3.0])
-    eps = stochastic.gaussian(jnp.zeros(3), jnp.zeros(3), jax.random.clone(key))
+    eps = stochastic.sample_gaussian(jnp.zeros(3), jnp.zeros(3), jax.random.clone(key))
     log_variance = 2 * jnp.log(sigma)
 
     def total(mean, log_variance):
-        return jnp.sum(stochastic.gaussian(mean, log_variance, jax.random.clone(key)))
+        return jnp.sum(stochastic.sample_gaussian(mean, log_variance, jax.random.clone(key)))
 
     d_mean, d_log_variance = jax.grad(total, argnums=(0, 1))(mean, log_variance)
     d_sigma = jax.grad(lambda sigma: total(mean, 2 * jnp.log(sigma)))(sigma)
@@ -76,7 +76,7 @@ def test_gaussian_derivatives_are_one_and_eps_and_half_sigma_eps(key):
 def test_gaussian_full_covariance_has_its_mean_and_covariance(key):
     mean = jnp.array([1.0, -2.0, 0.5])
     cholesky = jnp.array([[0.5, 0.0, 0.0], [-0.8, 0.3, 0.0], [0.4, 1.1, 0.7]])
-    z = stochastic.gaussian_full_covariance(jnp.broadcast_to(mean, (NUM, 3)), cholesky, key)
+    z = stochastic.sample_gaussian_full_covariance(jnp.broadcast_to(mean, (NUM, 3)), cholesky, key)
     assert_mean(z, np.asarray(mean))
     centred = np.asarray(z - mean[None])
     assert_mean(centred[:, :, None] * centred[:, None, :], np.asarray(cholesky @ cholesky.T))
@@ -86,8 +86,8 @@ def test_gaussian_full_covariance_takes_one_factor_an_example_and_agrees_with_th
     mean = jax.random.normal(jax.random.fold_in(key, 0), (4, 3))
     log_variance = jax.random.normal(jax.random.fold_in(key, 1), (4, 3))
     cholesky = jax.vmap(jnp.diag)(jnp.exp(log_variance / 2))
-    full = stochastic.gaussian_full_covariance(mean, cholesky, jax.random.fold_in(key, 2))
-    diagonal = stochastic.gaussian(mean, log_variance, jax.random.fold_in(key, 2))
+    full = stochastic.sample_gaussian_full_covariance(mean, cholesky, jax.random.fold_in(key, 2))
+    diagonal = stochastic.sample_gaussian(mean, log_variance, jax.random.fold_in(key, 2))
     np.testing.assert_allclose(full, diagonal, rtol=1e-6)
 
 
@@ -95,20 +95,20 @@ def test_gaussian_draws_pass_a_numerical_gradient_check(float64, key):
     mean, log_variance = jnp.array([0.3, -1.0]), jnp.array([-1.4, 0.6])
     cholesky = jnp.array([[0.5, 0.0], [-0.8, 0.3]])
     for draw, arguments in (
-        (stochastic.gaussian, (mean, log_variance)),
-        (stochastic.gaussian_full_covariance, (mean, cholesky)),
+        (stochastic.sample_gaussian, (mean, log_variance)),
+        (stochastic.sample_gaussian_full_covariance, (mean, cholesky)),
     ):
         check_grads(jax.jit(lambda *a, draw=draw: draw(*a, jax.random.clone(key))), arguments, order=1)
 
 
 def test_gaussian_shapes_that_differ_are_both_named(key):
     with pytest.raises(AssertionError, match=r"\(2, 3\).*\(3, 2\)"):
-        stochastic.gaussian(jnp.zeros((2, 3)), jnp.zeros((3, 2)), key)
+        stochastic.sample_gaussian(jnp.zeros((2, 3)), jnp.zeros((3, 2)), key)
 
 
 def test_bernoulli_has_the_probability_of_its_logits(key):
     logits = jnp.array([-2.0, 0.0, 0.5, 3.0])
-    bits = stochastic.bernoulli(jnp.broadcast_to(logits, (NUM, 4)), key)
+    bits = stochastic.sample_bernoulli(jnp.broadcast_to(logits, (NUM, 4)), key)
     chex.assert_type(bits, jnp.float32)
     assert set(np.unique(bits)) == {0.0, 1.0}
     p = scipy.special.expit(np.asarray(logits))
@@ -116,7 +116,7 @@ def test_bernoulli_has_the_probability_of_its_logits(key):
 
 
 def test_bernoulli_is_certain_at_logits_of_a_thousand(key):
-    bits = stochastic.bernoulli(jnp.broadcast_to(jnp.array([-1e3, 1e3]), (NUM, 2)), key)
+    bits = stochastic.sample_bernoulli(jnp.broadcast_to(jnp.array([-1e3, 1e3]), (NUM, 2)), key)
     np.testing.assert_array_equal(bits, np.broadcast_to([0.0, 1.0], (NUM, 2)))
 
 
@@ -156,7 +156,7 @@ def test_score_gradient_needs_no_derivative_of_the_function(key):
 def test_score_gradient_sends_nothing_through_the_draw(key):
     # For f = 1 both estimate 0; for f = z the score estimate is z eps / sigma, without the pathwise 1.
     mean, log_variance = jnp.array([2.0]), jnp.array([2 * math.log(0.5)])
-    eps = stochastic.gaussian(jnp.zeros(1), jnp.zeros(1), jax.random.clone(key))
+    eps = stochastic.sample_gaussian(jnp.zeros(1), jnp.zeros(1), jax.random.clone(key))
     d_mean, _ = stochastic.score_gradient(jnp.sum, mean, log_variance, key)
     np.testing.assert_allclose(d_mean, (2 + eps / 2) * eps / 0.5, rtol=1e-5)
 

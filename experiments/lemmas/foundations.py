@@ -69,7 +69,7 @@ def generative_and_discriminative(key: Key) -> Shown:
     data_key, sample_key = jax.random.split(key)
     cholesky = jnp.linalg.cholesky(covariance)
     y = jnp.repeat(jnp.arange(2), num)
-    x = stochastic.gaussian_full_covariance(means[y], cholesky, data_key)
+    x = stochastic.sample_gaussian_full_covariance(means[y], cholesky, data_key)
     density = jax.vmap(lambda mean: jax.vmap(lambda x: multivariate_normal.pdf(x, mean, covariance))(x))(means)
     by_bayes = density[1] / (density[0] + density[1])
     logistic = expit(x @ weights + bias)
@@ -83,7 +83,7 @@ def generative_and_discriminative(key: Key) -> Shown:
     # fitted by moments, it can do what the logistic regression cannot: give new x
     centred = x - jnp.stack([x[:num].mean(0), x[num:].mean(0)])[y]
     pooled = centred.T @ centred / (2 * num)
-    drawn = stochastic.gaussian_full_covariance(
+    drawn = stochastic.sample_gaussian_full_covariance(
         jnp.tile(x[num:].mean(0), (num, 1)), jnp.linalg.cholesky(pooled), sample_key
     )
     spread = jnp.sqrt((covariance**2 + jnp.outer(jnp.diag(covariance), jnp.diag(covariance))) * (1 / num + 0.5 / num))

@@ -70,7 +70,7 @@ def importance_identity(key: Key) -> Shown:
 
     def log_weights(q: tuple[Array, Array], key: Key) -> Array:
         mean, s = (jnp.broadcast_to(parameter, (num, 2)) for parameter in q)
-        z = stochastic.gaussian(mean, s, key)
+        z = stochastic.sample_gaussian(mean, s, key)
         log_joint = norm.logpdf(x[None], z @ w.T, math.sqrt(variance)).sum(1) + norm.logpdf(z).sum(1)
         return log_joint - norm.logpdf(z, mean, jnp.exp(s / 2)).sum(1)
 
@@ -102,10 +102,10 @@ def two_path_gradient(key: Key) -> Shown:
     def objective(params: Params, weight: float) -> Array:
         mean, s = encoder.apply(params["encoder"], x)
         rate = jnp.sum(losses.gaussian_kl_to_standard(mean, s))
-        return reconstruction(params, stochastic.gaussian(mean, s, eps_key)) + weight * rate
+        return reconstruction(params, stochastic.sample_gaussian(mean, s, eps_key)) + weight * rate
 
     (mean, s), pull_back = jax.vjp(lambda p: encoder.apply(p, x), params["encoder"])
-    eps = stochastic.gaussian(jnp.zeros_like(mean), jnp.zeros_like(s), eps_key)
+    eps = stochastic.sample_gaussian(jnp.zeros_like(mean), jnp.zeros_like(s), eps_key)
     sigma = jnp.exp(s / 2)
     slope = jax.grad(reconstruction, argnums=1)(params, mean + sigma * eps)  # dL/dz
     by_hand = pull_back((slope + weight * mean, slope * eps * sigma / 2 + weight * (jnp.exp(s) - 1) / 2))[0]

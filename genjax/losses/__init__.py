@@ -17,7 +17,14 @@ from genjax.losses.adversarial import (
 from genjax.losses.classification import softmax_cross_entropy
 from genjax.losses.divergence import gaussian_kl, gaussian_kl_to_standard
 from genjax.losses.identity import arcface_logits, feature_matching, identity_loss, mean_absolute_error
-from genjax.losses.likelihood import BERNOULLI, GAUSSIAN, Likelihood, binomial, discretized_logistic, gaussian
+from genjax.losses.likelihood import (
+    BERNOULLI,
+    GAUSSIAN,
+    Likelihood,
+    binomial_likelihood,
+    discretized_logistic_likelihood,
+    gaussian_likelihood,
+)
 from genjax.losses.penalty import (
     code_kl,
     code_l1,
@@ -50,15 +57,15 @@ __all__ = [
     "Reconstruction",
     "arcface_logits",
     "binary_cross_entropy",
-    "binomial",
+    "binomial_likelihood",
     "code_kl",
     "code_l1",
-    "discretized_logistic",
+    "discretized_logistic_likelihood",
     "dragan_penalty",
     "feature_matching",
-    "gaussian",
     "gaussian_kl",
     "gaussian_kl_to_standard",
+    "gaussian_likelihood",
     "gradient_penalty",
     "hutchinson_jacobian_norm",
     "identity_loss",

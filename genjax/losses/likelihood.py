@@ -38,7 +38,7 @@ def _bernoulli_negative_log_likelihood(logits: Array, x: Array) -> Array:
     return binary_cross_entropy(logits.reshape(len(logits), -1), x.reshape(len(x), -1))
 
 
-BERNOULLI = Likelihood(_bernoulli_negative_log_likelihood, jax.nn.sigmoid, stochastic.bernoulli)
+BERNOULLI = Likelihood(_bernoulli_negative_log_likelihood, jax.nn.sigmoid, stochastic.sample_bernoulli)
 """Independent Bernoulli pixels; the decoder returns logits [B, ...]. For grey x it is the usual cross-entropy, a bound
 on no normalised density of grey values."""
 
@@ -54,7 +54,7 @@ def _gaussian_negative_log_likelihood(output: tuple[Array, Array], x: Array) -> 
 
 def _gaussian_sample(output: tuple[Array, Array], key: Key) -> Array:
     mean, log_variance = output
-    return stochastic.gaussian(mean, jnp.broadcast_to(log_variance, mean.shape), key)
+    return stochastic.sample_gaussian(mean, jnp.broadcast_to(log_variance, mean.shape), key)
 
 
 GAUSSIAN = Likelihood(_gaussian_negative_log_likelihood, lambda output: output[0], _gaussian_sample)
@@ -62,7 +62,7 @@ GAUSSIAN = Likelihood(_gaussian_negative_log_likelihood, lambda output: output[0
 `networks.with_log_variance` makes it. At its optimum a scalar variance is the mean squared residual."""
 
 
-def gaussian(*, variance: float) -> Likelihood:
+def gaussian_likelihood(*, variance: float) -> Likelihood:
     """N(mean, variance I) with a fixed variance; the decoder returns the mean [B, ...].
 
         -log p(x|z) = ||x - mean||^2 / (2 variance) + (D/2) log(2 pi variance)
@@ -85,7 +85,7 @@ def gaussian(*, variance: float) -> Likelihood:
     )
 
 
-def binomial(*, num_trials: int) -> Likelihood:
+def binomial_likelihood(*, num_trials: int) -> Likelihood:
     """Independent binomial pixels, x = counts / n in {0, 1/n, ..., 1}; the decoder returns logits a, [B, ...].
 
         -log p(x|z) = sum_j [n (softplus(a_j) - x_j a_j) - log C(n, n x_j)]
@@ -113,7 +113,7 @@ def binomial(*, num_trials: int) -> Likelihood:
     return Likelihood(negative_log_likelihood, jax.nn.sigmoid, sample)
 
 
-def discretized_logistic(*, num_levels: int, scale: float | None = None) -> Likelihood:
+def discretized_logistic_likelihood(*, num_levels: int, scale: float | None = None) -> Likelihood:
     """Independent logistic pixels, rounded to the levels 0, 1/(L-1), ..., 1; the outer two take the tails.
 
         p(x|z) = F((x + h - m) / s) - F((x - h - m) / s),   F = sigm,   h = 1 / (2 (L - 1)),

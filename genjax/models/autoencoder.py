@@ -109,17 +109,17 @@ def objective(
 # Penalties: their mathematics is in genjax.losses, under the same names
 
 
-def weight_l1(weight: float) -> Penalty:
+def weight_l1_penalty(weight: float) -> Penalty:
     """On the magnitudes of both networks' weights, sum |W_ij|."""
     return Penalty("weight_l1", weight, lambda params, x, z, key, *, parts: losses.weight_l1(params))
 
 
-def weight_l2(weight: float) -> Penalty:
+def weight_l2_penalty(weight: float) -> Penalty:
     """On the squares of both networks' weights, 1/2 sum W_ij^2."""
     return Penalty("weight_l2", weight, lambda params, x, z, key, *, parts: losses.weight_l2(params))
 
 
-def code_l1(weight: float) -> Penalty:
+def code_l1_penalty(weight: float) -> Penalty:
     """On the magnitudes of the code, 1/2 sum_j |z_j|; the decoder's rows should then be of a fixed norm.
 
     Otherwise a smaller code and larger weights do the same for less: see `networks.unit_norm_rows`.
@@ -127,7 +127,7 @@ def code_l1(weight: float) -> Penalty:
     return Penalty("code_l1", weight, lambda params, x, z, key, *, parts: losses.code_l1(z))
 
 
-def code_kl(weight: float, *, rate: float) -> Penalty:
+def code_kl_penalty(weight: float, *, rate: float) -> Penalty:
     """On units that fire at another mean rate than `rate`, for parts with `code=jax.nn.sigmoid`."""
 
     def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
@@ -136,7 +136,7 @@ def code_kl(weight: float, *, rate: float) -> Penalty:
     return Penalty("code_kl", weight, value)
 
 
-def contractive(weight: float) -> Penalty:
+def contractive_penalty(weight: float) -> Penalty:
     """On the encoder's sensitivity, ||dz/dx||_F^2, exactly (Rifai et al. 2011)."""
 
     def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
@@ -145,8 +145,8 @@ def contractive(weight: float) -> Penalty:
     return Penalty("jacobian_norm", weight, value)
 
 
-def hutchinson_contractive(weight: float) -> Penalty:
-    """As `contractive`, estimated without bias from one backward pass, for codes of many dimensions."""
+def hutchinson_contractive_penalty(weight: float) -> Penalty:
+    """As `contractive_penalty`, estimated without bias from one backward pass, for codes of many dimensions."""
 
     def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
         return losses.hutchinson_jacobian_norm(lambda x: encode(params, x, parts=parts), x, key)
@@ -154,8 +154,8 @@ def hutchinson_contractive(weight: float) -> Penalty:
     return Penalty("jacobian_norm", weight, value)
 
 
-def sigmoid_layer_contractive(weight: float) -> Penalty:
-    """As `contractive` in closed form, for a single-layer `networks.mlp` encoder and `code=jax.nn.sigmoid`."""
+def sigmoid_layer_contractive_penalty(weight: float) -> Penalty:
+    """As `contractive_penalty` in closed form, for a single-layer `networks.mlp` encoder and `code=jax.nn.sigmoid`."""
 
     def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
         return losses.sigmoid_jacobian_norm(z, params["encoder"]["layer_1"]["kernel"])

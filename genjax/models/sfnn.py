@@ -58,7 +58,7 @@ def _output(params: Params, bits: Array, units: Array, parts: SFNN) -> Any:
 def draw(params: Params, x: Array, key: Key, *, parts: SFNN, num_draws: int) -> Array:
     """Bits h^m ~ p(h|x): x [B, ...] -> [M, B, H], each 0 or 1; nothing flows back through them."""
     logits, _ = _hidden(params, x, parts)
-    return stochastic.bernoulli(jnp.broadcast_to(logits, (num_draws, *logits.shape)), key)
+    return stochastic.sample_bernoulli(jnp.broadcast_to(logits, (num_draws, *logits.shape)), key)
 
 
 def configurations(num_bits: int) -> Array:
@@ -192,7 +192,7 @@ def sample(params: Params, x: Array, key: Key, *, parts: SFNN) -> Array:
     """One draw of y ~ p(y|x) for each x: first the bits, then y given them; [B, ...] -> [B, ...]."""
     bits_key, y_key = jax.random.split(key)
     logits, units = _hidden(params, x, parts)
-    return parts.likelihood.sample(_output(params, stochastic.bernoulli(logits, bits_key), units, parts), y_key)
+    return parts.likelihood.sample(_output(params, stochastic.sample_bernoulli(logits, bits_key), units, parts), y_key)
 
 
 def model(

@@ -62,7 +62,7 @@ def negative_elbo(params: Params, x: Array, key: Key, *, parts: VAE) -> tuple[Ar
 def _distortion_and_rates(params: Params, x: Array, key: Key, *, parts: VAE) -> tuple[Array, Array]:
     """The distortion [B], and the rate of each latent dimension [B, d]."""
     mean, log_variance = parts.encoder.apply(params["encoder"], x)
-    z = stochastic.gaussian(mean, log_variance, key)
+    z = stochastic.sample_gaussian(mean, log_variance, key)
     distortion = parts.likelihood.negative_log_likelihood(parts.decoder.apply(params["decoder"], z), x)
     return distortion, gaussian_kl_to_standard(mean[..., None], log_variance[..., None])
 
@@ -114,7 +114,7 @@ def importance_sampler(params: Params, x: Array, *, parts: VAE) -> Callable[[Key
     mean, log_variance = parts.encoder.apply(params["encoder"], x)
 
     def log_weight(key: Key) -> Array:
-        z = stochastic.gaussian(mean, log_variance, key)
+        z = stochastic.sample_gaussian(mean, log_variance, key)
         return _log_weight(params["decoder"], z, (mean, log_variance), x, parts=parts)
 
     return log_weight
@@ -182,7 +182,7 @@ def doubly_reparameterized_objective(parts: VAE, *, num_samples: int) -> gradien
 
     def doubly_reparameterized(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         posterior = parts.encoder.apply(params["encoder"], batch.x)
-        z = jax.vmap(partial(stochastic.gaussian, *posterior))(jax.random.split(key, num_samples))
+        z = jax.vmap(partial(stochastic.sample_gaussian, *posterior))(jax.random.split(key, num_samples))
         loss, log_w = bound(params["decoder"], z, jax.lax.stop_gradient(posterior), batch.x)
         return loss, {"negative_elbo": -jnp.mean(log_w, axis=0)}
 

@@ -115,7 +115,7 @@ def test_regularised_optimum(x, weight):
     product = kernel(params, "encoder") @ kernel(params, "decoder")
     np.testing.assert_allclose(product, v[:3].T @ np.diag(gains) @ v[:3], atol=1e-9)
     np.testing.assert_array_equal(kernel(params, "encoder").T, kernel(params, "decoder"))
-    objective = autoencoder.objective(parts, penalties=[autoencoder.weight_l2(weight)])
+    objective = autoencoder.objective(parts, penalties=[autoencoder.weight_l2_penalty(weight)])
 
     def mean_loss(params):
         return jnp.mean(objective(params, Batch(x), jax.random.key(0))[0])
@@ -130,7 +130,7 @@ def test_regularised_optimum(x, weight):
 def test_training_comes_to_the_closed_form(x, weight, key):
     x = x - jnp.mean(x, axis=0)[None]
     parts = linear_parts(6, 2)
-    penalties = [autoencoder.weight_l2(weight)] if weight else []
+    penalties = [autoencoder.weight_l2_penalty(weight)] if weight else []
     objective = autoencoder.objective(parts, penalties=penalties)
     model = autoencoder.model(parts, optax.adam(optax.cosine_decay_schedule(3e-2, 1500)), objective)
     train = jax.jit(lambda s: jax.lax.fori_loop(0, 1500, lambda _, s: model.train_step(s, Batch(x), key)[0], s))

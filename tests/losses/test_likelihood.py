@@ -10,7 +10,7 @@ import scipy.integrate
 import scipy.stats
 from jax.test_util import check_grads
 
-from genjax.losses import BERNOULLI, GAUSSIAN, gaussian, squared_error
+from genjax.losses import BERNOULLI, GAUSSIAN, gaussian_likelihood, squared_error
 
 
 def test_bernoulli_sums_to_one(key, float64):
@@ -23,7 +23,7 @@ def test_bernoulli_sums_to_one(key, float64):
 def test_gaussians_are_scipys(key, float64):
     mean, x = jax.random.normal(key, (2, 3, 5))
     expected = [-scipy.stats.multivariate_normal.logpdf(a, m, 0.3 * np.eye(5)) for a, m in zip(x, mean, strict=True)]
-    np.testing.assert_allclose(gaussian(variance=0.3).negative_log_likelihood(mean, x), expected, rtol=1e-6)
+    np.testing.assert_allclose(gaussian_likelihood(variance=0.3).negative_log_likelihood(mean, x), expected, rtol=1e-6)
     np.testing.assert_allclose(GAUSSIAN.negative_log_likelihood((mean, jnp.log(0.3)), x), expected, rtol=1e-12)
     s = jax.random.normal(jax.random.fold_in(key, 1), (3, 5))
     expected = -np.sum(scipy.stats.norm.logpdf(x, mean, np.exp(s / 2)), axis=1)
@@ -54,7 +54,9 @@ def test_weighted_squared_error_is_a_gaussian_of_another_variance(key, float64):
     # lambda_2 ||x - x'||^2 + lambda_1 KL = lambda_1 (-log p + KL) + const, at variance lambda_1 / (2 lambda_2)
     rate_weight, distortion_weight = 0.7, 2.5
     mean, x = jax.random.normal(key, (2, 8, 3))
-    negative_log_likelihood = gaussian(variance=rate_weight / (2 * distortion_weight)).negative_log_likelihood(mean, x)
+    negative_log_likelihood = gaussian_likelihood(
+        variance=rate_weight / (2 * distortion_weight)
+    ).negative_log_likelihood(mean, x)
     difference = distortion_weight * squared_error(mean, x) - rate_weight * negative_log_likelihood
     np.testing.assert_allclose(difference, difference[0], rtol=1e-6)
 
@@ -63,7 +65,7 @@ def test_weighted_squared_error_is_a_gaussian_of_another_variance(key, float64):
     ("likelihood", "output", "variance"),
     [
         (BERNOULLI, np.array([[-1.0, 0.0, 2.0]], np.float32), lambda m: m * (1 - m)),
-        (gaussian(variance=0.3), np.array([[-1.0, 0.0, 2.0]], np.float32), lambda m: 0.3),
+        (gaussian_likelihood(variance=0.3), np.array([[-1.0, 0.0, 2.0]], np.float32), lambda m: 0.3),
         (GAUSSIAN, (np.array([[-1.0, 0.0, 2.0]], np.float32), np.log(np.float32(0.3))), lambda m: 0.3),
     ],
 )
@@ -76,7 +78,7 @@ def test_samples_have_the_mean_and_variance(likelihood, output, variance, key):
     np.testing.assert_allclose(x.var(0), exact, rtol=0.05, atol=0.01)
 
 
-@pytest.mark.parametrize("likelihood", [BERNOULLI, gaussian(variance=0.3)])
+@pytest.mark.parametrize("likelihood", [BERNOULLI, gaussian_likelihood(variance=0.3)])
 def test_gradients(likelihood, key, float64):
     output, x = jax.random.normal(key, (3, 2)), jax.random.uniform(jax.random.fold_in(key, 1), (3, 2))
     check_grads(jax.jit(lambda o: likelihood.negative_log_likelihood(o, x)), (output,), order=2)
@@ -99,4 +101,4 @@ def test_extreme_logits_stay_finite(key):
 def test_a_variance_that_is_not_positive_is_refused():
     for variance in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="positive"):
-            gaussian(variance=variance)
+            gaussian_likelihood(variance=variance)

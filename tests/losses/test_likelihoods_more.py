@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from jax.test_util import check_grads
 
-from genjax.losses import BERNOULLI, binomial, discretized_logistic
+from genjax.losses import BERNOULLI, binomial_likelihood, discretized_logistic_likelihood
 
 LEVELS = 17
 X = np.arange(LEVELS) / (LEVELS - 1)
@@ -22,7 +22,7 @@ def probabilities(likelihood, output):
 @pytest.mark.parametrize("logit", [-30.0, -2.0, 0.0, 0.7, 5.0])
 def test_binomial_is_scipys(logit):
     expected = scipy.stats.binom.pmf(np.arange(LEVELS), LEVELS - 1, 1 / (1 + np.exp(-logit)))
-    found = probabilities(binomial(num_trials=LEVELS - 1), logit)
+    found = probabilities(binomial_likelihood(num_trials=LEVELS - 1), logit)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(found.sum(), 1, rtol=1e-4)
 
@@ -31,7 +31,9 @@ def test_a_binomial_of_one_trial_is_bernoullis(key):
     logits = jax.random.normal(key, (4, 3)) * 3
     x = jax.random.bernoulli(key, 0.4, (4, 3)).astype(jnp.float32)
     expected = BERNOULLI.negative_log_likelihood(logits, x)
-    np.testing.assert_allclose(binomial(num_trials=1).negative_log_likelihood(logits, x), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        binomial_likelihood(num_trials=1).negative_log_likelihood(logits, x), expected, rtol=1e-5
+    )
 
 
 def rounded_logistic(location, scale):
@@ -46,23 +48,23 @@ def rounded_logistic(location, scale):
 @pytest.mark.parametrize("scale", [0.002, 0.05, 1.0, 100.0])
 def test_discretized_logistic_is_scipys(location, scale):
     expected = rounded_logistic(location, scale)
-    fixed = probabilities(discretized_logistic(num_levels=LEVELS, scale=scale), location)
-    learned = probabilities(discretized_logistic(num_levels=LEVELS), (location, np.log(scale)))
+    fixed = probabilities(discretized_logistic_likelihood(num_levels=LEVELS, scale=scale), location)
+    learned = probabilities(discretized_logistic_likelihood(num_levels=LEVELS), (location, np.log(scale)))
     np.testing.assert_allclose(fixed, expected, rtol=2e-3, atol=1e-6)
     np.testing.assert_allclose(learned, fixed, rtol=1e-3, atol=1e-7)
     np.testing.assert_allclose(fixed.sum(), 1, rtol=1e-4)
 
 
 def test_a_scale_below_the_smallest_counts_as_the_smallest():
-    density = discretized_logistic(num_levels=LEVELS)
+    density = discretized_logistic_likelihood(num_levels=LEVELS)
     np.testing.assert_array_equal(probabilities(density, (0.4, -50.0)), probabilities(density, (0.4, -7.0)))
 
 
 CASES = [
-    (binomial(num_trials=LEVELS - 1), np.array([[-3.0, 0.0, 1.5]], np.float32)),
-    (discretized_logistic(num_levels=LEVELS, scale=0.1), np.array([[-0.05, 0.3, 0.9]], np.float32)),
+    (binomial_likelihood(num_trials=LEVELS - 1), np.array([[-3.0, 0.0, 1.5]], np.float32)),
+    (discretized_logistic_likelihood(num_levels=LEVELS, scale=0.1), np.array([[-0.05, 0.3, 0.9]], np.float32)),
     (
-        discretized_logistic(num_levels=LEVELS),
+        discretized_logistic_likelihood(num_levels=LEVELS),
         (np.array([[0.02, 0.3, 1.2]], np.float32), np.array([[-1.0, -4.0, -2.0]], np.float32)),
     ),
 ]
@@ -90,8 +92,8 @@ def test_extremes_stay_finite_in_value_and_gradient(value, log_scale):
     x = jnp.asarray(X, jnp.float32)[:, None]
 
     def total(location, log_scale):
-        logistic = discretized_logistic(num_levels=LEVELS).negative_log_likelihood((location, log_scale), x)
-        return jnp.sum(logistic) + jnp.sum(binomial(num_trials=16).negative_log_likelihood(location, x))
+        logistic = discretized_logistic_likelihood(num_levels=LEVELS).negative_log_likelihood((location, log_scale), x)
+        return jnp.sum(logistic) + jnp.sum(binomial_likelihood(num_trials=16).negative_log_likelihood(location, x))
 
     found = jax.value_and_grad(total, argnums=(0, 1))(jnp.full((LEVELS, 1), value), jnp.full((LEVELS, 1), log_scale))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
@@ -102,21 +104,23 @@ def test_extremes_stay_finite_in_value_and_gradient(value, log_scale):
 def test_gradients(log_scale, key, float64):
     x = jnp.asarray(X)[:, None]
     location = jax.random.normal(key, x.shape) * 0.3 + 0.5
-    logistic = discretized_logistic(num_levels=LEVELS)
+    logistic = discretized_logistic_likelihood(num_levels=LEVELS)
     check_grads(
         jax.jit(lambda m, s: logistic.negative_log_likelihood((m, s), x)),
         (location, jnp.array(log_scale)),
         order=2,
         rtol=1e-3,
     )
-    check_grads(jax.jit(lambda a: binomial(num_trials=16).negative_log_likelihood(a, x)), (location,), order=2)
+    check_grads(
+        jax.jit(lambda a: binomial_likelihood(num_trials=16).negative_log_likelihood(a, x)), (location,), order=2
+    )
 
 
 def test_what_is_no_density_is_refused():
     for make in (
-        lambda: binomial(num_trials=0),
-        lambda: discretized_logistic(num_levels=1),
-        lambda: discretized_logistic(num_levels=4, scale=0.0),
+        lambda: binomial_likelihood(num_trials=0),
+        lambda: discretized_logistic_likelihood(num_levels=1),
+        lambda: discretized_logistic_likelihood(num_levels=4, scale=0.0),
     ):
         with pytest.raises(ValueError, match=r"not 0|not 1"):
             make()

@@ -135,12 +135,12 @@ def test_each_penalty_is_added_with_its_weight(key):
     plain = autoencoder.score(params, x, parts=parts)
     norm = ((z * (1 - z)) ** 2) @ np.sum(kernels[0] ** 2, axis=0)
     expected = {
-        autoencoder.weight_l1(0.3): np.full(4, sum(np.abs(k).sum() for k in kernels)),
-        autoencoder.weight_l2(0.3): np.full(4, sum(np.sum(k**2) for k in kernels) / 2),
-        autoencoder.code_l1(0.3): np.abs(z).sum(1) / 2,
-        autoencoder.code_kl(0.3, rate=0.1): np.full(4, losses.code_kl(logits, rate=0.1)),
-        autoencoder.contractive(0.3): norm,
-        autoencoder.sigmoid_layer_contractive(0.3): norm,
+        autoencoder.weight_l1_penalty(0.3): np.full(4, sum(np.abs(k).sum() for k in kernels)),
+        autoencoder.weight_l2_penalty(0.3): np.full(4, sum(np.sum(k**2) for k in kernels) / 2),
+        autoencoder.code_l1_penalty(0.3): np.abs(z).sum(1) / 2,
+        autoencoder.code_kl_penalty(0.3, rate=0.1): np.full(4, losses.code_kl(logits, rate=0.1)),
+        autoencoder.contractive_penalty(0.3): norm,
+        autoencoder.sigmoid_layer_contractive_penalty(0.3): norm,
     }
     for penalty, value in expected.items():
         loss, metrics = autoencoder.objective(parts, penalties=[penalty])(params, Batch(x), key)
@@ -162,8 +162,8 @@ def test_hutchinson_penalty_draws_anew_at_every_step_and_agrees_on_average(key):
     parts = mlps(latent_dim=3, code=jax.nn.sigmoid)
     params = autoencoder.init_params(key, parts=parts)
     batch = Batch(jax.random.normal(key, (4, 6)))
-    exact = autoencoder.objective(parts, penalties=[autoencoder.contractive(1.0)])(params, batch, key)[1]
-    estimate = autoencoder.objective(parts, penalties=[autoencoder.hutchinson_contractive(1.0)])
+    exact = autoencoder.objective(parts, penalties=[autoencoder.contractive_penalty(1.0)])(params, batch, key)[1]
+    estimate = autoencoder.objective(parts, penalties=[autoencoder.hutchinson_contractive_penalty(1.0)])
     draws = jax.vmap(lambda k: estimate(params, batch, k)[1]["jacobian_norm"])(jax.random.split(key, 4000))
     error = np.std(draws, axis=0) / np.sqrt(4000)
     assert np.all(np.abs(np.mean(draws, axis=0) - exact["jacobian_norm"]) < 4 * error)
@@ -192,7 +192,9 @@ def test_the_encoder_sees_the_corrupted_example_and_the_loss_the_clean_one(key):
 def test_noise_is_fresh_at_every_step_and_no_key_is_used_twice(key, no_key_reuse):
     parts = mlps()
     objective = autoencoder.objective(
-        parts, corruption=stochastic.gaussian_noise(scale=0.5), penalties=[autoencoder.hutchinson_contractive(0.1)]
+        parts,
+        corruption=stochastic.gaussian_noise(scale=0.5),
+        penalties=[autoencoder.hutchinson_contractive_penalty(0.1)],
     )
     model = autoencoder.model(parts, optax.sgd(0.0), objective)
     state, batch = model.init(jax.random.fold_in(key, 0)), Batch(jax.random.normal(jax.random.fold_in(key, 1), (4, 6)))
@@ -274,7 +276,7 @@ def test_more_code_penalty_gives_sparser_codes(key):
     parts = autoencoder.Autoencoder(encoder, decoder, SQUARED_ERROR, jax.nn.relu)
     batch, active = Batch(jax.random.normal(key, (64, 4))), []
     for weight in (0.0, 0.5, 2.0):
-        objective = autoencoder.objective(parts, penalties=[autoencoder.code_l1(weight)])
+        objective = autoencoder.objective(parts, penalties=[autoencoder.code_l1_penalty(weight)])
         model = autoencoder.model(parts, optax.adam(1e-2), objective)
         step = jax.jit(lambda s, model=model: model.train_step(s, batch, key)[0])
         state = jax.lax.fori_loop(0, 500, lambda _, s, step=step: step(s), model.init(key))

@@ -257,7 +257,7 @@ def test_noise_of_a_stochastic_function_is_recovered(key):
         x_key, eps_key = jax.random.split(key)
         x = jax.random.uniform(x_key, (num, 1), minval=-1.0, maxval=1.0)
         mean, scale = truth(x)
-        return x, stochastic.gaussian(mean, 2 * jnp.log(scale), eps_key)
+        return x, stochastic.sample_gaussian(mean, 2 * jnp.log(scale), eps_key)
 
     parts = sfnn.SFNN(
         networks.mlp((1,), (24,), hidden=(), activation=jnp.tanh),

@@ -162,7 +162,7 @@ def small(key):
 def test_loss_is_its_definition_in_numpy(small):
     parts, params, x, key = small
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
-    eps = np.asarray(stochastic.gaussian(jnp.zeros((5, 2)), jnp.zeros((5, 2)), key), np.float64)
+    eps = np.asarray(stochastic.sample_gaussian(jnp.zeros((5, 2)), jnp.zeros((5, 2)), key), np.float64)
 
     def run(p, x):
         hidden = np.tanh(x @ p["hidden"]["kernel"] + p["hidden"]["bias"])
@@ -193,7 +193,7 @@ def test_encoder_gradient_by_its_two_paths(key, float64):
     params = vae.init_params(key, parts=parts)
     x = jax.random.uniform(jax.random.fold_in(key, 1), (5, 3, 2, 1))
     draw = jax.random.fold_in(key, 2)
-    eps = stochastic.gaussian(jnp.zeros((5, 2)), jnp.zeros((5, 2)), draw)
+    eps = stochastic.sample_gaussian(jnp.zeros((5, 2)), jnp.zeros((5, 2)), draw)
     (mean, s), pull_back = jax.vjp(lambda p: parts.encoder.apply(p, x), params["encoder"])
     sigma = jnp.exp(s / 2)
 
