@@ -4,7 +4,7 @@
     python -m experiments.vae --dataset=mnist --data_dir=DIR --binarize=dynamic --latent_dim=20 --num_steps=4680
     python -m experiments.vae --likelihood=learned_gaussian --num_importance_samples=2000 --num_steps=6000
 
-It leaves reconstructions, prior samples, the latent map and learning curves beside the run's metrics.
+It writes reconstructions, samples from the prior, the latent map and learning curves to the run directory.
 """
 
 from __future__ import annotations
@@ -16,138 +16,138 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from absl import flags
 
-from experiments import common, training
-from genjax import data, gradients, networks
+from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import likelihood
-from genjax.losses import BERNOULLI, GAUSSIAN, binomial_likelihood, discretized_logistic_likelihood, gaussian_likelihood
+from genjax.gradients import Objective, Reduction
+from genjax.losses import (
+    BERNOULLI,
+    GAUSSIAN,
+    Likelihood,
+    binomial_likelihood,
+    discretized_logistic_likelihood,
+    gaussian_likelihood,
+)
 from genjax.models import descent, vae
-from genjax.types import Array, Key, Model, Network, Params
+from genjax.runs import flag
+from genjax.types import Array, Key, Network, Params
+
+LIKELIHOODS = ("bernoulli", "binomial", "gaussian", "learned_gaussian", "discretized_logistic")
 
 
-def define_flags() -> None:
-    """Defines the flags of the experiment."""
-    common.define_shared_flags(num_steps=3000, batch_size=128, learning_rate=1e-3, eval_every=500)
-    flags.DEFINE_enum("network", "mlp", ["mlp", "convolutional"], "encoder and decoder")
-    flags.DEFINE_list("hidden", ["500"], "widths of the MLP encoder's hidden layers; the decoder mirrors them")
-    flags.DEFINE_list("features", ["32", "64"], "channels of the convolutional encoder; the decoder mirrors them")
-    flags.DEFINE_enum("activation", "relu", ["relu", "tanh", "sigmoid"], "of the hidden layers")
-    flags.DEFINE_integer("latent_dim", 8, "dimensions of z", lower_bound=1)
-    flags.DEFINE_enum(
-        "likelihood",
-        "bernoulli",
-        ["bernoulli", "binomial", "gaussian", "learned_gaussian", "discretized_logistic"],
-        "p(x|z); of the discretized logistic the scale is learned",
+class Flags(runs.Flags):
+    """Variational autoencoder."""
+
+    num_steps: int = 3000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    network: str = flag("mlp", "encoder and decoder", choices=("mlp", "convolutional"))
+    hidden: tuple[int, ...] = flag(
+        (500,), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
     )
-    flags.DEFINE_integer("num_levels", 17, "grey levels of a discrete likelihood: digits 17, bytes 256", lower_bound=2)
-    flags.DEFINE_float("variance", 0.05, "of the gaussian likelihood; where a learned one starts", lower_bound=1e-6)
-    flags.DEFINE_float(
-        "rate_weight", 1.0, "lambda_1: weight of the KL divergence; the beta of a beta-VAE", lower_bound=0.0
+    features: tuple[int, ...] = flag(
+        (32, 64), "channels of the convolutional encoder; the decoder mirrors them", at_least=1
     )
-    flags.DEFINE_float("distortion_weight", 1.0, "lambda_2: weight of the reconstruction", lower_bound=0.0)
-    flags.DEFINE_integer("warm_up_steps", 0, "updates in which rate_weight grows from 0 to its value", lower_bound=0)
-    flags.DEFINE_float("free_bits", 0.0, "nats of rate that each latent dimension has for nothing", lower_bound=0.0)
-    flags.DEFINE_integer(
-        "num_importance_samples",
-        0,
-        "measure the held-out likelihood by so many samples, beside that of PCA",
-        lower_bound=0,
+    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
+    likelihood: str = flag("bernoulli", "p(x|z); the scale of the discretized logistic is learned", choices=LIKELIHOODS)
+    num_levels: int = flag(
+        17, "grey levels of a discrete likelihood: 17 for digits, 256 for bytes", at_least=2, at_most=2**16
+    )
+    variance: float = flag(
+        0.05, "variance of the gaussian likelihood; initial variance of a learned one", at_least=1e-6
+    )
+    rate_weight: float = flag(1.0, "weight of the KL divergence, lambda_1; the beta of a beta-VAE", at_least=0)
+    distortion_weight: float = flag(1.0, "weight of the reconstruction term, lambda_2", at_least=0)
+    warm_up_steps: int = flag(0, "updates in which the weight of the KL divergence rises from 0", at_least=0)
+    free_bits: float = flag(0.0, "nats of KL divergence per latent dimension that are not penalised", at_least=0)
+    num_importance_samples: int = flag(
+        0, "importance samples for the held-out likelihood, measured beside that of PCA; 0 to skip it", at_least=0
     )
 
 
-ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jax.numpy.tanh, "sigmoid": jax.nn.sigmoid}
-
-
-def build_networks(config: common.Config, image_shape: tuple[int, ...]) -> tuple[Network, Network]:
-    """Encoder and decoder as the flags say, before the likelihood's own parameters."""
-    activation = ACTIVATIONS[config.activation]
-    if config.network == "mlp":
-        hidden = common.widths(config, "hidden")
-        encoder = networks.mlp(image_shape, (2 * config.latent_dim,), hidden=hidden, activation=activation)
-        decoder = networks.mlp((config.latent_dim,), image_shape, hidden=hidden[::-1], activation=activation)
+def build_networks(flags: Flags, shape: tuple[int, ...]) -> tuple[Network, Network]:
+    """Encoder and decoder, before the likelihood's own parameters."""
+    activation = networks.ACTIVATIONS[flags.activation]
+    if flags.network == "mlp":
+        encoder = networks.mlp(shape, (2 * flags.latent_dim,), hidden=flags.hidden, activation=activation)
+        decoder = networks.mlp((flags.latent_dim,), shape, hidden=flags.hidden[::-1], activation=activation)
     else:
-        features = common.widths(config, "features")
         encoder = networks.convolutional_encoder(
-            image_shape, (2 * config.latent_dim,), features=features, activation=activation
+            shape, (2 * flags.latent_dim,), features=flags.features, activation=activation
         )
         decoder = networks.convolutional_decoder(
-            config.latent_dim, image_shape, features=features, activation=activation
+            flags.latent_dim, shape, features=flags.features, activation=activation
         )
     return networks.gaussian_heads(encoder), decoder
 
 
-def build_parts(config: common.Config, dataset: data.Dataset) -> vae.VAE:
-    """The networks and likelihood that the flags name."""
-    image_shape = dataset.train.x.shape[1:]
-    encoder, decoder = build_networks(config, image_shape)
-    if config.likelihood == "learned_gaussian":
-        decoder = networks.with_log_variance(decoder, initial=math.log(config.variance))
-    elif config.likelihood == "discretized_logistic":
-        # a logistic of scale s has the variance (pi s)^2 / 3
-        decoder = networks.with_log_variance(decoder, initial=0.5 * math.log(3 * config.variance) - math.log(math.pi))
-    density = {
-        "bernoulli": lambda: BERNOULLI,
-        "binomial": lambda: binomial_likelihood(num_trials=config.num_levels - 1),
-        "gaussian": lambda: gaussian_likelihood(variance=config.variance),
-        "learned_gaussian": lambda: GAUSSIAN,
-        "discretized_logistic": lambda: discretized_logistic_likelihood(num_levels=config.num_levels),
-    }[config.likelihood]()
-    return vae.VAE(encoder, decoder, density, config.latent_dim)
+def build_likelihood(flags: Flags, decoder: Network) -> tuple[Network, Likelihood]:
+    """The likelihood, and the decoder with the parameters that it learns."""
+    if flags.likelihood == "bernoulli":
+        return decoder, BERNOULLI
+    if flags.likelihood == "binomial":
+        return decoder, binomial_likelihood(num_trials=flags.num_levels - 1)
+    if flags.likelihood == "gaussian":
+        return decoder, gaussian_likelihood(variance=flags.variance)
+    if flags.likelihood == "learned_gaussian":
+        return networks.with_log_variance(decoder, initial=math.log(flags.variance)), GAUSSIAN
+    # a logistic density of scale s has variance (pi s)^2 / 3
+    log_scale = 0.5 * math.log(3 * flags.variance) - math.log(math.pi)
+    decoder = networks.with_log_variance(decoder, initial=log_scale)
+    return decoder, discretized_logistic_likelihood(num_levels=flags.num_levels)
 
 
-def build(config: common.Config, dataset: data.Dataset) -> Model:
-    """The model that the flags name."""
-    if config.likelihood in ("binomial", "discretized_logistic") and dataset.scale != config.num_levels - 1:
+def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
+    """The networks, the objective and the model."""
+    if flags.likelihood in ("binomial", "discretized_logistic") and dataset.scale != flags.num_levels - 1:
         raise BadInput(
-            f"--num_levels={config.num_levels}: {dataset.name} has {dataset.scale + 1:g} grey levels; "
+            f"--num_levels={flags.num_levels}: {dataset.name} has {dataset.scale + 1:g} grey levels; "
             f"give --num_levels={dataset.scale + 1:g}"
         )
-    parts = build_parts(config, dataset)
+    encoder, decoder = build_networks(flags, dataset.train.x.shape[1:])
+    parts = vae.VAE(encoder, *build_likelihood(flags, decoder), flags.latent_dim)
 
-    def objective(rate_weight: Any) -> gradients.Objective:
+    def objective(rate_weight: Any) -> Objective:
         return vae.objective(
-            parts, rate_weight=rate_weight, distortion_weight=config.distortion_weight, free_bits=config.free_bits
+            parts, rate_weight=rate_weight, distortion_weight=flags.distortion_weight, free_bits=flags.free_bits
         )
 
-    optimizer = optax.adam(config.learning_rate)
-    if not config.warm_up_steps:
-        return vae.model(parts, optimizer, objective(config.rate_weight), reduction=config.reduction)
-    warm_up = optax.linear_schedule(0.0, config.rate_weight, config.warm_up_steps)
-    return vae.model(
-        parts, optimizer, descent.Scheduled(lambda step: objective(warm_up(step))), reduction=config.reduction
-    )
+    scheduled: Objective | descent.Scheduled = objective(flags.rate_weight)
+    if flags.warm_up_steps:
+        warm_up = optax.linear_schedule(0.0, flags.rate_weight, flags.warm_up_steps)
+        scheduled = descent.Scheduled(lambda step: objective(warm_up(step)))
+    return runs.Built(vae.model(parts, runs.optimizer(flags), scheduled, reduction=reduction), parts)
 
 
-def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
-    """Writes originals over reconstructions, prior samples, and the map of the held-out codes."""
-    params, x, workdir = finished.state.params, finished.examples.x, finished.workdir
-    parts, columns = build_parts(config, finished.dataset), 10
+def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
+    """Draws reconstructions, samples from the prior and the map of the held-out codes."""
+    params, parts, x, columns = trained.params, trained.parts, trained.examples.x, 10
     originals = x[: 5 * columns]
     reconstructions = jax.jit(partial(vae.reconstruct, parts=parts))(params, originals)
     pairs = pictures.interleave_rows(originals, reconstructions, columns=columns)
-    pictures.save_grid(workdir / "reconstructions.png", pairs, columns=columns)
-    z = jax.random.normal(finished.key, (columns * columns, parts.latent_dim))
+    pictures.save_grid(trained.workdir / "reconstructions.png", pairs, columns=columns)
+    z = jax.random.normal(trained.key, (columns * columns, parts.latent_dim))
     samples = jax.jit(partial(vae.decode, parts=parts))(params, z)
-    pictures.save_grid(workdir / "samples.png", samples, columns=columns)
+    pictures.save_grid(trained.workdir / "samples.png", samples, columns=columns)
     mean, _ = jax.jit(partial(vae.encode, parts=parts))(params, x)
-    pictures.save_latent_map(workdir / "latent_map.png", mean, finished.examples.label)
-    return measure_likelihood(config, finished, parts) if config.num_importance_samples else {}
+    pictures.save_latent_map(trained.workdir / "latent_map.png", mean, trained.examples.label)
+    return measure_likelihood(flags, trained) if flags.num_importance_samples else {}
 
 
-def measure_likelihood(config: common.Config, finished: common.Finished, parts: vae.VAE) -> dict[str, float]:
-    """The held-out examples' negative log-likelihood, beside the exact one of probabilistic PCA as a density."""
-    x, dataset = finished.examples.x, finished.dataset
+def measure_likelihood(flags: Flags, trained: runs.Trained) -> dict[str, float]:
+    """The negative log-likelihood of held-out examples, beside that of probabilistic PCA for a Gaussian density."""
+    x, dataset, parts = trained.examples.x, trained.dataset, trained.parts
 
     @jax.jit
     def estimate(params: Params, x: Array, key: Key) -> likelihood.Estimate:
         log_weight = vae.importance_sampler(params, x, parts=parts)
-        return likelihood.log_likelihood(log_weight, key, num_samples=config.num_importance_samples)
+        return likelihood.log_likelihood(log_weight, key, num_samples=flags.num_importance_samples)
 
     found = [
-        estimate(finished.state.params, x[start : start + 100], jax.random.fold_in(finished.key, start))
+        estimate(trained.params, x[start : start + 100], jax.random.fold_in(trained.key, start))
         for start in range(0, len(x), 100)
     ]
     value, error = (np.concatenate(each) for each in zip(*found, strict=True))
@@ -155,19 +155,19 @@ def measure_likelihood(config: common.Config, finished: common.Finished, parts: 
         "negative_log_likelihood": -float(value.mean()),
         "negative_log_likelihood_error": float(np.sqrt(np.sum(error**2)) / len(x)),
     }
-    if config.likelihood in ("gaussian", "learned_gaussian") and config.latent_dim < math.prod(x.shape[1:]):
+    if flags.likelihood in ("gaussian", "learned_gaussian") and flags.latent_dim < math.prod(x.shape[1:]):
         from sklearn.decomposition import PCA
 
         train = dataset.train.x.reshape(len(dataset.train.x), -1) / dataset.scale
         # Tipping & Bishop 1999: scikit-learn's score is the exact likelihood of probabilistic PCA
-        pca = PCA(config.latent_dim, svd_solver="full").fit(train)
+        pca = PCA(flags.latent_dim, svd_solver="full").fit(train)
         measured["ppca_negative_log_likelihood"] = -float(pca.score(np.reshape(x, (len(x), -1))))
     return measured
 
 
-EXPERIMENT = common.Experiment(
-    "vae", define_flags, build, conclude, watch=("negative_elbo", "distortion", "rate"), parts=build_parts
+EXPERIMENT = runs.Experiment(
+    "vae", Flags, build, summarise, watch=("negative_elbo", "distortion", "rate"), codec=vae.codec
 )
 
 if __name__ == "__main__":
-    training.main(EXPERIMENT)
+    runs.main(EXPERIMENT)

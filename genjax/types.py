@@ -39,6 +39,14 @@ class Network(NamedTuple):
     apply: Callable[..., Any]
 
 
+class Codec(NamedTuple):
+    """A model's two directions, each with parameters of its own."""
+
+    encoder: Network  # x [B, ...] -> z [B, d]; of a VAE the posterior mean
+    decoder: Network  # z [B, d] -> x [B, ...]; of a VAE the mean of p(x|z)
+    has_prior: bool  # whether decoding z ~ N(0, I) gives samples of the model
+
+
 class State(Protocol):
     """What every model's own NamedTuple of arrays has; the whole of it is the checkpoint."""
 

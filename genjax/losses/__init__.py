@@ -36,6 +36,7 @@ from genjax.losses.penalty import (
 )
 from genjax.losses.reconstruction import (
     CROSS_ENTROPY,
+    RECONSTRUCTIONS,
     SQUARED_ERROR,
     Reconstruction,
     binary_cross_entropy,
@@ -50,6 +51,7 @@ __all__ = [
     "LEAST_SQUARES",
     "MINIMAX",
     "NON_SATURATING",
+    "RECONSTRUCTIONS",
     "SQUARED_ERROR",
     "WASSERSTEIN",
     "Adversarial",

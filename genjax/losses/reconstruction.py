@@ -81,3 +81,6 @@ SQUARED_ERROR = Reconstruction(squared_error, lambda output: output)
 
 CROSS_ENTROPY = Reconstruction(binary_cross_entropy, jax.nn.sigmoid)
 """The output is logits; the loss is in nats, for targets in [0, 1]."""
+
+RECONSTRUCTIONS: dict[str, Reconstruction] = {"cross_entropy": CROSS_ENTROPY, "squared_error": SQUARED_ERROR}
+"""Reconstructions by name, for flags."""

@@ -21,7 +21,7 @@ from genjax import gradients, losses
 from genjax.losses import Reconstruction
 from genjax.models import descent
 from genjax.stochastic import Corruption
-from genjax.types import Array, Batch, Key, Model, Network, Params
+from genjax.types import Array, Batch, Codec, Key, Model, Network, Params
 
 
 def identity(z: Array) -> Array:
@@ -176,3 +176,15 @@ def model(
       A Model; it cannot sample.
     """
     return descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)
+
+
+def codec(parts: Autoencoder) -> Codec:
+    """The encoder x -> z, its code applied, and the decoder z -> x' as networks."""
+
+    def encode_code(params: Params, x: Array) -> Array:
+        return encode({"encoder": params}, x, parts=parts)
+
+    def decode_code(params: Params, z: Array) -> Array:
+        return decode({"decoder": params}, z, parts=parts)
+
+    return Codec(Network(parts.encoder.init, encode_code), Network(parts.decoder.init, decode_code), has_prior=False)

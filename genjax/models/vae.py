@@ -25,7 +25,7 @@ import optax
 from genjax import gradients, stochastic
 from genjax.losses import GAUSSIAN, Likelihood, gaussian_kl_to_standard
 from genjax.models import descent
-from genjax.types import Array, Batch, Key, Model, Network, Params
+from genjax.types import Array, Batch, Codec, Key, Model, Network, Params
 
 
 class VAE(NamedTuple):
@@ -237,3 +237,15 @@ def model(
 
     trained = descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)
     return trained._replace(sample=sample)
+
+
+def codec(parts: VAE) -> Codec:
+    """The encoder x -> posterior mean and the decoder z -> E[x|z] as networks."""
+
+    def encode_mean(params: Params, x: Array) -> Array:
+        return encode({"encoder": params}, x, parts=parts)[0]
+
+    def decode_mean(params: Params, z: Array) -> Array:
+        return decode({"decoder": params}, z, parts=parts)
+
+    return Codec(Network(parts.encoder.init, encode_mean), Network(parts.decoder.init, decode_mean), has_prior=True)

@@ -16,11 +16,12 @@ from genjax.networks.convolution import convolution, transposed_convolution, ups
 from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
 from genjax.networks.identity_swap import identity_network, identity_swap_generator
 from genjax.networks.linen import from_linen
-from genjax.networks.mlp import mlp
+from genjax.networks.mlp import ACTIVATIONS, mlp
 from genjax.networks.sparsity import group_threshold, hard_threshold, k_sparse, soft_threshold, unit_norm_rows
 from genjax.networks.spectral import spectral_norm
 
 __all__ = [
+    "ACTIVATIONS",
     "average_pool",
     "convolution",
     "convolutional_decoder",

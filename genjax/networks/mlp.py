@@ -6,9 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from genjax.networks.linen import from_linen
 from genjax.types import Array, Network
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+}
+"""Activations of hidden layers by name, for flags."""
 
 
 class _MLP(nn.Module):

@@ -1,1 +1,35 @@
-"""What turns an experiment into a command and a run directory."""
+"""What turns an experiment into a command, a run directory and a trained model.
+
+    EXPERIMENT = runs.Experiment("vae", Flags, build, summarise)
+
+    if __name__ == "__main__":
+        runs.main(EXPERIMENT)
+
+makes a module a command with flags. The same run from a script, and a run's directory back to its model:
+
+    run = runs.train(EXPERIMENT, Flags(latent_dim=2), workdir="runs/two")
+    run = runs.open("runs/two", experiment=EXPERIMENT)
+"""
+
+from genjax.runs.experiment import Built, Experiment, Trained, load_named, read_shuffled
+from genjax.runs.flags import Record, flag
+from genjax.runs.opening import Run, open
+from genjax.runs.optimisation import optimizer
+from genjax.runs.runner import main, train
+from genjax.runs.settings import Flags
+
+__all__ = [
+    "Built",
+    "Experiment",
+    "Flags",
+    "Record",
+    "Run",
+    "Trained",
+    "flag",
+    "load_named",
+    "main",
+    "open",
+    "optimizer",
+    "read_shuffled",
+    "train",
+]

@@ -157,6 +157,8 @@ def restore_part(
 ) -> tuple[int, Any]:
     """What lies under `path`, as `params/decoder`, in the newest whole checkpoint: `(step, part)`. Writes nothing.
 
+    An empty path stands for the whole state.
+
     `template` is of the part alone, as in `Checkpoints.restore`; the rest of the state need not be known. Raises
     BadInput where no checkpoint is whole, or where the part has other paths, dtypes or shapes than `template`.
     """
@@ -172,8 +174,9 @@ def restore_part(
         raise BadInput(f"no checkpoint in {root}; give the directory of a run that has saved one")
     for step, reason in found.damaged.items():
         warn(f"{_damage(root, step, reason)}; using {found.step}")
-    leaves = {k[len(path) :].lstrip("/"): x for k, x in found.leaves.items() if f"{k}/".startswith(f"{path}/")}
-    return found.step, _fit(template, leaves, f"{path} of checkpoint {found.step} in {root}")
+    prefix = f"{path}/" if path else ""
+    leaves = {k[len(path) :].lstrip("/"): x for k, x in found.leaves.items() if f"{k}/".startswith(prefix)}
+    return found.step, _fit(template, leaves, f"{path or 'the state'} of checkpoint {found.step} in {root}")
 
 
 class _Found(NamedTuple):

@@ -1,0 +1,92 @@
+"""Cache of auxiliary models: trained once, and kept under a hash of their flags, data and versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from genjax.data.batching import Source
+from genjax.errors import BadInput
+from genjax.runs import directory, hosts
+from genjax.training import checkpoint, digest
+from genjax.training.fit import fit
+from genjax.types import Model, Params
+
+
+class Auxiliary(NamedTuple):
+    """A trained auxiliary model."""
+
+    params: Params
+    params_sha256: str
+    folder: Path  # where it is kept
+
+
+def find_or_train(
+    model: Model,
+    source: Callable[[], Source],
+    *,
+    name: str,
+    settings: dict[str, Any],
+    seed: int,
+    num_steps: int,
+    fingerprint: str,
+    cache: Path,
+    purpose: str,
+    watch: Sequence[str] = ("loss",),
+) -> Auxiliary:
+    """The trained parameters of an auxiliary model, from the cache if they are there, else trained now.
+
+    Args:
+      source: makes the data; called only if the model has to be trained.
+      name: what the model is, as the first part of its folder's name.
+      settings: everything that determines the model and its optimizer, as JSON can hold it.
+      fingerprint: of the data.
+      cache: the directory that holds the folders.
+      purpose: what the model is for, in words such as "to compare samples by".
+      watch: metrics that the progress bar shows.
+
+    Raises:
+      BadInput: for a folder whose parameters are not those that were trained.
+    """
+    now = directory.manifest(seed=seed, data_fingerprint=fingerprint)
+    config = {"name": name, **settings, "seed": seed, "num_steps": num_steps}
+    identity = config | {entry: now[entry] for entry in directory.IDENTITY}
+    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    folder = cache / f"{name}-{short}"
+    if not folder.exists():
+        print(f"training a {name.replace('_', ' ')} {purpose}, in {folder}", file=sys.stderr)
+        state = fit(model, source(), seed=seed, num_steps=num_steps, eval_every=0, watch=watch)
+        if not hosts.is_first():  # every process of a run trains, and the first one writes
+            params = jax.device_put(jax.device_get(state.params))  # as if read: committed to no device
+            return Auxiliary(params, digest.params_sha256(params), folder)
+        _write(folder, config, state, num_steps, now)
+    template = jax.eval_shape(model.init, jax.random.key(0)).params
+    _, params = checkpoint.restore_part(folder / "checkpoints", "params", template)
+    params_sha256 = directory.read_json(folder / "manifest.json")["params_sha256"]
+    if digest.params_sha256(params) != params_sha256:
+        raise BadInput(f"{folder} holds other parameters than its manifest names; delete it to train them again")
+    return Auxiliary(params, params_sha256, folder)
+
+
+def _write(folder: Path, config: dict[str, Any], state: Any, num_steps: int, manifest: dict[str, Any]) -> None:
+    """Makes a folder that appears whole or not at all."""
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    with checkpoint.Checkpoints(unfinished / "checkpoints", keep=1) as checkpoints:
+        checkpoints.save(num_steps, state)
+    directory.write_json(unfinished / "config.json", config)
+    trained = {"steps_done": num_steps, "params_sha256": digest.params_sha256(state.params)}
+    directory.write_json(unfinished / "manifest.json", manifest | trained)
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another run was quicker, with the same bits
+        if not folder.exists():
+            raise
+        shutil.rmtree(unfinished)

@@ -1,0 +1,126 @@
+"""The door of the command line: flags into a record, bad input into one line and exit status 2."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from absl import flags as absl_flags
+
+from genjax.errors import BadInput
+from genjax.runs.flags import Record, Spec, specs
+
+F = TypeVar("F", bound=Record)
+HELP = ("help", "helpshort", "helpfull", "h")
+WIDTH = 110
+
+
+def run(command: Callable[[F], int | None], record: type[F]) -> NoReturn:
+    """Runs a command with the flags of `sys.argv` and exits.
+
+    The exit status is what the command returns, or 0; it is 2, after one line on standard error, for bad flags, for
+    `BadInput`, and for files that cannot be read or written.
+    """
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # JAX lists the kinds of device it lacks
+    try:
+        status = command(parse(record, sys.argv))
+        sys.stdout.flush()
+    except BadInput as error:
+        stop(str(error))
+    except OSError as error:
+        stop(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}; nothing that exists was lost")
+    sys.exit(status or 0)
+
+
+def stop(line: str) -> NoReturn:
+    """Ends the process with one line on standard error and exit status 2."""
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+def parse(record: type[F], argv: Sequence[str]) -> F:
+    """The record of flags of a command line; prints the help and exits with status 0 where it is asked for.
+
+    Args:
+      argv: the program's name, then its arguments, as in `sys.argv`.
+
+    Raises:
+      BadInput: for an unknown flag or argument, or a value that is not right for its flag.
+    """
+    known = specs(record)
+    values = absl_flags.FlagValues()
+    for spec in known:
+        _define(spec, values)
+    for name in HELP:
+        absl_flags.DEFINE_bool(name, False, "show this page", flag_values=values)
+    try:
+        rest = values(argv)
+    except absl_flags.Error as error:
+        raise BadInput(re.sub(r"^flag (--\S*): \1: ", r"\1: ", str(error).replace("\n", " "))) from None
+    if any(values[name].value for name in HELP):
+        print(help_page(record, argv[0]))
+        sys.exit(0)
+    if len(rest) > 1:
+        raise BadInput(f"unknown argument {rest[1]!r}; flags are written --name=value")
+    return record(**{spec.name: values[spec.name].value for spec in known})
+
+
+def _define(spec: Spec, values: absl_flags.FlagValues) -> None:
+    if spec.item is bool and not spec.is_tuple:
+        absl_flags.DEFINE_bool(spec.name, spec.default, spec.help, flag_values=values)
+    else:
+        absl_flags.DEFINE(_Parser(spec), spec.name, spec.default, spec.help, flag_values=values)  # type: ignore[misc]
+
+
+class _Parser(absl_flags.ArgumentParser):
+    """Reads a flag's text by its `Spec`, so that a command line and a script have the same rules."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+
+    def parse(self, argument: Any) -> Any:
+        return self._spec.parse(argument)
+
+    def flag_type(self) -> str:
+        return self._spec.item.__name__
+
+
+def arguments(record: Record) -> list[str]:
+    """The command-line arguments that give this record."""
+    values = {spec: getattr(record, spec.name) for spec in specs(type(record))}
+    return [f"--{spec.name}={spec.text(value)}" for spec, value in values.items() if value is not None]
+
+
+def help_page(record: type[Record], program: str) -> str:
+    """The help: the module's docstring, then the flags by purpose with their defaults, the page's own first."""
+    groups: dict[str, list[Spec]] = {}
+    for spec in specs(record):
+        groups.setdefault(spec.group, []).append(spec)
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    name = f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {Path(program).name}"
+    lines = [(main.__doc__ or "").strip(), "", f"usage: {name} [--flag=value ...]"]
+    own = (record.__doc__ or "").strip().splitlines()[0].rstrip(".") if record.__doc__ else ""
+    for group in sorted(groups, key=lambda group: group != own):
+        lines += ["", f"{group}:"]
+        for spec in groups[group]:
+            lines += _help_lines(spec)
+    return "\n".join(lines)
+
+
+def _help_lines(spec: Spec) -> list[str]:
+    if spec.item is bool:
+        shown = f"--[no]{spec.name}" if spec.default else f"--{spec.name}"
+    else:
+        shown = f"--{spec.name}" + (f"={spec.text(spec.default)}" if spec.default is not None else "")
+    notes = [spec.help]
+    if spec.choices is not None:
+        notes.append(f"one of {', '.join(spec.choices)}" if not spec.is_tuple else f"some of {', '.join(spec.choices)}")
+    elif spec.bounds:
+        notes.append(spec.bounds.strip().removeprefix("of "))
+    return [f"  {shown}", *textwrap.wrap("; ".join(notes), WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)]

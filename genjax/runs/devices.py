@@ -1,0 +1,77 @@
+"""The devices of a run, and how its gradients are reduced over them, as its flags choose."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import jax
+
+from genjax import gradients
+from genjax.errors import BadInput
+from genjax.runs.settings import Flags
+from genjax.training import placement
+
+
+def check(flags: Flags) -> None:
+    """Checks the flags of devices against each other and the machine.
+
+    Raises:
+      BadInput: naming the flags that contradict each other.
+    """
+    if flags.shard_parameters and (flags.num_seeds > 1 or flags.shards):
+        raise BadInput("--shard_parameters cannot be combined with --num_seeds or --shards")
+    if flags.shards & (flags.shards - 1):
+        raise BadInput(f"--shards={flags.shards}: expected a power of two")
+    if flags.shards and flags.batch_size % flags.shards:
+        raise BadInput(f"--batch_size={flags.batch_size}: expected a multiple of --shards={flags.shards}")
+    if flags.bfloat16 and jax.default_backend() == "cpu":
+        raise BadInput("--bfloat16 needs a GPU or TPU: a CPU multiplies in float32")
+    if jax.process_count() > 1 and _num_sharing(flags) not in (0, jax.device_count()):
+        name, parts = ("shards", flags.shards) if flags.shards else ("batch_size", flags.batch_size)
+        raise BadInput(
+            f"--{name}={parts}: expected a multiple of {jax.device_count()}, the number of devices of all processes"
+        )
+
+
+def _num_sharing(flags: Flags) -> int:
+    """The number of devices that share a batch, or 0 where every device has runs of its own.
+
+    It is the largest number of the devices present that divides the batch, or its shards, evenly.
+    """
+    if flags.num_seeds > 1:
+        return 0
+    parts = flags.shards or flags.batch_size
+    return max(number for number in range(1, jax.device_count() + 1) if parts % number == 0)
+
+
+def reduction(flags: Flags) -> gradients.Reduction:
+    """How the run's models take their gradients over a batch."""
+    sharing = _num_sharing(flags)
+    if flags.shards:
+        return gradients.ordered(flags.shards, over_devices=sharing > 1)
+    if sharing > 1 and not flags.shard_parameters:
+        return gradients.device_mean
+    return gradients.whole_batch
+
+
+def place(flags: Flags) -> placement.Placement:
+    """Where the run's arrays lie."""
+    if flags.num_seeds > 1:
+        return placement.seeds(flags.num_seeds, vectorized=flags.seeds_mode == "vmap")
+    sharing = _num_sharing(flags)
+    mesh = placement.mesh(jax.devices()[:sharing])
+    if flags.shard_parameters:
+        return placement.sharded_parameters(mesh)
+    return placement.replicated(mesh) if sharing > 1 else placement.ALONE
+
+
+def bits_of(flags: Flags) -> int | str:
+    """The number of devices on which the run's bits depend, or "any"."""
+    if flags.num_seeds > 1:
+        return "any" if flags.seeds_mode == "map" else f"{flags.num_seeds} seeds by vmap"
+    return "any" if flags.shards else _num_sharing(flags)
+
+
+def matrix_products(flags: Flags) -> AbstractContextManager:
+    """The precision of matrix products in what is compiled inside: the device's default, or bfloat16."""
+    return jax.default_matmul_precision("BF16_BF16_F32" if flags.bfloat16 else None)

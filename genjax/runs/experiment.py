@@ -1,0 +1,76 @@
+"""What an experiment is made of, and what is known of it while it trains and afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from genjax import data
+from genjax.data import batching
+from genjax.gradients import Reduction
+from genjax.runs.settings import Flags
+from genjax.types import Codec, Key, Model, Params
+
+
+class Built(NamedTuple):
+    """A model and what it was built from."""
+
+    model: Model
+    parts: Any = None  # the networks and settings of the model, as the functions of its module take them
+    auxiliaries: Any = None  # trained models that serve this one, and what was computed with them; see `prepare`
+
+
+class Trained(NamedTuple):
+    """A model at some step of its training, and what it is measured on."""
+
+    model: Model
+    parts: Any
+    auxiliaries: Any
+    state: Any
+    step: int
+    dataset: data.Dataset  # as it is trained on
+    examples: Any  # the first held-out examples, at most 2000, as the model reads them
+    key: Key  # for draws; the same at every step
+    workdir: Path
+
+    @property
+    def params(self) -> Params:
+        """The parameters that evaluation and sampling use: their average where the model keeps one."""
+        return getattr(self.state, "evaluation_params", self.state.params)
+
+
+def load_named(flags: Flags) -> data.Dataset:
+    """The data set of this name."""
+    return data.load(flags.dataset, data_dir=flags.data_dir)
+
+
+def read_shuffled(flags: Flags, dataset: data.Dataset) -> batching.Source:
+    """The data set in shuffled batches; with dynamic binarization, its pixels are drawn as 0 or 1 at every step."""
+    transform = batching.dynamic_binarization if flags.binarize == "dynamic" else None
+    limit = flags.memory_limit * 2**20
+    return batching.source(dataset, batch_size=flags.batch_size, transform=transform, memory_limit=limit)
+
+
+class Experiment(NamedTuple):
+    """A page: its flags, its model, and what is made of the trained model.
+
+    The functions are called in the order load, resolve, source, build, prepare; `monitor` at each evaluation, and
+    `summarise` once, after the last step. They are given the page's own `Flags`.
+    """
+
+    name: str
+    flags: type[Flags]
+    build: Callable[[Any, data.Dataset, Reduction], Built]  # checks the flags; trains nothing
+    summarise: Callable[[Any, Trained], dict[str, float]]  # writes pictures to `workdir`; returns more test metrics
+    watch: Sequence[str] = ("loss",)  # metrics that the progress bar shows
+    resolve: Callable[[Any, data.Dataset], Any] = lambda flags, dataset: (
+        flags
+    )  # fills in defaults that depend on others
+    load: Callable[[Any], data.Dataset] = load_named
+    source: Callable[[Any, data.Dataset], batching.Source] = read_shuffled  # how training reads the data
+    # called once the run directory is claimed, unless the run is finished, with the directory that caches auxiliary
+    # models: trains or finds them there
+    prepare: Callable[[Any, data.Dataset, Built, Path], Built] = lambda flags, dataset, built, cache: built
+    monitor: Callable[[Any, Trained], dict[str, float]] | None = None  # more metrics at each evaluation
+    codec: Callable[[Any], Codec] | None = None  # of the parts: their encoder and decoder, to explore a latent space

@@ -1,0 +1,205 @@
+"""Flags as typed, frozen records: declared once, read from a command line, a config.json or a script.
+
+    class Flags(runs.Flags):
+        \"\"\"Variational autoencoder.\"\"\"
+
+        num_steps: int = 3000  # another default for a shared flag
+        latent_dim: int = flag(8, "dimensions of z", at_least=1)
+        hidden: tuple[int, ...] = flag((500,), "widths of the encoder's hidden layers", at_least=1)
+
+    Flags(latent_dim=2, seed=3)
+
+A subclass is a frozen dataclass with keyword arguments. Its docstring's first line is the heading of its flags in the
+help, and its fields are of the types bool, int, float, str, or tuples of int, float or str.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Self, dataclass_transform
+
+from genjax.errors import BadInput
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Record:
+    """A frozen record of flags; every subclass is made a dataclass, and checks its values when it is made."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        for spec in specs(type(self)):
+            value = getattr(self, spec.name)
+            object.__setattr__(self, spec.name, spec.check(tuple(value) if isinstance(value, list) else value))
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var] # every subclass is a dataclass
+
+    def to_config(self) -> dict[str, Any]:
+        """The values by name, as JSON can hold them."""
+        values = {spec.name: getattr(self, spec.name) for spec in specs(type(self))}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def flag(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    choices: Iterable[str] | None = None,
+    may_be_empty: bool = False,
+) -> Any:
+    """Declares a field of a `Record`.
+
+    Args:
+      default: the field's default; None if it may be missing, or if an experiment's `resolve` fills it in.
+      help: a phrase for the help page, without a full stop.
+      at_least, at_most: bounds of a number, or of each number of a tuple; both belong to the range.
+      choices: the strings that are allowed.
+      may_be_empty: whether a tuple may have no entries.
+    """
+    metadata = {"help": help, "at_least": at_least, "at_most": at_most, "may_be_empty": may_be_empty}
+    return dataclasses.field(default=default, metadata=metadata | {"choices": choices and tuple(choices)})
+
+
+class Spec(NamedTuple):
+    """One flag of a record: what its values are, and how they are read from text."""
+
+    name: str
+    item: type  # bool, int, float or str
+    is_tuple: bool
+    default: Any
+    help: str
+    group: str  # the heading under which the help shows it
+    at_least: float | None
+    at_most: float | None
+    choices: tuple[str, ...] | None
+    may_be_empty: bool
+
+    def parse(self, value: Any) -> Any:
+        """The flag's value from text, as a command line gives it, or from JSON.
+
+        Raises:
+          BadInput: naming the flag, for a value that is not of its type or outside its bounds.
+        """
+        if self.is_tuple and isinstance(value, str):
+            value = value.split(",") if value else []
+        try:
+            if value is None or isinstance(value, bool):
+                read = value
+            elif self.is_tuple:
+                read = tuple(map(self._read, value))
+            else:
+                read = self._read(value)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise self._error(value) from None
+        return self.check(read)
+
+    def _read(self, value: Any) -> Any:
+        if self.item is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+        if self.item is int and isinstance(value, float):
+            raise ValueError
+        return self.item(value)
+
+    def check(self, value: Any) -> Any:
+        """The value, if it is of the flag's type and within its bounds.
+
+        Raises:
+          BadInput: as `parse` does.
+        """
+        if value is None and self.default is None:
+            return None
+        if not self.is_tuple:
+            return self._checked(value, value)
+        if not isinstance(value, tuple) or not (value or self.may_be_empty):
+            raise self._error(value)
+        return tuple(self._checked(each, value) for each in value)
+
+    def _checked(self, item: Any, value: Any) -> Any:
+        if self.item is float and type(item) is int:
+            item = float(item)
+        if type(item) is not self.item:
+            raise self._error(value)
+        if isinstance(item, float) and not math.isfinite(item):
+            raise self._error(value)
+        low, high = (-math.inf if self.at_least is None else self.at_least), self.at_most
+        if isinstance(item, int | float) and not low <= item <= (math.inf if high is None else high):
+            raise self._error(value)
+        if self.choices is not None and item not in self.choices:
+            raise self._error(value)
+        return item
+
+    @property
+    def expected(self) -> str:
+        """What a value should be, in words."""
+        if self.choices is not None:
+            return f"{'some' if self.is_tuple else 'one'} of {', '.join(self.choices)}"
+        one, many = {
+            bool: ("true or false", ""),
+            int: ("a whole number", "whole numbers"),
+            float: ("a number", "numbers"),
+            str: ("text", "words"),
+        }[self.item]
+        return f"{many}{self.bounds}, separated by commas" if self.is_tuple else one + self.bounds
+
+    @property
+    def bounds(self) -> str:
+        """The bounds in words, with a space before them, or nothing."""
+        if self.at_least is not None and self.at_most is not None:
+            return f" from {self.at_least} to {self.at_most}"
+        if self.at_least is not None:
+            return f" of at least {self.at_least}"
+        return "" if self.at_most is None else f" of at most {self.at_most}"
+
+    def text(self, value: Any) -> str:
+        """The value as a command line gives it."""
+        return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+    def _error(self, value: Any) -> BadInput:
+        return BadInput(f"--{self.name}={self.text(value)}: expected {self.expected}")
+
+
+def specs(record: type[Record]) -> list[Spec]:
+    """The flags of a record, in the order in which they are declared."""
+    hints = typing.get_type_hints(record)
+    return [_spec(record, field, hints[field.name]) for field in dataclasses.fields(record)]  # type: ignore[arg-type]
+
+
+def _spec(record: type[Record], field: dataclasses.Field, hint: Any) -> Spec:
+    if isinstance(hint, types.UnionType):  # X | None
+        (hint,) = (each for each in typing.get_args(hint) if each is not types.NoneType)
+    is_tuple = typing.get_origin(hint) is tuple
+    item = typing.get_args(hint)[0] if is_tuple else hint
+    declared = [base for base in record.__mro__ if field.name in inspect.get_annotations(base)]
+    # where a subclass only changes the default, what was declared for it above still holds
+    metadata: Mapping[str, Any] = next(
+        (found for base in declared if (found := base.__dict__["__dataclass_fields__"][field.name].metadata)), {}
+    )
+    if not metadata:
+        raise TypeError(f"{record.__name__}.{field.name} has no help: declare it as `flag(default, help)`")
+    group = (declared[-1].__doc__ or declared[-1].__name__).strip().splitlines()[0].rstrip(".")
+    return Spec(field.name, item, is_tuple, field.default, group=group, **metadata)
+
+
+def from_config(record: type[Record], config: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """A record from what config.json holds, and the names of the flags that it lacks, which have their defaults.
+
+    Raises:
+      BadInput: for a flag that the record does not have, or a value that is not right for its flag.
+    """
+    known = {spec.name: spec for spec in specs(record)}
+    unknown = sorted(config.keys() - known.keys())
+    if unknown:
+        raise BadInput(f"config.json has flags that this experiment does not have: {', '.join(unknown)}")
+    values = {name: known[name].parse(value) for name, value in config.items()}
+    return record(**values), [name for name in known if name not in config]

@@ -1,0 +1,64 @@
+"""The processes of a run that several hosts share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import jax
+
+from genjax.errors import BadInput
+from genjax.runs.settings import Flags
+
+
+def join(flags: Flags) -> None:
+    """Joins the other processes of the run, if it has any; call it before JAX's backend starts.
+
+    Raises:
+      BadInput: for flags that do not name the processes, or processes that do not answer.
+    """
+    number, count = flags.process_id, flags.num_processes
+    if flags.coordinator is None:
+        if (number, count) != (None, None):
+            raise BadInput("--num_processes and --process_id need --coordinator=HOST:PORT, the first process's address")
+        return
+    address = None if flags.coordinator == "auto" else flags.coordinator
+    if address is not None and (number is None or count is None or number >= count):
+        raise BadInput(
+            f"--coordinator={address} needs --num_processes and a --process_id below it, not {count} and {number}"
+        )
+    try:
+        jax.distributed.initialize(
+            address,
+            *((count, number) if address else (None, None)),
+            initialization_timeout=60,
+            heartbeat_timeout_seconds=20,
+            # others wait while the first process writes results; heartbeats still detect a dead process
+            shutdown_timeout_seconds=24 * 3600,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise BadInput(f"--coordinator={flags.coordinator}: the processes did not meet ({_line(error)})") from error
+
+
+def leave(error: Exception) -> NoReturn:
+    """Ends this process after another process of the run has died.
+
+    Skips JAX's shutdown, which would wait for the dead process.
+    """
+    print(
+        f"error: another process of this run has ended or cannot be reached ({_line(error)[:200]}); start all of them "
+        "again with the same flags to resume from the last checkpoint",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files."""
+    return jax.process_index() == 0
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

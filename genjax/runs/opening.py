@@ -1,0 +1,149 @@
+"""From a run's directory back to its trained model."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import data, gradients
+from genjax.data import batching
+from genjax.errors import BadInput
+from genjax.runs import directory as run_directory
+from genjax.runs import sampling
+from genjax.runs.experiment import Experiment
+from genjax.runs.flags import from_config
+from genjax.training import checkpoint, determinism
+from genjax.types import Array, Batch, Codec, Key, Model, Params
+
+PAGES = "experiments"
+"""The package in which experiments are looked up by name."""
+
+
+class Run(NamedTuple):
+    """A trained run: what it was asked, and what it became."""
+
+    directory: Path
+    experiment: Experiment
+    flags: Any  # the experiment's own record
+    dataset: data.Dataset  # as it was trained on
+    model: Model
+    parts: Any
+    state: Any  # of the last intact checkpoint
+    step: int
+
+    @property
+    def params(self) -> Params:
+        """The parameters that evaluation and sampling use: their average where the model keeps one."""
+        return getattr(self.state, "evaluation_params", self.state.params)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The final test metrics of a finished run."""
+        return run_directory.read_json(self.directory / "summary.json")["metrics"]
+
+    def sample(self, num: int, key: Key) -> np.ndarray:
+        """New samples, [num, ...]."""
+        return sampling.draw(self.model, self.state, num, key)
+
+    def codec(self) -> Codec:
+        """The run's encoder and decoder.
+
+        Raises:
+          BadInput: for a model that does not have them.
+        """
+        if self.experiment.codec is None:
+            raise BadInput(f"{self.directory}: a run of {self.experiment.name} has no encoder and decoder to explore")
+        return self.experiment.codec(self.parts)
+
+
+def open(directory: str | Path, *, experiment: Experiment | None = None, data_dir: str | None = None) -> Run:
+    """Opens the directory of a run that has saved a checkpoint.
+
+    Args:
+      experiment: whose run it is; by default it is looked up by its name in the package `experiments`.
+      data_dir: where the data lies now, if it has moved.
+
+    Raises:
+      BadInput: for a directory that is not a run's, an experiment that is not known, or other data than the run was
+        trained on.
+    """
+    directory = Path(directory)
+    config = run_directory.read_json(directory / "config.json")
+    name = config.pop("experiment")
+    experiment = find(name) if experiment is None else experiment
+    if experiment.name != name:
+        raise BadInput(f"{directory} is a run of {name}, not of {experiment.name}")
+    flags, missing = from_config(experiment.flags, config)
+    if missing:
+        print(f"warning: {directory} was written before --{', --'.join(missing)}; defaults are used", file=sys.stderr)
+    if flags.num_seeds > 1:
+        raise BadInput(
+            f"{directory} holds {flags.num_seeds} runs; give one of them, such as {directory}/seed-{flags.seed}"
+        )
+    determinism.set_up(cpu_threads=flags.cpu_threads)
+    flags = flags if data_dir is None else flags.replace(data_dir=data_dir)
+    dataset = experiment.load(flags)
+    fingerprint = run_directory.read_json(directory / "manifest.json")["data_fingerprint"]
+    if dataset.fingerprint != fingerprint:
+        raise BadInput(
+            f"{directory} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give --data_dir"
+        )
+    stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
+    built = experiment.build(flags, stored, gradients.whole_batch)
+    template = jax.eval_shape(built.model.init, jax.random.key(0))
+    step, state = checkpoint.restore_part(directory / "checkpoints", "", template)
+    return Run(directory, experiment, flags, stored, built.model, built.parts, state, step)
+
+
+def find(name: str) -> Experiment:
+    """The experiment of this name in the package `experiments`.
+
+    Raises:
+      BadInput: if there is none.
+    """
+    module = f"{PAGES}.{name}"
+    known = importlib.util.find_spec(PAGES) is not None and re.fullmatch(r"[a-z]\w*", str(name))
+    if not known or importlib.util.find_spec(module) is None:
+        raise BadInput(f"there is no experiment {name!r} in the package `{PAGES}`; pass its Experiment")
+    return of_module(module)
+
+
+def of_module(module: str) -> Experiment:
+    """The `EXPERIMENT` of a module.
+
+    Raises:
+      BadInput: if it has none.
+    """
+    try:
+        found = getattr(importlib.import_module(module), "EXPERIMENT", None)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise BadInput(f"there is no module {module!r}") from None
+    if not isinstance(found, Experiment):
+        raise BadInput(f"the module {module!r} has no EXPERIMENT")
+    return found
+
+
+def read(run: Run, split: data.Split, key: Key, *, at_most: int) -> Batch:
+    """The first examples of a split, as the run's model reads them; dynamic binarization draws from the key."""
+    transform = batching.dynamic_binarization if run.flags.binarize == "dynamic" else None
+    first: Any = data.Split(split.x[:at_most], None if split.label is None else split.label[:at_most])
+    held_out = batching.held_out(first, batch_size=at_most, scale=run.dataset.scale, transform=transform)
+    return held_out.read(jax.tree.map(lambda a: jnp.asarray(a[0]), held_out.groups[0]), key)
+
+
+def apply(function: Callable[[Params, Array], Array], params: Params, inputs: Array, *, batch_size: int = 500) -> Array:
+    """`function(params, inputs)` of any number of inputs, in batches of one compiled size."""
+    return jax.jit(
+        lambda params, inputs: jax.lax.map(lambda one: function(params, one[None])[0], inputs, batch_size=batch_size)
+    )(params, inputs)

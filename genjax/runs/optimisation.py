@@ -1,0 +1,112 @@
+"""The Optax optimizer of every experiment, made from the shared flags."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from typing import Any
+
+import jax
+import optax
+
+from genjax.errors import BadInput
+from genjax.runs.settings import OptimisationFlags
+
+
+def optimizer(
+    flags: OptimisationFlags,
+    *,
+    num_updates: int | None = None,
+    learning_rate: float | optax.Schedule | None = None,
+    **options: Any,
+) -> optax.GradientTransformation:
+    """The optimizer that the flags name, with its schedule, weight decay, clipping and accumulation.
+
+    From the inside out: the optimizer of Optax with its schedule and weight decay, after the gradients were clipped by
+    their global norm; one update for every `accumulate_steps` batches.
+
+    Args:
+      num_updates: batches over which the schedule extends; by default --num_steps.
+      learning_rate: in place of --learning_rate; a schedule also takes the place of --schedule.
+      **options: the page's own defaults of the optimizer's arguments, which --optimizer_options overrides. They belong
+        to the page's default optimizer; those that another one does not take are left out.
+
+    Raises:
+      BadInput: for a name that is not an optimizer of Optax, or an argument that it does not take.
+    """
+    make = _factory(flags.optimizer)
+    taken = inspect.signature(make).parameters
+    given = _options(flags)
+    unknown = sorted(given.keys() - taken.keys())
+    if unknown:
+        raise BadInput(f"--optimizer_options={unknown[0]}: {flags.optimizer} takes {', '.join(taken)}")
+    arguments = {name: value for name, value in options.items() if name in taken} | given
+    if "weight_decay" in taken and "weight_decay" not in given:
+        arguments["weight_decay"] = flags.weight_decay
+        if "mask" in taken:
+            arguments["mask"] = None if flags.decay_biases else matrices
+    made = make(schedule(flags, num_updates=num_updates, learning_rate=learning_rate), **arguments)
+    if flags.weight_decay and "weight_decay" not in taken:
+        decay = optax.add_decayed_weights(flags.weight_decay, None if flags.decay_biases else matrices)
+        made = optax.chain(decay, made)
+    if flags.clip_norm is not None:
+        made = optax.chain(optax.clip_by_global_norm(flags.clip_norm), made)
+    if flags.accumulate_steps > 1:
+        made = optax.MultiSteps(made, flags.accumulate_steps).gradient_transformation()
+    return made
+
+
+def schedule(
+    flags: OptimisationFlags, *, num_updates: int | None = None, learning_rate: float | optax.Schedule | None = None
+) -> float | optax.Schedule:
+    """The learning rate as a function of the number of updates, or a number where it is constant.
+
+    After a linear rise over --learning_rate_warm_up updates, it falls over the remaining ones to
+    --final_learning_rate times its highest value: along half a cosine, a line or an exponential.
+
+    Raises:
+      BadInput: for an exponential schedule that would end at 0.
+    """
+    if callable(learning_rate):
+        return learning_rate
+    peak = flags.learning_rate if learning_rate is None else learning_rate
+    batches, warm_up = num_updates or flags.num_steps, flags.learning_rate_warm_up
+    falling = max(1, batches // flags.accumulate_steps - warm_up)
+    end = flags.final_learning_rate
+    if flags.schedule == "constant":
+        main: Any = optax.constant_schedule(peak) if warm_up else peak
+    elif flags.schedule == "cosine":
+        main = optax.cosine_decay_schedule(peak, falling, alpha=end)
+    elif flags.schedule == "linear":
+        main = optax.linear_schedule(peak, end * peak, falling)
+    elif end > 0:
+        main = optax.exponential_decay(peak, falling, end)
+    else:
+        raise BadInput("--schedule=exponential needs a --final_learning_rate above 0, as in --final_learning_rate=0.01")
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warm_up), main], [warm_up]) if warm_up else main
+
+
+def matrices(params: Any) -> Any:
+    """A mask of the arrays that weight decay applies to: those of two or more axes, so neither biases nor scales."""
+    return jax.tree.map(lambda a: a.ndim > 1, params)
+
+
+def _factory(name: str) -> Any:
+    make = getattr(optax, name, None)
+    if not inspect.isfunction(make) or "learning_rate" not in inspect.signature(make).parameters:
+        raise BadInput(
+            f"--optimizer={name}: expected an optimizer of Optax that has a learning rate, such as adam, adamw, sgd, "
+            "lion, lamb or adabelief"
+        )
+    return make
+
+
+def _options(flags: OptimisationFlags) -> dict[str, Any]:
+    options = {}
+    for option in flags.optimizer_options:
+        name, _, text = option.partition("=")
+        try:
+            options[name] = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        except (ValueError, SyntaxError):
+            raise BadInput(f"--optimizer_options={option}: expected NAME=VALUE, as in momentum=0.9") from None
+    return options

@@ -1,0 +1,188 @@
+"""What a run writes to its directory while it trains and when it ends, for one seed or for several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import data
+from genjax.data import batching
+from genjax.drawing import pictures
+from genjax.runs import directory, hosts
+from genjax.runs.experiment import Built, Experiment, Trained
+from genjax.runs.settings import NOT_IDENTITY, Flags
+from genjax.runs.tensorboard import TensorBoard
+from genjax.training import checkpoint, digest
+from genjax.training.fit import streams
+from genjax.types import Key
+
+Warn = Callable[[str], None]
+
+
+class Setting(NamedTuple):
+    """What the parts of a run share."""
+
+    experiment: Experiment
+    built: Built
+    dataset: data.Dataset  # as it is trained on
+    source: batching.Source
+    manifest: dict[str, Any]
+    warn: Warn
+
+
+class Recorder:
+    """The directory of a run of one seed."""
+
+    def __init__(self, setting: Setting, flags: Flags, workdir: Path, first_step: int) -> None:
+        self._setting, self._flags, self._workdir = setting, flags, workdir
+        self._metrics_path = workdir / "metrics.jsonl"
+        self._board = TensorBoard(workdir) if flags.tensorboard and hosts.is_first() else None
+        picture_key, self._sample_key = jax.random.split(streams(flags.seed).pictures)
+        self._examples = held_out_examples(setting.source, picture_key)
+        self.examine = self._monitor if setting.experiment.monitor else None
+        if hosts.is_first():
+            directory.cut_metrics(self._metrics_path, upto=first_step)
+
+    def _trained(self, step: int, state: Any) -> Trained:
+        setting = self._setting
+        return Trained(
+            model=setting.built.model,
+            parts=setting.built.parts,
+            auxiliaries=setting.built.auxiliaries,
+            state=state,
+            step=step,
+            dataset=setting.dataset,
+            examples=self._examples,
+            key=self._sample_key,
+            workdir=self._workdir,
+        )
+
+    def _monitor(self, step: int, state: Any) -> dict[str, Any]:
+        monitor = self._setting.experiment.monitor
+        return monitor(self._flags, self._trained(step, state)) if monitor and hosts.is_first() else {}
+
+    def report(self, step: int, split: str, metrics: dict[str, Any]) -> None:
+        """Appends a line of metrics."""
+        directory.append_metrics(self._metrics_path, step, split, metrics)
+        if self._board:
+            self._board.write_scalars(step, split, metrics)
+
+    def sync(self) -> None:
+        """Makes sure that the lines so far are on the disk."""
+        if hosts.is_first():
+            directory.sync(self._metrics_path)
+
+    def finish(self, state: Any, speed: dict[str, Any]) -> dict[str, Any]:
+        """Draws and measures the trained model; writes and returns its summary."""
+        trained = self._trained(speed["num_steps"], state)
+        summarised = self._setting.experiment.summarise(self._flags, trained)
+        lines = directory.read_metrics(self._metrics_path)
+        pictures.save_curves(self._workdir / "curves.png", lines)
+        if self._board:
+            self._board.write_pictures(speed["num_steps"], self._workdir)
+        params_sha256 = digest.params_sha256(state.params)
+        metrics = {name: value for name, value in lines[-1].items() if name not in ("step", "split")} | summarised
+        return write_end(self._workdir, self._setting.experiment.name, speed, metrics, params_sha256)
+
+
+class SeedsRecorder:
+    """The directory of a run of several seeds: a whole run's directory for each, and what they have in common."""
+
+    def __init__(self, setting: Setting, flags: Flags, workdir: Path, first_step: int) -> None:
+        self._setting, self._workdir = setting, workdir
+        self._metrics_path = workdir / "metrics.jsonl"
+        self._recorders: dict[int, Recorder] = {}
+        for seed in range(flags.seed, flags.seed + flags.num_seeds):
+            folder, own = workdir / f"seed-{seed}", setting
+            alone = flags.replace(seed=seed, workdir=str(folder), num_seeds=1)
+            if flags.seeds_mode == "map":  # the run has the bits that it has alone
+                bits_of = "any" if flags.shards else 1
+                own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
+            if hosts.is_first():
+                directory.claim(folder, config(setting.experiment, alone), free=NOT_IDENTITY)
+                directory.open_manifest(folder, own.manifest, warn=setting.warn)
+            self._recorders[seed] = Recorder(own, alone, folder, first_step)
+        self.examine = self._monitor if setting.experiment.monitor else None
+        if hosts.is_first():
+            directory.cut_metrics(self._metrics_path, upto=first_step)
+
+    def _monitor(self, step: int, states: Any) -> dict[str, Any]:
+        measured = [recorder._monitor(step, state) for recorder, state in self._each(states)]
+        return {name: np.array([metrics[name] for metrics in measured]) for name in measured[0]}
+
+    def _each(self, states: Any) -> list[tuple[Recorder, Any]]:
+        """Each seed's recorder with its own state, from states that are stacked."""
+        return [
+            (recorder, jax.tree.map(lambda a, i=i: a[i], states)) for i, recorder in enumerate(self._recorders.values())
+        ]
+
+    def report(self, step: int, split: str, metrics: dict[str, Any]) -> None:
+        """Appends a line of metrics for all seeds, and one for each."""
+        directory.append_metrics(self._metrics_path, step, split, {name: v.tolist() for name, v in metrics.items()})
+        for i, recorder in enumerate(self._recorders.values()):
+            recorder.report(step, split, {name: float(value[i]) for name, value in metrics.items()})
+
+    def sync(self) -> None:
+        """Makes sure that the lines so far are on the disk."""
+        if hosts.is_first():
+            directory.sync(self._metrics_path)
+            for recorder in self._recorders.values():
+                recorder.sync()
+
+    def finish(self, states: Any, speed: dict[str, Any]) -> dict[str, Any]:
+        """Finishes the run of each seed, with a checkpoint of its own; writes means and standard deviations."""
+        summaries = {}
+        for seed, (recorder, state) in zip(self._recorders, self._each(states), strict=True):
+            folder = self._workdir / f"seed-{seed}" / "checkpoints"
+            with checkpoint.Checkpoints(folder, keep=1, warn=self._setting.warn) as checkpoints:
+                checkpoints.restore(state)  # what an earlier start has written here is not written again
+                checkpoints.save(speed["num_steps"], state)
+            summaries[str(seed)] = recorder.finish(state, speed)
+        pictures.save_curves(self._workdir / "curves.png", directory.read_metrics(self._metrics_path))
+        names = next(iter(summaries.values()))["metrics"]
+        values = {name: [summary["metrics"][name] for summary in summaries.values()] for name in names}
+        metrics = {name: float(np.mean(of_seeds)) for name, of_seeds in values.items()}
+        more = {
+            "metrics_deviation": {name: float(np.std(of_seeds, ddof=1)) for name, of_seeds in values.items()},
+            "metrics_of_seeds": {seed: summary["metrics"] for seed, summary in summaries.items()},
+        }
+        hashes = {seed: summary["params_sha256"] for seed, summary in summaries.items()}
+        return write_end(self._workdir, self._setting.experiment.name, speed, metrics, hashes, more)
+
+
+def config(experiment: Experiment, flags: Flags) -> dict[str, Any]:
+    """What config.json holds."""
+    return {"experiment": experiment.name, **flags.to_config()}
+
+
+def write_end(
+    workdir: Path,
+    name: str,
+    speed: dict[str, Any],
+    metrics: dict[str, float],
+    params_sha256: Any,
+    more: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Completes the manifest, and writes the summary, whose presence marks a run as finished."""
+    recorded = directory.read_json(workdir / "manifest.json")
+    trained = {"steps_done": speed["num_steps"], "params_sha256": params_sha256}
+    directory.write_json(workdir / "manifest.json", recorded | trained)
+    summary = {"experiment": name, **speed, "metrics": metrics, **(more or {}), "params_sha256": params_sha256}
+    directory.write_json(workdir / "summary.json", summary)
+    return summary
+
+
+def held_out_examples(source: batching.Source, key: Key, at_most: int = 2000) -> Any:
+    """The first held-out examples, as the model reads them."""
+    group = source.test.groups[0]
+    batches, size = jax.tree.leaves(group)[0].shape[:2]
+    read = [
+        source.test.read(jax.tree.map(lambda a, b=b: jnp.asarray(a[b]), group), jax.random.fold_in(key, b))
+        for b in range(min(batches, -(-at_most // size)))
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *read)

@@ -1,0 +1,182 @@
+"""From an experiment and its flags to a trained model and a run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import multihost_utils
+
+from genjax.data import batching
+from genjax.runs import command, devices, directory, hosts, opening
+from genjax.runs.experiment import Experiment
+from genjax.runs.opening import Run
+from genjax.runs.recording import Recorder, SeedsRecorder, Setting, config
+from genjax.runs.settings import NOT_IDENTITY, Flags
+from genjax.training import checkpoint, determinism
+from genjax.training.compiled import keep_compiled
+from genjax.training.fit import fit, streams
+from genjax.training.placement import Placement, to_host
+from genjax.types import Model
+
+
+def main(experiment: Experiment) -> None:
+    """Runs an experiment from the command line.
+
+    The exit status is 0, or 2 after one line on standard error for what the user can put right.
+    """
+    command.run(lambda flags: _train(experiment, flags) and None, experiment.flags)
+
+
+def train(experiment: Experiment, flags: Flags, *, workdir: str | Path | None = None) -> Run:
+    """Trains, evaluates and draws as the flags say, or resumes a run of the same flags; as the command line does.
+
+    The directory, its files and all bits are those of the command with the same flags.
+
+    Args:
+      flags: the experiment's own `Flags`.
+      workdir: the run directory, in place of `flags.workdir`.
+
+    Returns:
+      The finished run, as `runs.open` gives it.
+
+    Raises:
+      BadInput: for flags that contradict each other, the data or the machine, or a directory of another run.
+    """
+    found = _train(experiment, flags if workdir is None else flags.replace(workdir=str(workdir)))
+    return opening.open(found, experiment=experiment)
+
+
+class _Prepared(NamedTuple):
+    """A run that is ready to start or to resume."""
+
+    setting: Setting
+    flags: Flags
+    workdir: Path
+    placement: Placement
+    finished: bool
+
+
+def _train(experiment: Experiment, flags: Flags) -> Path:
+    """Trains a run to its end, if it is not finished; returns its directory."""
+    run = _prepare(experiment, flags)
+    if not run.finished:
+        _fit(run)
+    if hosts.is_first():
+        print(_summary_line(run.workdir, "already finished" if run.finished else "finished"))
+    return run.workdir
+
+
+def _prepare(experiment: Experiment, flags: Flags) -> _Prepared:
+    """Loads the data, builds the model and claims the directory; nothing is trained before that."""
+    determinism.set_up(cpu_threads=flags.cpu_threads)
+    keep_compiled()
+    hosts.join(flags)
+    dataset = experiment.load(flags)
+    flags = experiment.resolve(flags, dataset)
+    devices.check(flags)
+    stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
+    source = experiment.source(flags, stored)
+    workdir = Path(flags.workdir).expanduser() if flags.workdir else default_workdir(experiment, flags)
+    built = experiment.build(flags, stored, devices.reduction(flags))
+    manifest = directory.manifest(
+        seed=flags.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(flags)
+    )
+    if hosts.is_first():
+        directory.claim(workdir, config(experiment, flags), free=NOT_IDENTITY)
+        if not (workdir / "summary.json").exists():
+            directory.open_manifest(workdir, manifest, warn=_warn)
+    multihost_utils.sync_global_devices("the run directory is claimed")
+    finished = (workdir / "summary.json").exists()
+    if not finished:
+        built = experiment.prepare(flags, stored, built, workdir.parent)
+    setting = Setting(experiment, built, stored, source, manifest, _warn)
+    return _Prepared(setting, flags, workdir, devices.place(flags), finished)
+
+
+def _fit(run: _Prepared) -> None:
+    """Trains from the last checkpoint to the end, and writes the results."""
+    flags, (experiment, built, *_) = run.flags, run.setting
+    several = run.placement.num_seeds is not None
+    with checkpoint.Checkpoints(run.workdir / "checkpoints", keep=2, warn=_warn) as checkpoints:
+        first_step, state = checkpoints.restore(_template(built.model, run.placement)) or (0, None)
+        start = f"from step {first_step}" if first_step else "from the start"
+        print(f"{experiment.name} on {run.setting.dataset.name}, {start}, in {run.workdir}", file=sys.stderr)
+        recorder = (SeedsRecorder if several else Recorder)(run.setting, flags, run.workdir, first_step)
+        began = time.monotonic()
+
+        def save(step: int, saved: Any) -> None:
+            recorder.sync()  # first the metrics: resuming relies on the lines before a checkpoint
+            checkpoints.save(step, saved)
+
+        try:
+            with devices.matrix_products(flags):
+                state = fit(
+                    built.model,
+                    run.setting.source,
+                    seed=flags.seed,
+                    num_steps=flags.num_steps,
+                    state=state,
+                    steps_per_dispatch=flags.steps_per_dispatch,
+                    log_every=flags.log_every,
+                    eval_every=flags.eval_every,
+                    checkpoint_every=flags.checkpoint_every,
+                    report=recorder.report if hosts.is_first() else None,
+                    save=save,
+                    examine=recorder.examine,
+                    watch=experiment.watch,
+                    placement=run.placement,
+                )
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            hosts.leave(error)
+        seconds = time.monotonic() - began
+    state = to_host(state)
+    if hosts.is_first():
+        speed = {
+            "num_steps": flags.num_steps,
+            "seconds": round(seconds, 2),
+            "steps_per_second": round((flags.num_steps - first_step) / seconds, 1),
+        }
+        recorder.finish(jax.tree.map(jnp.asarray, state), speed)
+
+
+def _template(model: Model, placement: Placement) -> Any:
+    """The state's shapes and dtypes."""
+    key = streams(0, num_seeds=placement.num_seeds).init
+    return jax.eval_shape(model.init if placement.num_seeds is None else jax.vmap(model.init), key)
+
+
+def default_workdir(experiment: Experiment, flags: Flags) -> Path:
+    """runs/NAME-DATASET-SEED-HASH, with a hash of the flags that identify the run."""
+    identity = {name: value for name, value in config(experiment, flags).items() if name not in NOT_IDENTITY}
+    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    dataset = flags.dataset.rpartition("/")[2].rpartition(":")[2]
+    return Path("runs") / f"{experiment.name}-{dataset}-seed{flags.seed}-{short}"
+
+
+def _summary_line(workdir: Path, how: str) -> str:
+    summary = directory.read_json(workdir / "summary.json")
+    deviations = summary.get("metrics_deviation", {})
+    metrics = ", ".join(
+        f"{name} {value:.4f}" + (f" +- {deviations[name]:.4f}" if name in deviations else "")
+        for name, value in summary["metrics"].items()
+    )
+    sha256 = summary["params_sha256"]
+    hashes = {"": sha256} if isinstance(sha256, str) else {f" of seed {seed}": value for seed, value in sha256.items()}
+    return (
+        f"{summary['experiment']} {how}: {summary['num_steps']} steps in {summary['seconds']} s "
+        f"({summary['steps_per_second']} steps/s); test {metrics}; "
+        f"{', '.join(f'params_sha256{whose} {value}' for whose, value in hashes.items())}; {workdir}"
+    )
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)

@@ -1,0 +1,119 @@
+"""The flags that every experiment has, by purpose; a page's own `Flags` extends `Flags` with those of its model."""
+
+from __future__ import annotations
+
+import os
+
+from genjax.runs.flags import Record, flag
+from genjax.training import determinism
+
+NOT_IDENTITY = (
+    "workdir",
+    "data_dir",
+    "memory_limit",
+    "tensorboard",
+    "coordinator",
+    "num_processes",
+    "process_id",
+)
+"""Flags of where a run's files lie, where it runs and how it is shown. All others identify the run."""
+
+SCHEDULES = ("constant", "cosine", "linear", "exponential")
+
+HALF_OF_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**21  # MiB
+
+
+class DataFlags(Record):
+    """Data."""
+
+    dataset: str = flag(
+        "digits",
+        "digits, faces, curve, inverse_sine, ring or grid (embedded), a name of TensorFlow Datasets such as mnist, or "
+        "folder:PATH",
+    )
+    data_dir: str | None = flag(None, "where TensorFlow Datasets' data lies, as experiments.prepare writes it")
+    binarize: str = flag(
+        "none", "draw pixels as 0 or 1: once (static) or at every step (dynamic)", choices=("none", "static", "dynamic")
+    )
+    memory_limit: int = flag(
+        HALF_OF_MEMORY,
+        "MiB of training data kept in memory, by default half of the machine's; larger sets are streamed from disk, "
+        "with identical results",
+        at_least=0,
+    )
+
+
+class OptimisationFlags(Record):
+    """Optimisation."""
+
+    num_steps: int = flag(None, "number of updates", at_least=1)
+    batch_size: int = flag(None, "examples per update", at_least=1)
+    optimizer: str = flag("adam", "any optimizer of Optax by its name: adam, adamw, sgd, lion, ...")
+    optimizer_options: tuple[str, ...] = flag(
+        (), "arguments of the optimizer, as in momentum=0.9,nesterov=true or b1=0.5,eps=1e-4", may_be_empty=True
+    )
+    learning_rate: float = flag(None, "learning rate, the highest one of the schedule", at_least=0)
+    schedule: str = flag("constant", "how the learning rate changes over the run", choices=SCHEDULES)
+    final_learning_rate: float = flag(
+        0.0,
+        "learning rate at the end of the schedule, as a fraction of the highest; exponential needs one above 0",
+        at_least=0,
+        at_most=1,
+    )
+    learning_rate_warm_up: int = flag(0, "updates in which the learning rate rises from 0", at_least=0)
+    clip_norm: float | None = flag(None, "largest global norm of a gradient; longer ones are scaled down", at_least=0)
+    weight_decay: float = flag(0.0, "weight decay, in the way of the optimizer", at_least=0)
+    decay_biases: bool = flag(False, "let weight decay apply to biases and other vectors too")
+    accumulate_steps: int = flag(1, "batches whose gradients are averaged into one update", at_least=1)
+    averaging: float = flag(
+        0.0,
+        "decay of an exponential moving average of the parameters, used by evaluation and sampling; 0 for none",
+        at_least=0,
+        at_most=0.999999,
+    )
+
+
+class RunFlags(Record):
+    """Run."""
+
+    seed: int = flag(0, "root of all random numbers of the run", at_least=0, at_most=2**32 - 1)
+    workdir: str | None = flag(None, "run directory; by default runs/NAME-DATASET-SEED-(hash of the flags)")
+    log_every: int = flag(100, "steps between two lines of training metrics", at_least=1)
+    eval_every: int = flag(500, "steps between two evaluations on the held-out set", at_least=1)
+    checkpoint_every: int = flag(1000, "steps between two checkpoints", at_least=1)
+    steps_per_dispatch: int = flag(100, "largest number of updates in one compiled call", at_least=1, at_most=10**6)
+    tensorboard: bool = flag(False, "also write scalars and images for TensorBoard")
+
+
+class DeviceFlags(Record):
+    """Seeds, devices and hosts."""
+
+    cpu_threads: int = flag(
+        determinism.DEFAULT_CPU_THREADS, "CPU threads of XLA; another number gives other bits", at_least=1, at_most=1024
+    )
+    num_seeds: int = flag(
+        1, "number of runs trained in one program, with seeds --seed, --seed + 1, ...", at_least=1, at_most=10**5
+    )
+    seeds_mode: str = flag(
+        "map",
+        "map: each of several runs has the bits that it has alone; vmap: faster on an accelerator, with other bits",
+        choices=("map", "vmap"),
+    )
+    shards: int = flag(
+        0,
+        "number of shards per batch, a power of two: results are then identical on any number of devices that divides "
+        "it; 0 for none",
+        at_least=0,
+        at_most=2**20,
+    )
+    shard_parameters: bool = flag(False, "divide parameters and optimizer state among the devices")
+    bfloat16: bool = flag(False, "on a GPU or TPU, multiply matrices in bfloat16 while training, with sums in float32")
+    coordinator: str | None = flag(
+        None, "HOST:PORT of the first of several processes; auto under Slurm, Open MPI, Kubernetes or on a TPU pod"
+    )
+    num_processes: int | None = flag(None, "number of processes, with --coordinator=HOST:PORT", at_least=1)
+    process_id: int | None = flag(None, "number of this process, from 0, with --coordinator=HOST:PORT", at_least=0)
+
+
+class Flags(DeviceFlags, RunFlags, OptimisationFlags, DataFlags):  # the help shows the last one first
+    """The flags that every experiment has; a page's own extend them."""
