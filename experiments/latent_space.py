@@ -1,18 +1,20 @@
-"""The latent space of a trained autoencoder or VAE: what lies in it, and what lies between two codes.
+"""Explores the latent space of a trained autoencoder or VAE: its prior, the walks between codes, its concepts.
 
     python -m experiments.latent_space --run=DIR
 
-It leaves pictures (grid, walks, traversals, concepts, completeness) and latent_space.json in --out, by default
-DIR/latent_space. The numbers:
+It writes pictures (grid, walks, traversals, concepts, completeness) and latent_space.json to --out, by default
+DIR/latent_space. The numbers are:
 
-    inside_*               fraction within the held-out images' 99 % quantile of distance to the training images:
-                           decoded draws of N(0, I), or of the codes' own Gaussian where the model has no prior
+    inside_*               fraction of decoded draws that are as near to the training images as 99 % of the held-out
+                           images are; drawn from N(0, I), and from a Gaussian fitted to the codes
     largest_slope_*        largest ||x_{t+1} - x_t|| / ||z_{t+1} - z_t|| along walks between held-out codes, z in
                            units of the codes' standard deviation
-    middle_distance_*      distance of mid-walk frames to the training images, beside a cross-fade of the pixels
-    concept_*              how often g(f(x) + c) is taken for the concept's class, beside a random direction of the
-                           same length and the same mean difference of pixels
-    prior_moment_*         of the aggregate posterior, over its active units: 0 and 1 where it is the prior
+    middle_distance_*      distance of mid-walk frames to the training images, with a cross-fade of pixels for
+                           comparison
+    concept_*              how often g(f(x) + c) is classified as the concept's class, with a random direction of the
+                           same length, and the mean difference of the pixels, for comparison
+    prior_moment_*         first and second moment of the aggregate posterior over its active units; 0 and 1 for the
+                           prior
 
 Distances are root mean squared over the 5 nearest training images.
 """
@@ -26,35 +28,32 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
-from experiments import common, loading
+from genjax import runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import latent, neighbours
 from genjax.models import vae
-from genjax.runs import directory as run_directory
+from genjax.runs import command, directory, flag, opening
 from genjax.types import Array, Key
-
-FLAGS = flags.FLAGS
-
-
-def define_flags() -> None:
-    """Defines the flags of the command."""
-    flags.DEFINE_string("run", None, "the directory of a trained run")
-    flags.DEFINE_string("data_dir", None, "where the run's data lies now, if it has moved")
-    flags.DEFINE_integer("seed", 0, "of the walks and draws", lower_bound=0)
-    flags.DEFINE_integer("num_levels", 15, "images along a side of the grid and a traversal", lower_bound=2)
-    flags.DEFINE_integer("num_frames", 16, "images of a walk", lower_bound=3)
-    flags.DEFINE_integer("num_walks", 200, "walks that are measured; the first few are drawn", lower_bound=1)
-    flags.DEFINE_string("out", None, "where it all goes; by default DIR/latent_space")
-
 
 SHOWN, TRAVERSED, DRAWS = 4, 10, 1000  # walks and dimensions in a picture, codes drawn to be decoded
 
 
+class Flags(runs.Record):
+    """Latent space."""
+
+    run: str | None = flag(None, "directory of the trained run")
+    data_dir: str | None = flag(None, "where the run's data lies now, if it has moved")
+    seed: int = flag(0, "seed of the walks and draws", at_least=0, at_most=2**32 - 1)
+    num_levels: int = flag(15, "images along a side of the grid and along a traversal", at_least=2, at_most=1000)
+    num_frames: int = flag(16, "images of a walk", at_least=3, at_most=1000)
+    num_walks: int = flag(200, "walks to measure; the first few are drawn", at_least=1, at_most=10**6)
+    out: str | None = flag(None, "folder to write to; by default DIR/latent_space")
+
+
 class Space(NamedTuple):
-    """A trained model's latent space, with data to see it by."""
+    """A trained model's latent space, and the data's codes in it."""
 
     encode: Callable[[Array], Array]
     decode: Callable[[Array], Array]
@@ -72,20 +71,18 @@ class Space(NamedTuple):
         return np.sqrt(neighbours.knn_distance(x, self.train_x, num_neighbours=min(5, len(self.train_x))))
 
 
-def open_space(run: loading.Run, out: Path, key: Key) -> Space:
-    """Loads the two halves of the model, each on its own, and encodes the data."""
-    codec = loading.codec(run)
-    encoder = loading.part(run, "params/encoder", codec.encoder.init)
-    decoder = loading.part(run, "params/decoder", codec.decoder.init)
+def open_space(run: runs.Run, out: Path, key: Key) -> Space:
+    """Encodes the run's data."""
+    codec, params = run.codec(), run.params
     train_key, test_key = jax.random.split(key)
-    train = loading.read(run, run.dataset.train, train_key, at_most=10_000)
-    test = loading.read(run, run.dataset.test, test_key, at_most=2000)
+    train = opening.read(run, run.dataset.train, train_key, at_most=10_000)
+    test = opening.read(run, run.dataset.test, test_key, at_most=2000)
 
     def encode(x: Array) -> Array:
-        return loading.apply(codec.encoder, encoder, x)
+        return opening.apply(codec.encoder.apply, params["encoder"], x)
 
     def decode(z: Array) -> Array:
-        return loading.apply(codec.decoder, decoder, z)
+        return opening.apply(codec.decoder.apply, params["decoder"], z)
 
     return Space(
         encode, decode, codec.has_prior, test.x, test.label, encode(test.x), train.x, train.label, encode(train.x), out
@@ -223,11 +220,10 @@ def concepts(space: Space, key: Key) -> dict[str, float]:
     return {f"concept_{name}": float(np.mean(values)) for name, values in seen.items()}
 
 
-def prior_moments(run: loading.Run, space: Space) -> dict[str, float]:
-    """Of a VAE: how many units are active, and how far the codes together are from N(0, I)."""
-    parts = loading.parts(run)
-    params = {"encoder": loading.part(run, "params/encoder", parts.encoder.init)}
-    mean, log_variance = jax.jit(lambda params, x: vae.encode(params, x, parts=parts))(params, space.x)
+def prior_moments(run: runs.Run, space: Space) -> dict[str, float]:
+    """How many units of a VAE are active, and how far all codes together are from N(0, I)."""
+    encode = jax.jit(lambda params, x: vae.encode(params, x, parts=run.parts))
+    mean, log_variance = encode(run.params, space.x)
     active = np.asarray(latent.active_units(mean))
     moments = latent.aggregate_moments(mean, log_variance)
     information, divergence = jax.jit(latent.rate_parts)(mean, log_variance, jax.random.key(0))
@@ -238,28 +234,28 @@ def prior_moments(run: loading.Run, space: Space) -> dict[str, float]:
     return {name: float(value) for name, value in measured.items()}
 
 
-def main() -> None:
+def main(flags: Flags) -> None:
     """Explores, draws and writes."""
-    if not FLAGS.run:
+    if not flags.run:
         raise BadInput("--run is missing: give the directory of a trained autoencoder or VAE")
-    out = Path(FLAGS.out or Path(FLAGS.run) / "latent_space")
-    run = loading.open_run(FLAGS.run, data_dir=FLAGS.data_dir)
-    read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(FLAGS.seed), 4)
+    out = Path(flags.out or Path(flags.run) / "latent_space").expanduser()
+    run = runs.open(flags.run, data_dir=flags.data_dir)
+    read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(flags.seed), 4)
+    run.codec()  # a model without one is refused before anything is written
     out.mkdir(parents=True, exist_ok=True)
     space = open_space(run, out, read_key)
-    draw_grid(space, FLAGS.num_levels)
-    numbers: dict[str, Any] = walks(space, FLAGS.num_walks, FLAGS.num_frames, walk_key) | completeness(space, draw_key)
+    draw_grid(space, flags.num_levels)
+    numbers: dict[str, Any] = walks(space, flags.num_walks, flags.num_frames, walk_key) | completeness(space, draw_key)
     if space.label is not None:
         numbers |= concepts(space, concept_key)
     if space.has_prior:
         numbers |= prior_moments(run, space)
     numbers = {name: round(float(value), 6) for name, value in numbers.items()}
-    run_directory.write_json(out / "latent_space.json", numbers)
+    directory.write_json(out / "latent_space.json", numbers)
     for name, value in numbers.items():
         print(f"{name:32} {value:10.4f}")
     print(f"pictures and latent_space.json are in {out}")
 
 
 if __name__ == "__main__":
-    define_flags()
-    common.guarded(main)
+    command.run(main, Flags)

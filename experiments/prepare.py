@@ -3,31 +3,31 @@
     python -m experiments.prepare --dataset=mnist --data_dir=DIR
     python -m experiments.prepare --dataset=mnist --data_dir=DIR --archives=DIR_WITH_THE_ORIGINAL_ARCHIVES
 
-The first downloads what the data set is made of, the second needs no network. About 20 s for MNIST; it ends with
+The first line downloads the original archives; the second takes them from a folder and needs no network. It takes about
+20 s for MNIST, and ends with
 
     mnist: train 60000, test 10000 of [28, 28, 1] uint8, 10 classes, fingerprint 3d1d79608914...
 
-What is prepared already is checked and left as it is.
+A data set that is prepared already is checked and left as it is.
 """
 
 from __future__ import annotations
 
-from absl import flags, logging
+from absl import logging
 
-from experiments import common
 from genjax import data
 from genjax.data import prepare
+from genjax.errors import BadInput
+from genjax.runs import command
+from genjax.runs.flags import Record, flag
 
-FLAGS = flags.FLAGS
 
+class Flags(Record):
+    """Prepare."""
 
-def define_flags() -> None:
-    """Defines the flags of the command."""
-    flags.DEFINE_string("dataset", None, "a TFDS name, such as mnist, fashion_mnist or emnist/letters", required=True)
-    flags.DEFINE_string(
-        "data_dir", None, "where to prepare it, and what experiments then take as --data_dir", required=True
-    )
-    flags.DEFINE_string("archives", None, "folder of the original archives, where there is no network")
+    dataset: str | None = flag(None, "a name of TensorFlow Datasets, such as mnist, fashion_mnist or emnist/letters")
+    data_dir: str | None = flag(None, "the folder to prepare it in; experiments then take it as --data_dir")
+    archives: str | None = flag(None, "folder of the original archives, for a machine without a network")
 
 
 def describe(dataset: data.Dataset) -> str:
@@ -40,12 +40,13 @@ def describe(dataset: data.Dataset) -> str:
     )
 
 
-def main() -> None:
+def main(flags: Flags) -> None:
     """Prepares, loads and describes."""
+    if not flags.dataset or not flags.data_dir:
+        raise BadInput("--dataset and --data_dir are needed: give the name of a data set and a folder")
     logging.set_verbosity(logging.WARNING)
-    print(describe(prepare.prepare(FLAGS.dataset, data_dir=FLAGS.data_dir, archives=FLAGS.archives)))
+    print(describe(prepare.prepare(flags.dataset, data_dir=flags.data_dir, archives=flags.archives)))
 
 
 if __name__ == "__main__":
-    define_flags()
-    common.guarded(main)
+    command.run(main, Flags)

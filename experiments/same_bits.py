@@ -1,11 +1,12 @@
-"""One `params_sha256` however a run is spread: a table of models by ways to run them, each a process of its own.
+"""Checks that devices, processes, kills and seeds do not change a run's bits: a table of `params_sha256`.
 
     python -m experiments.same_bits
     python -m experiments.same_bits --models=vae --ways=alone,devices-8 --num_steps=500
 
-A row is a model, trained for a few steps with `--shards=8`; a column is a way: on one core or two, with as many
-simulated devices of the CPU, as two processes of four devices, killed and gone on with on another number of devices, or
-as the first of four seeds in one program. Exit status 1 if a row has two hashes. Needs Linux.
+Each row is a model, trained for a few steps with `--shards=8`. Each column is a way to run it: on one core or all, on
+several simulated CPU devices, in two processes of four devices, killed and resumed on another number of devices, and as
+the first of four seeds in one program. Every cell is a process of its own. The exit status is 1 if a row has two
+hashes. Needs Linux.
 """
 
 from __future__ import annotations
@@ -20,13 +21,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
-from experiments import common
 from genjax.errors import BadInput
-from genjax.runs import directory as run_directory
-
-FLAGS = flags.FLAGS
+from genjax.runs import command, directory
+from genjax.runs.flags import Record, flag
 
 SHARDS = 8
 MODELS = {
@@ -38,46 +35,45 @@ MODELS = {
 }
 
 
-def define_flags() -> None:
-    """Defines the flags of the command."""
-    flags.DEFINE_list("models", list(MODELS), "the rows")
-    flags.DEFINE_list("ways", list(WAYS), "the columns")
-    flags.DEFINE_integer("num_steps", 60, "updates of each run", lower_bound=20)
-
-
 class Trainer:
     """Starts one model's runs, each in a directory of its own."""
 
-    def __init__(self, model: str, folder: Path) -> None:
+    def __init__(self, model: str, folder: Path, num_steps: int) -> None:
         self._model, self._folder, self._started = model, folder, 0
+        self._num_steps, self._often = num_steps, num_steps // 5
+
+    @property
+    def first_checkpoint(self) -> int:
+        """The step of the first checkpoint."""
+        return self._often
 
     def start(
         self, *more: str, devices: int = 1, prefix: Sequence[str] = (), workdir: Path | None = None
     ) -> tuple[subprocess.Popen[str], Path]:
-        """A process on so many simulated devices, and its run directory."""
+        """A process on this number of simulated devices, and its run directory."""
         self._started += 1
         workdir = workdir or self._folder / f"{self._model}-{self._started}"
         name, *own = MODELS[self._model].split()
-        steps, often = FLAGS.num_steps, FLAGS.num_steps // 5
+        steps, often = self._num_steps, self._often
         cadence = (f"--eval_every={steps}", f"--checkpoint_every={often}", f"--steps_per_dispatch={often}")
-        command = [*prefix, sys.executable, "-m", f"experiments.{name}", *own, f"--num_steps={steps}", *cadence]
-        command += [f"--shards={SHARDS}", f"--workdir={workdir}", *more]
-        # nothing that another run has compiled
+        line = [*prefix, sys.executable, "-m", f"experiments.{name}", *own, f"--num_steps={steps}", *cadence]
+        line += [f"--shards={SHARDS}", f"--workdir={workdir}", *more]
+        # no run finds what another one has compiled
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
         environment["JAX_NUM_CPU_DEVICES"] = str(devices)
         quiet = subprocess.DEVNULL
-        return subprocess.Popen(command, env=environment, stdout=quiet, stderr=subprocess.PIPE, text=True), workdir
+        return subprocess.Popen(line, env=environment, stdout=quiet, stderr=subprocess.PIPE, text=True), workdir
 
     def finish(self, *processes: subprocess.Popen[str]) -> None:
         """Waits for all of them.
 
         Raises:
-          BadInput: where one failed, with its last line.
+          BadInput: if one of them failed, with its last line.
         """
         for process in processes:
             _, errors = process.communicate()
             if process.returncode:
-                lines = errors.strip().splitlines() or ["it said nothing"]
+                lines = errors.strip().splitlines() or ["no output"]
                 raise BadInput(f"{self._model}: a run ended with status {process.returncode}: {lines[-1]}")
 
     def train(self, *more: str, **options: Any) -> str:
@@ -88,11 +84,11 @@ class Trainer:
 
 
 def _hash(workdir: Path) -> str:
-    return run_directory.read_json(workdir / "summary.json")["params_sha256"]
+    return directory.read_json(workdir / "summary.json")["params_sha256"]
 
 
 def on_devices(count: int) -> Callable[[Trainer], str]:
-    """On so many simulated devices."""
+    """On `count` simulated devices."""
     return lambda trainer: trainer.train(devices=count)
 
 
@@ -113,9 +109,9 @@ def in_two_processes(trainer: Trainer) -> str:
 
 
 def killed(trainer: Trainer) -> str:
-    """Killed on four devices after its first checkpoint, gone on with on two."""
+    """Killed on four devices after its first checkpoint, and resumed on two."""
     process, workdir = trainer.start(devices=4)
-    saved = workdir / "checkpoints" / str(FLAGS.num_steps // 5)
+    saved = workdir / "checkpoints" / str(trainer.first_checkpoint)
     while process.poll() is None and not saved.exists():
         time.sleep(0.05)
     process.kill()
@@ -127,7 +123,7 @@ def one_of_four_seeds(trainer: Trainer) -> str:
     """The first of four seeds that take turns in one program on two devices."""
     process, workdir = trainer.start("--num_seeds=4", devices=2)
     trainer.finish(process)
-    return run_directory.read_json(workdir / "summary.json")["params_sha256"]["0"]
+    return directory.read_json(workdir / "summary.json")["params_sha256"]["0"]
 
 
 WAYS: dict[str, Callable[[Trainer], str]] = {
@@ -142,25 +138,31 @@ WAYS: dict[str, Callable[[Trainer], str]] = {
 }
 
 
-def main() -> int:
-    """Prints the table as it fills."""
-    models, ways = common.some_of("models", MODELS), common.some_of("ways", WAYS)
-    print(f"| model | {' | '.join(ways)} |")
-    print(f"| --- |{' --- |' * len(ways)}", flush=True)
+class Flags(Record):
+    """Same bits."""
+
+    models: tuple[str, ...] = flag(tuple(MODELS), "rows of the table", choices=MODELS)
+    ways: tuple[str, ...] = flag(tuple(WAYS), "columns of the table", choices=WAYS)
+    num_steps: int = flag(60, "updates of each run", at_least=20)
+
+
+def main(flags: Flags) -> int:
+    """Prints the table as it fills; returns the exit status."""
+    print(f"| model | {' | '.join(flags.ways)} |")
+    print(f"| --- |{' --- |' * len(flags.ways)}", flush=True)
     same = True
     with tempfile.TemporaryDirectory(prefix="same-bits-") as folder:
-        for model in models:
-            trainer, hashes = Trainer(model, Path(folder)), []
+        for model in flags.models:
+            trainer, hashes = Trainer(model, Path(folder), flags.num_steps), []
             print(f"| {model} |", end="", flush=True)
-            for way in ways:
+            for way in flags.ways:
                 hashes.append(WAYS[way](trainer))
                 print(f" {hashes[-1][:12]} |", end="", flush=True)
             print()
             same = same and len(set(hashes)) == 1
-    print("one hash a row" if same else "NOT one hash a row")
+    print("one hash per row" if same else "NOT one hash per row")
     return 0 if same else 1
 
 
 if __name__ == "__main__":
-    define_flags()
-    common.guarded(main)
+    command.run(main, Flags)

@@ -1,4 +1,4 @@
-"""The command; see the package. Without --way it starts a process for each way, with --way it is one of them."""
+"""The command; see the package. Without --way it starts one process for each way; with --way it is one of them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from typing import Any, NamedTuple
 
-from absl import flags
 from tqdm import tqdm
 
-from experiments import common
 from experiments.benchmark.way import Row, Way, dense
 from genjax.errors import BadInput
+from genjax.runs import command
+from genjax.runs.flags import Record, flag
 
-FLAGS = flags.FLAGS
 OURS = "genjax"
 
 
 def ours(name: str, *args: Any, devices: int = 1) -> Any:
-    """A way of this project's, imported where it is done, on so many simulated devices of a CPU."""
+    """A way of this project's, imported in its own process, on a number of simulated devices of a CPU."""
 
-    def start() -> Way:
+    def start(cpu_threads: int) -> Way:
         os.environ["JAX_NUM_CPU_DEVICES"] = str(devices)
         from genjax.training import determinism
 
-        determinism.set_up(cpu_threads=FLAGS.cpu_threads)
+        determinism.set_up(cpu_threads=cpu_threads)
         from experiments.benchmark import ours
 
         return getattr(ours, name)(*args)
@@ -41,12 +39,12 @@ def ours(name: str, *args: Any, devices: int = 1) -> Any:
 
 
 def torch(name: str, *args: Any, **options: Any) -> Any:
-    """A way of PyTorch's or pythae's, imported where it is done."""
+    """A way of PyTorch's or pythae's, imported in its own process."""
 
-    def start() -> Way:
+    def start(cpu_threads: int) -> Way:
         from experiments.benchmark import peers
 
-        peers.set_threads(FLAGS.cpu_threads)
+        peers.set_threads(cpu_threads)
         return getattr(peers, name)(*args, **options)
 
     return start
@@ -142,24 +140,25 @@ ROWS = {
 PRODUCT = Row("a product of 1024 x 1024 matrices", 20, 1024**3, {LARGE: ours("large_product")})
 
 
-def define_flags() -> None:
-    """Defines the flags of the command."""
-    flags.DEFINE_list("rows", list(ROWS), "what to measure")
-    flags.DEFINE_integer("rounds", 5, "times each way is measured", lower_bound=5)
-    flags.DEFINE_integer("cpu_threads", 2, "threads of every way's library", lower_bound=1)
-    flags.DEFINE_string("way", None, "be this one way of the row, in turns that standard input gives")
+class Flags(Record):
+    """Benchmark."""
+
+    rows: tuple[str, ...] = flag(tuple(ROWS), "comparisons to make", choices=ROWS)
+    rounds: int = flag(5, "measurements of each way", at_least=5)
+    cpu_threads: int = flag(2, "threads of every library", at_least=1, at_most=1024)
+    way: str | None = flag(None, "run this one way of the row, a round for each line of standard input")
 
 
 class Worker:
     """A way at work in a process of its own."""
 
-    def __init__(self, row: str, way: str, folder: str) -> None:
-        command = [sys.executable, "-m", "experiments.benchmark", f"--rows={row}", f"--way={way}"]
-        # nothing that an earlier process compiled
+    def __init__(self, row: str, way: str, folder: str, cpu_threads: int) -> None:
+        line = [sys.executable, "-m", "experiments.benchmark", f"--rows={row}", f"--way={way}"]
+        # no process finds what an earlier one compiled
         fresh = {"JAX_ENABLE_COMPILATION_CACHE": "false", "TORCHINDUCTOR_CACHE_DIR": os.path.join(folder, way)}
         began = time.perf_counter()
         self._process = subprocess.Popen(
-            [*command, f"--cpu_threads={FLAGS.cpu_threads}"],
+            [*line, f"--cpu_threads={cpu_threads}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | fresh,
@@ -172,7 +171,7 @@ class Worker:
     def _told(self) -> Any:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise BadInput(f"a way ended with status {self._process.wait()}; what it said is above")
+            raise BadInput(f"a way ended with status {self._process.wait()}; its output is above")
         return json.loads(line)
 
     def take_turn(self) -> None:
@@ -189,9 +188,9 @@ class Worker:
         return memory
 
 
-def work(row: Row, name: str) -> None:
-    """Is a way: one step, then a round for each line of standard input."""
-    way = row.ways[name]()
+def work(row: Row, name: str, cpu_threads: int) -> None:
+    """Runs a way: one step, then a round for each line of standard input."""
+    way = row.ways[name](cpu_threads)
     way(1)
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:
@@ -209,7 +208,7 @@ class Measured(NamedTuple):
     memory: float  # MiB
 
 
-def measure(name: str, *, rounds: int) -> dict[str, Measured]:
+def measure(name: str, *, rounds: int, cpu_threads: int) -> dict[str, Measured]:
     """All ways of a row, and the large product, in turns; the first turn of each is to warm up."""
     row = ROWS[name]
     ways = [way for way in row.ways if torch_is_here() or way not in ("PyTorch", "torch.compile", "pythae")]
@@ -217,7 +216,7 @@ def measure(name: str, *, rounds: int) -> dict[str, Measured]:
         workers = {}
         for way in [LARGE, *ways]:
             bar.set_description(f"{name}: {way} starts")
-            workers[way] = Worker(name, way, folder)
+            workers[way] = Worker(name, way, folder, cpu_threads)
             bar.update(way != LARGE)
         for turn in range(rounds + 1):
             for way, worker in workers.items():
@@ -253,22 +252,21 @@ def table(name: str, measured: dict[str, Measured]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(flags: Flags) -> None:
     """Measures the rows that the flags name and prints their tables."""
-    rows = common.some_of("rows", ROWS)
-    if FLAGS.way:
-        row = PRODUCT if FLAGS.way == LARGE else ROWS[rows[0]]
-        if FLAGS.way not in row.ways:
-            raise BadInput(f"--way: there is no {FLAGS.way!r}; known are {', '.join(row.ways)}")
-        return work(row, FLAGS.way)
+    if flags.way:
+        row = PRODUCT if flags.way == LARGE else ROWS[flags.rows[0]]
+        if flags.way not in row.ways:
+            raise BadInput(f"--way={flags.way}: expected one of {', '.join(row.ways)}")
+        return work(row, flags.way, flags.cpu_threads)
     if not torch_is_here():
-        print("warning: without PyTorch and pythae, which the extra `bench` brings, their ways are left out")
-    for name in rows:
-        measured = measure(name, rounds=FLAGS.rounds)
-        print(f"\n{ROWS[name].title}; {ROWS[name].steps} steps a round, {FLAGS.rounds} rounds, ", end="")
-        print(f"{FLAGS.cpu_threads} threads\n{table(name, measured)}", flush=True)
+        print("warning: PyTorch and pythae, of the extra `bench`, are not installed: their ways are left out")
+    for name in flags.rows:
+        measured = measure(name, rounds=flags.rounds, cpu_threads=flags.cpu_threads)
+        print(f"\n{ROWS[name].title}; {ROWS[name].steps} steps per round, {flags.rounds} rounds, ", end="")
+        print(f"{flags.cpu_threads} threads\n{table(name, measured)}", flush=True)
+    return None
 
 
 if __name__ == "__main__":
-    define_flags()
-    common.guarded(partial(main))
+    command.run(main, Flags)

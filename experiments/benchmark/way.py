@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Way = Callable[[int], None]  # does so many steps and waits for them
+Way = Callable[[int], None]  # takes a number of steps, and returns when they are done
 
 IMAGE_SHAPE = (28, 28, 1)
 PIXELS = 784
@@ -19,7 +19,7 @@ class Row(NamedTuple):
     title: str
     steps: int  # of a round
     multiplications: int  # of a step's matrix products, each with its addition; 0 where they are not the work
-    ways: dict[str, Callable[[], Way]]  # the first is this project's, that the others are compared to
+    ways: dict[str, Callable[[int], Way]]  # CPU threads -> way; the first is this project's, the others' reference
 
 
 def images(num: int = 10_000) -> np.ndarray:

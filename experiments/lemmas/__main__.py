@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import flags
-
-from experiments import common, lemmas
-from genjax.runs import directory as run_directory
+from experiments import lemmas
+from genjax.runs import command, directory
+from genjax.runs.flags import Record, flag
+from genjax.runs.settings import NOT_IDENTITY
 from genjax.training import determinism
 
-FLAGS = flags.FLAGS
+
+class Flags(Record):
+    """Lemmas."""
+
+    seed: int = flag(0, "root of all random numbers", at_least=0, at_most=2**32 - 1)
+    workdir: str | None = flag(None, "where lemmas.png is written; by default runs/lemmas-seedSEED")
 
 
-def define_flags() -> None:
-    """Defines the flags of the command; the table itself needs none."""
-    flags.DEFINE_integer("seed", 0, "root of all random numbers", lower_bound=0)
-    flags.DEFINE_string("workdir", None, "where lemmas.png goes; by default runs/lemmas-seed(seed)")
-
-
-def main() -> int:
-    """The command."""
+def main(flags: Flags) -> int:
+    """Computes all lemmas; returns the exit status."""
     determinism.set_up()
-    workdir = Path(FLAGS.workdir or f"runs/lemmas-seed{FLAGS.seed}")
-    run_directory.claim(workdir, vars(common.configuration("lemmas", ("seed", "workdir"))), free=common.NOT_IDENTITY)
-    return lemmas.check(workdir, seed=FLAGS.seed)
+    workdir = Path(flags.workdir or f"runs/lemmas-seed{flags.seed}").expanduser()
+    directory.claim(workdir, {"experiment": "lemmas", **flags.to_config()}, free=NOT_IDENTITY)
+    return lemmas.check(workdir, seed=flags.seed)
 
 
 if __name__ == "__main__":
-    define_flags()
-    common.guarded(main)
+    command.run(main, Flags)

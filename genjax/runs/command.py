@@ -103,8 +103,10 @@ def help_page(record: type[Record], program: str) -> str:
         groups.setdefault(spec.group, []).append(spec)
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
-    name = f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {Path(program).name}"
-    lines = [(main.__doc__ or "").strip(), "", f"usage: {name} [--flag=value ...]"]
+    module = spec.name.removesuffix(".__main__") if spec else None
+    name = f"python -m {module}" if module else f"python {Path(program).name}"
+    documented = sys.modules.get(module or "", main)  # of a package, the package itself
+    lines = [(documented.__doc__ or main.__doc__ or "").strip(), "", f"usage: {name} [--flag=value ...]"]
     own = (record.__doc__ or "").strip().splitlines()[0].rstrip(".") if record.__doc__ else ""
     for group in sorted(groups, key=lambda group: group != own):
         lines += ["", f"{group}:"]

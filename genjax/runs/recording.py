@@ -177,7 +177,7 @@ def write_end(
     return summary
 
 
-def held_out_examples(source: batching.Source, key: Key, at_most: int = 2000) -> Any:
+def held_out_examples(source: batching.Source, key: Key, *, at_most: int = 2000) -> Any:
     """The first held-out examples, as the model reads them."""
     group = source.test.groups[0]
     batches, size = jax.tree.leaves(group)[0].shape[:2]

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from experiments import reproduce
+from genjax.runs import reproduce
 
 FLAGS = ("--num_steps=40", "--log_every=10", "--eval_every=20", "--hidden=32")
 
