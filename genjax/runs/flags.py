@@ -100,13 +100,13 @@ class Spec(NamedTuple):
                 read = tuple(map(self._read, value))
             else:
                 read = self._read(value)
-        except (KeyError, TypeError, ValueError, OverflowError):
+            return self.check(read)
+        except (KeyError, TypeError, ValueError, OverflowError):  # BadInput is a ValueError
             raise self._error(value) from None
-        return self.check(read)
 
     def _read(self, value: Any) -> Any:
         if self.item is bool:
-            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
         if self.item is int and isinstance(value, float):
             raise ValueError
         return self.item(value)

@@ -93,7 +93,7 @@ def matrices(params: Any) -> Any:
 
 def _factory(name: str) -> Any:
     make = getattr(optax, name, None)
-    if not inspect.isfunction(make) or "learning_rate" not in inspect.signature(make).parameters:
+    if not callable(make) or inspect.isclass(make) or "learning_rate" not in inspect.signature(make).parameters:
         raise BadInput(
             f"--optimizer={name}: expected an optimizer of Optax that has a learning rate, such as adam, adamw, sgd, "
             "lion, lamb or adabelief"

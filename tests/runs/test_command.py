@@ -1,0 +1,106 @@
+"""The door of the command line."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from genjax.errors import BadInput
+from genjax.runs import command
+from genjax.runs.flags import Record, flag
+
+
+class Flags(Record):
+    """Own."""
+
+    width: int = flag(8, "width of the layer", at_least=1)
+    hidden: tuple[int, ...] = flag((5, 6), "widths", at_least=1)
+    kind: str = flag("a", "kind of layer", choices=("a", "b"))
+    name: str | None = flag(None, "name of the layer")
+    bias: bool = flag(True, "add a bias")
+    fast: bool = flag(False, "be fast")
+
+
+def parse(*arguments):
+    return command.parse(Flags, ["page.py", *arguments])
+
+
+def test_a_command_line_and_a_script_give_the_same_record():
+    assert parse() == Flags()
+    given = parse("--width=3", "--hidden=1,2", "--kind", "b", "--nobias", "--fast", "--name=x y")
+    assert given == Flags(width=3, hidden=(1, 2), kind="b", bias=False, fast=True, name="x y")
+    assert parse(*command.arguments(given)) == given
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("--width=0", "--width=0: expected a whole number of at least 1"),
+        ("--hidden=1,x", "--hidden=1,x: expected whole numbers of at least 1, separated by commas"),
+        ("--kind=c", "--kind=c: expected one of a, b"),
+        ("--widht=3", "Unknown command line flag 'widht'. Did you mean: width ?"),
+        ("width=3", "unknown argument 'width=3'; flags are written --name=value"),
+    ],
+)
+def test_bad_flags_are_one_line(argument, line):
+    with pytest.raises(BadInput) as error:
+        parse(argument)
+    assert str(error.value) == line
+
+
+def test_help_groups_flags_and_exits_with_status_0(capsys):
+    for name in ("--help", "--helpshort"):
+        with pytest.raises(SystemExit) as end:
+            parse(name)
+        assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "Own:\n  --width=8\n      width of the layer; at least 1\n  --hidden=5,6\n" in out
+    assert "  --kind=a\n      kind of layer; one of a, b\n  --name\n" in out
+    assert "  --[no]bias\n" in out and "  --fast\n" in out
+
+
+def run(monkeypatch, main, *arguments):
+    monkeypatch.setattr(sys, "argv", ["page.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        command.run(main, Flags)
+    return end.value.code
+
+
+def raising(error):
+    def main(flags):
+        raise error
+
+    return main
+
+
+def test_the_exit_status_is_the_commands_own_or_2_after_one_line(monkeypatch, capsys):
+    assert run(monkeypatch, lambda flags: None) == 0
+    assert run(monkeypatch, lambda flags: flags.width, "--width=1") == 1
+    assert run(monkeypatch, raising(BadInput("the data are not there"))) == 2
+    assert run(monkeypatch, raising(OSError(errno.ENOSPC, "No space left on device", "/x/y"))) == 2
+    assert run(monkeypatch, raising(PermissionError(errno.EACCES, "Permission denied", "/x/y"))) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the data are not there",
+        "error: /x/y: no space left on device; nothing that exists was lost",
+        "error: /x/y: permission denied; nothing that exists was lost",
+    ]
+    with pytest.raises(RuntimeError):  # a fault of the program keeps its traceback
+        command.run(raising(RuntimeError("fault")), Flags)
+
+
+def test_two_commands_in_one_process_do_not_clash():
+    class Other(Record):
+        """Other."""
+
+        width: float = flag(0.5, "another width")
+
+    assert parse().width == 8 and command.parse(Other, ["x", "--width=2"]).width == 2.0
+
+
+def test_a_package_shows_its_own_docstring():
+    shown = subprocess.run(
+        [sys.executable, "-m", "experiments.lemmas", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "usage: python -m experiments.lemmas [--flag=value ...]" in shown.stdout
+    assert shown.stdout.startswith("The lemmas under autoencoders")

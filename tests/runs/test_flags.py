@@ -1,0 +1,133 @@
+"""Records of flags: what they take, and what they refuse in one line."""
+
+import dataclasses
+import json
+
+import pytest
+
+from genjax.errors import BadInput
+from genjax.runs.flags import Record, flag, from_config, specs
+
+
+class Shared(Record):
+    """Run."""
+
+    seed: int = flag(0, "root of all random numbers", at_least=0, at_most=9)
+    num_steps: int = flag(None, "number of updates", at_least=1)
+
+
+class Flags(Shared):
+    """Model.
+
+    More about it.
+    """
+
+    num_steps: int = 30
+    hidden: tuple[int, ...] = flag((500,), "widths", at_least=1, may_be_empty=True)
+    noise: tuple[float, ...] = flag((0.1,), "noise levels", at_least=0)
+    rate: float = flag(1e-3, "learning rate", at_least=0)
+    kind: str = flag("a", "kind", choices=("a", "b"))
+    kinds: tuple[str, ...] = flag(("a", "b"), "kinds", choices=("a", "b"))
+    name: str | None = flag(None, "name")
+    on: bool = flag(False, "switch")
+
+
+BY_NAME = {spec.name: spec for spec in specs(Flags)}
+
+
+def test_a_subclass_changes_defaults_and_keeps_what_was_declared():
+    assert list(BY_NAME) == ["seed", "num_steps", "hidden", "noise", "rate", "kind", "kinds", "name", "on"]
+    assert Flags().num_steps == 30 and Flags(num_steps=2).replace(seed=3) == Flags(num_steps=2, seed=3)
+    assert BY_NAME["num_steps"].help == "number of updates" and BY_NAME["num_steps"].at_least == 1
+    assert BY_NAME["num_steps"].group == "Run" and BY_NAME["rate"].group == "Model"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Flags().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("seed", "7", 7),
+        ("hidden", "5,60", (5, 60)),
+        ("hidden", "", ()),
+        ("noise", "0,1e-2", (0.0, 0.01)),
+        ("rate", "2", 2.0),
+        ("kinds", "b", ("b",)),
+        ("name", "x,y", "x,y"),
+        ("on", "true", True),
+        ("on", "0", False),
+    ],
+)
+def test_text_and_json_are_read_alike(name, text, value):
+    parsed = BY_NAME[name].parse(text)
+    assert parsed == value and type(parsed) is type(value)
+    assert BY_NAME[name].parse(json.loads(json.dumps(value))) == value
+    assert BY_NAME[name].parse(BY_NAME[name].text(value)) == value
+    assert getattr(Flags(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("seed", -1, "a whole number from 0 to 9"),
+        ("seed", 10, "a whole number from 0 to 9"),
+        ("seed", 1.5, "a whole number from 0 to 9"),
+        ("seed", True, "a whole number from 0 to 9"),
+        ("seed", 10**30, "a whole number from 0 to 9"),
+        ("num_steps", None, "a whole number of at least 1"),
+        ("hidden", (5, 0), "whole numbers of at least 1, separated by commas"),
+        ("noise", (), "numbers of at least 0, separated by commas"),
+        ("noise", (float("nan"),), "numbers of at least 0, separated by commas"),
+        ("rate", float("nan"), "a number of at least 0"),
+        ("rate", float("inf"), "a number of at least 0"),
+        ("kind", "c", "one of a, b"),
+        ("kinds", ("a", "c"), "some of a, b"),
+        ("name", 3, "text"),
+        ("on", 1, "true or false"),
+    ],
+)
+def test_what_is_not_of_the_type_or_out_of_bounds_is_refused(name, value, expected):
+    with pytest.raises(BadInput, match=f"{name}.*expected {expected}$"):
+        Flags(**{name: value})
+    if name not in ("name", "on"):  # any number is a text, and 1 is the text "1"
+        with pytest.raises(BadInput, match=f"{name}.*expected {expected}$"):
+            BY_NAME[name].parse(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("seed", "x"),
+        ("seed", "1.0"),
+        ("seed", ""),
+        ("hidden", "1,,2"),
+        ("hidden", "1,a"),
+        ("rate", "1e999"),
+        ("on", "y"),
+    ],
+)
+def test_text_that_cannot_be_read_is_refused_whole(name, text):
+    with pytest.raises(BadInput, match=f"{name}.*{text}.*expected "):
+        BY_NAME[name].parse(text)
+
+
+def test_a_record_comes_back_from_its_config():
+    flags = Flags(hidden=(3, 4), noise=(0.5,), name="x", on=True)
+    stored = json.loads(json.dumps(flags.to_config()))
+    assert from_config(Flags, stored) == (flags, [])
+    # an older version's run lacks a flag, and gave lists of numbers as text
+    del stored["rate"]
+    stored["hidden"] = ["3", "4"]
+    assert from_config(Flags, stored) == (flags, ["rate"])
+    with pytest.raises(BadInput, match="does not have: flagfile, pdb"):
+        from_config(Flags, stored | {"pdb": True, "flagfile": "x"})
+
+
+def test_a_field_without_help_is_a_mistake_of_the_page():
+    class Bare(Record):
+        """Bare."""
+
+        width: int = 3
+
+    with pytest.raises(TypeError, match=r"Bare.width has no help"):
+        specs(Bare)
