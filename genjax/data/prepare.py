@@ -50,7 +50,9 @@ def _build(name: str, data_dir: Path, archives: Path | None) -> None:
     import tensorflow_datasets as tfds
 
     if archives is not None and not archives.is_dir():
-        raise BadInput(f"--archives={archives} is no folder; it needs to hold the original archives of {name}")
+        raise BadInput(
+            f"{archives} is not a folder; give one that holds the original archives of {name}", parameter="archives"
+        )
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,7 @@ def _build(name: str, data_dir: Path, archives: Path | None) -> None:
             if refused and archives is None:
                 raise BadInput(
                     f"data set {name!r} cannot be downloaded: {'; '.join(refused)}; with a network run this again, "
-                    "without one add --archives=DIR, a folder of these files"
+                    "without one give `archives`, a folder of these files"
                 ) from error
             if refused:
                 raise BadInput(

@@ -81,7 +81,7 @@ def _check_finite(first_step: int, values: dict[str, np.ndarray], split: str) ->
         name = "loss" if bad.get("loss") == first else min(name for name, at in bad.items() if at == first)
         raise BadInput(
             f"{split} metric {name!r} is {values[name][..., first]} at step {first_step + first}; stopped, the last "
-            "good checkpoint is kept; a smaller --learning_rate is the usual remedy"
+            "good checkpoint is kept; a smaller `learning_rate` is the usual remedy"
         )
 
 
@@ -140,7 +140,7 @@ def fit(
     evaluate = evaluator(model, source.test, placement=placement) if eval_every else None
     fed = source.train.feed(streams(seed).data, step) if source.train.feed else None
     if fed is not None and placement.num_seeds is not None:
-        raise BadInput("several seeds need data in memory, for each reads in an order of its own: raise --memory_limit")
+        raise BadInput("several seeds need data in memory, for each reads in an order of its own: raise `memory_limit`")
     arrays = None if fed is not None else placement.place_shared(source.train.arrays)
 
     def batches(first: int, num: int) -> Any:

@@ -33,7 +33,7 @@ def test_metrics_survive_a_cut_line_and_a_lost_end(tmp_path):
 def test_a_damaged_metrics_line_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
-    with pytest.raises(BadInput, match=r"metrics\.jsonl has a line that is no JSON"):
+    with pytest.raises(BadInput, match=r"metrics\.jsonl has a line that is not valid JSON"):
         run_directory.read_metrics(path)
 
 
@@ -43,9 +43,9 @@ def test_a_directory_belongs_to_one_configuration(tmp_path):
     run_directory.claim(workdir, config, free=("data_dir",))
     run_directory.claim(workdir, config | {"data_dir": "elsewhere"}, free=("data_dir",))
     assert json.loads((workdir / "config.json").read_text())["data_dir"] == "elsewhere"
-    with pytest.raises(BadInput, match=r"--seed=0 \(now 1\)"):
+    with pytest.raises(BadInput, match=r"`seed`=0 \(now 1\)"):
         run_directory.claim(workdir, config | {"seed": 1}, free=("data_dir",))
-    with pytest.raises(BadInput, match="is no run's directory"):
+    with pytest.raises(BadInput, match="is not a run directory"):
         run_directory.claim(tmp_path / "runs", config, free=())
 
 
