@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from genjax.errors import BadInput
+from genjax.training import determinism
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint", "scikit-learn")
 """The packages whose versions belong to a run's identity: they make its data, its draws or its arithmetic."""
@@ -27,6 +28,7 @@ IDENTITY = (
     "bits_of_devices",
     "cpu_threads",
     "xla_flags",
+    "jax_settings",
     "data_fingerprint",
 )
 """The entries of the manifest that must agree before two runs' bits can be compared."""
@@ -100,6 +102,7 @@ def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1
         "processor": _processor(),
         "cpu_threads": int(os.environ["NPROC"]) if "NPROC" in os.environ else None,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_settings": determinism.jax_settings(),
         "git_commit": _git_commit(),
         "steps_done": 0,
         "params_sha256": None,
@@ -107,7 +110,13 @@ def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1
 
 
 def differences(recorded: dict[str, Any], now: dict[str, Any], names: tuple[str, ...] = IDENTITY) -> list[str]:
-    """One phrase for each entry that differs: "packages.jax: 0.10.2 then, 0.12.0 now"."""
+    """One phrase for each entry that differs: "packages.jax: 0.10.2 then, 0.12.0 now".
+
+    A JAX setting that a manifest does not record, being older than the record of it, had its default.
+    """
+    recorded, now = (
+        one | {"jax_settings": determinism.JAX_SETTINGS | one.get("jax_settings", {})} for one in (recorded, now)
+    )
     found = []
     for name in names:
         then, today = recorded.get(name), now.get(name)

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -78,3 +79,18 @@ def test_differences_are_named_down_to_the_package():
     now = {"backend": "gpu", "packages": {"jax": "1", "optax": "3"}}
     assert run_directory.differences(then, now) == ["packages.optax: 2 then, 3 now", "backend: cpu then, gpu now"]
     assert run_directory.differences(then, then) == []
+
+
+def test_settings_of_jax_belong_to_the_identity(tmp_path):
+    plain = run_directory.manifest(seed=0, data_fingerprint="abc")
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        other = run_directory.manifest(seed=0, data_fingerprint="abc")
+    assert run_directory.differences(plain, other) == [
+        "jax_settings.jax_default_matmul_precision: None then, highest now",
+        "jax_settings.jax_enable_x64: False then, True now",
+    ]
+    run_directory.write_json(tmp_path / "manifest.json", plain)
+    assert run_directory.read_json(tmp_path / "manifest.json") == plain
+    older = {name: value for name, value in plain.items() if name != "jax_settings"}
+    assert run_directory.differences(older, plain) == []
+    assert len(run_directory.differences(older, other)) == 2
