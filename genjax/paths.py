@@ -51,3 +51,20 @@ def _private_folder(folder: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise BadInput(f"{folder} is not a private folder of this user; set XDG_CACHE_HOME to a folder for caches")
     return folder
+
+
+def refuse_patterns(path: Path, *, parameter: str | None = None) -> None:
+    """Refuses a path below which Orbax writes checkpoints that it cannot read again.
+
+    Orbax looks for the parts of a checkpoint by a pattern that has the whole path in it, unescaped.
+
+    Raises:
+      BadInput: the absolute path has one of `* ? [` or a backslash in it.
+    """
+    found = [character for character in "*?[\\" if character in str(path.absolute())]
+    if found:
+        raise BadInput(
+            f"{path.absolute()} has {' '.join(found)} in it, and checkpoints below such a path cannot be read again; "
+            "give a path without * ? [ and backslashes",
+            parameter=parameter,
+        )

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from genjax.errors import BadInput
+from genjax.paths import refuse_patterns
 from genjax.training import determinism
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint", "scikit-learn")
@@ -156,8 +157,10 @@ def claim(workdir: Path, config: dict[str, Any], *, free: Sequence[str]) -> None
     """Makes the run directory this configuration's, or checks that it is; flags in `free` may differ.
 
     Raises:
-      BadInput: naming the flags, if a run of other flags lives there, or a folder that is not a run directory.
+      BadInput: naming the flags, if a run of other flags lives there, a folder that is not a run directory, or a path
+        that checkpoints cannot have.
     """
+    refuse_patterns(workdir, parameter="workdir")
     path = workdir / "config.json"
     if path.exists():
         recorded = read_json(path)

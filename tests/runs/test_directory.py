@@ -50,6 +50,13 @@ def test_a_directory_belongs_to_one_configuration(tmp_path):
         run_directory.claim(tmp_path / "runs", config, free=())
 
 
+@pytest.mark.parametrize("name", ["[ab]", "a\\b"])
+def test_a_path_that_checkpoints_cannot_have_is_refused_at_once(tmp_path, name):
+    with pytest.raises(BadInput, match=r"^workdir: .* has (\[|\\) in it, and checkpoints below such a path"):
+        run_directory.claim(tmp_path / name / "run", {}, free=())
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_manifest_says_what_the_run_is_made_of(tmp_path, monkeypatch):
     monkeypatch.setenv("NPROC", "3")
     warnings = []
