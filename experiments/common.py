@@ -6,6 +6,8 @@ import errno
 import logging
 import math
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from absl import app, flags
 
 from experiments import devices
 from genjax import data, gradients
-from genjax.data import batching
+from genjax.data import batching, tfds
 from genjax.errors import BadInput
 from genjax.training import determinism
 from genjax.training.fit import Examine
@@ -35,13 +37,13 @@ class Config(SimpleNamespace):
     """A run's flags by name, as they were resolved: `config.seed`.
 
     Two are no flags: `runs` is the directory that the run's own lies in, where what serves several runs is kept, and
-    `way` how the model's gradients are taken.
+    `reduction` how the model's gradients are taken.
 
     Raises:
       BadInput: on reading a flag that a run of other code did not have.
     """
 
-    way: gradients.Reduction = staticmethod(gradients.whole_batch)
+    reduction: gradients.Reduction = staticmethod(gradients.whole_batch)
     memory_limit: float = math.inf  # of what is trained for several runs, and has no such flag
 
     def __getattr__(self, name: str) -> Any:
@@ -165,7 +167,7 @@ def guarded(command: Callable[[], int | None]) -> None:
         try:
             return command()
         except BadInput as error:
-            _stop(str(error))
+            _stop(_with_dashes(error))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -174,6 +176,18 @@ def guarded(command: Callable[[], int | None]) -> None:
             )
 
     app.run(call, flags_parser=parse)
+
+
+def _with_dashes(error: BadInput) -> str:
+    """The error's line, with the parameters that it names written as the flags that they are here."""
+    line = str(error)
+    if isinstance(error, tfds.NotPrepared):
+        folder = "DIR" if error.data_dir is None else shlex.quote(str(error.data_dir))
+        command = f"python -m experiments.prepare --dataset={error.name} --data_dir={folder}"
+        line = f"{error.problem} by: {command}"
+    elif error.parameter in FLAGS:
+        line = f"--{line}"
+    return re.sub(r"`(\w+)`", lambda match: f"--{match[1]}" if match[1] in FLAGS else match[0], line)
 
 
 def _stop(line: str) -> None:

@@ -190,6 +190,8 @@ def updater(
     """One Optax update of an objective's first argument.
 
     Args:
+      optimizer: those that need them are given the batch's loss and gradient (`value`, `grad`), and the loss at other
+        params on the same batch (`value_fn`): `reduce_on_plateau`, `polyak_sgd`, `lbfgs`.
       reduction: how the gradient is taken over the batch, one of this module.
       refresh: `refresh(params, statistics) -> params` is applied after the update, to fold the batch's statistics into
         leaves that no gradient moves (the moving averages of a codebook or of batch normalisation, say), or to project
@@ -200,14 +202,31 @@ def updater(
       arguments after the params; the metrics are of the params before the update.
     """
     compute = reduction(objective)
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def update(params: Params, optimizer_state: Any, *args: Any) -> tuple[Params, Any, Metrics]:
         gradients, metrics, statistics = compute(params, *args)
-        updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
+        more = {"value": metrics["loss"], "grad": gradients, "value_fn": _value_fn(compute, args)}
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state, params, **more)
         params = optax.apply_updates(params, updates)
         return params if refresh is None else refresh(params, statistics), optimizer_state, metrics
 
     return update
+
+
+def _value_fn(compute: Gradient, args: tuple) -> Callable[[Params], Array]:
+    """The loss as a function of the params, with the reduction's own gradient as its derivative."""
+
+    @jax.custom_jvp
+    def value(params: Params) -> Array:
+        return compute(params, *args)[1]["loss"]
+
+    @value.defjvp
+    def value_and_slope(params: tuple[Params], direction: tuple[Params]) -> tuple[Array, Array]:
+        gradient, metrics, _ = compute(*params, *args)
+        return metrics["loss"], optax.tree.vdot(gradient, *direction)
+
+    return value
 
 
 def frozen(optimizer: optax.GradientTransformation, *names: str) -> optax.GradientTransformation:

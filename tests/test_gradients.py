@@ -52,6 +52,77 @@ def test_metrics_are_of_the_params_before_the_update(matrix):
     assert not np.array_equal(new, params)
 
 
+@pytest.mark.parametrize(
+    "line_search", [optax.scale_by_zoom_linesearch(20), optax.scale_by_backtracking_linesearch(20)]
+)
+@pytest.mark.parametrize("reduction", [gradients.whole_batch, gradients.ordered(2)])
+def test_line_searches_see_the_loss_of_the_batch(matrix, line_search, reduction, float64):
+    # on a quadratic, L-BFGS with a line search ends at the minimum, here of 1/2 theta^T A theta - b theta
+    def objective(params, batch, key):
+        return 0.5 * params @ matrix @ params - batch @ params, {}
+
+    matrix, batch = jnp.asarray(matrix, jnp.float64), jnp.array([[1.0, 0.0], [3.0, 2.0], [2.0, -2.0], [0.0, 4.0]])
+    optimizer = optax.lbfgs(linesearch=line_search)
+    update = jax.jit(gradients.updater(objective, optimizer, reduction=reduction))
+    params = jnp.array([5.0, -4.0])
+    state = optimizer.init(params)
+    for _ in range(12):
+        params, state, metrics = update(params, state, batch, jax.random.key(0))
+    minimum = np.linalg.solve(np.asarray(matrix), np.asarray(batch).mean(0))
+    np.testing.assert_allclose(params, minimum, rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], -0.5 * np.asarray(batch).mean(0) @ minimum, rtol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", [gradients.whole_batch, gradients.ordered(2)])
+def test_an_optimizer_is_given_the_loss_elsewhere_and_its_derivative(matrix, reduction):
+    seen = []
+
+    def look(updates, state, params, *, value, grad, value_fn):
+        seen.extend([value, grad, *jax.value_and_grad(value_fn)(2 * params)])
+        return updates, state
+
+    def objective(params, batch, key):
+        return quadratic(params, matrix, batch)
+
+    params, scale = jnp.array([1.0, -2.0]), jnp.array([1.0, 3.0, 5.0, 7.0])
+    optimizer = optax.GradientTransformationExtraArgs(lambda params: (), look)
+    gradients.updater(objective, optimizer, reduction=reduction)(params, (), scale, jax.random.key(0))
+    slope = np.asarray(matrix @ params)
+    at_params, at_double = 4 * 0.5 * slope @ np.asarray(params), 4 * 2 * slope @ np.asarray(params)
+    for got, expected in zip(seen, (at_params, 4 * slope, at_double, 8 * slope), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_a_polyak_step_is_the_loss_over_the_squared_gradient(matrix):
+    # eta = (f - f_min) / |g|^2, Polyak 1964
+    params, optimizer = jnp.array([1.0, -2.0]), optax.polyak_sgd(max_learning_rate=10.0)
+    new, _, metrics = gradients.updater(quadratic, optimizer)(params, optimizer.init(params), matrix, jnp.ones(2))
+    slope = np.asarray(matrix @ params)
+    np.testing.assert_allclose(new, params - metrics["loss"] / (slope @ slope) * slope, rtol=1e-6)
+
+
+def test_a_plateau_lowers_the_rate(matrix):
+    optimizer = optax.chain(optax.sgd(0.0), optax.contrib.reduce_on_plateau(factor=0.5, patience=2))
+    update, params = gradients.updater(quadratic, optimizer), jnp.array([1.0, -2.0])
+    state = optimizer.init(params)
+    for _ in range(5):
+        params, state, _ = update(params, state, matrix, jnp.ones(2))
+    assert float(optax.tree.get(state, "scale")) == 0.5**2
+
+
+def test_a_plain_optimizer_is_traced_as_before(matrix):
+    def plain(params, state, scale):
+        grad, metrics, _ = gradients.whole_batch(quadratic)(params, matrix, scale)
+        updates, state = optax.adam(0.1).update(grad, state, params)
+        return optax.apply_updates(params, updates), state, metrics
+
+    def ours(params, state, scale):
+        return gradients.updater(quadratic, optax.adam(0.1))(params, state, matrix, scale)
+
+    arguments = (jnp.ones(2), optax.adam(0.1).init(jnp.ones(2)), jnp.ones(3))
+    assert str(jax.make_jaxpr(ours)(*arguments)) == str(jax.make_jaxpr(plain)(*arguments))
+
+
 def test_the_optimizer_sees_the_params(matrix):
     # with a zero gradient, decoupled weight decay alone shrinks them
     optimizer = optax.adamw(0.1, weight_decay=0.5)

@@ -8,6 +8,7 @@ from pathlib import Path
 from genjax.data import digits, folder, tfds, toys
 from genjax.data.dataset import Dataset, Split, from_arrays
 from genjax.errors import BadInput
+from genjax.paths import expand_user
 
 __all__ = ["Dataset", "Split", "from_arrays", "load"]
 
@@ -39,7 +40,7 @@ def load(name: str, *, data_dir: str | Path | None = None, size: int | None = No
     Raises:
         BadInput: an unknown name (with the nearest known one), or what the source says.
     """
-    data_dir = None if data_dir is None else Path(data_dir).expanduser()
+    data_dir = None if data_dir is None else expand_user(data_dir, parameter="data_dir")
     if name in _EMBEDDED:
         return _EMBEDDED[name]()
     if name.startswith(_FOLDER):

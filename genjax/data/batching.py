@@ -93,7 +93,8 @@ def shuffled(split: Split, *, batch_size: int, scale: float, transform: Transfor
     num = len(split.x)
     if not 1 <= batch_size <= num:
         raise BadInput(
-            f"--batch_size={batch_size}: the training split has {num} examples; give a number from 1 to {num}"
+            f"{batch_size} is not possible, the training split has {num} examples; give a number from 1 to {num}",
+            parameter="batch_size",
         )
     per_epoch = num // batch_size
 
@@ -124,7 +125,10 @@ def streamed(split: Split, *, batch_size: int, scale: float, transform: Transfor
     try:
         import grain
     except ImportError:
-        raise BadInput("data beyond --memory_limit need Grain: pip install 'genjax-autoencoders[stream]'") from None
+        raise BadInput(
+            "data beyond it are read from disk, which needs Grain: pip install 'genjax-autoencoders[stream]'",
+            parameter="memory_limit",
+        ) from None
     in_memory = shuffled(split, batch_size=batch_size, scale=scale, transform=transform)
     per_epoch = len(split.x) // batch_size
     process, processes = jax.process_index(), jax.process_count()

@@ -16,6 +16,10 @@ class Split(NamedTuple):
     x: np.ndarray  # [N, H, W, C] images or [N, D] vectors; uint8 or float32
     label: np.ndarray | None = None  # [N] int32
 
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{a.dtype}{list(a.shape)}" for a in self if a is not None)
+        return f"Split({shown})"
+
 
 class Dataset(NamedTuple):
     """A data set held in memory; `x / scale` lies in [0, 1]."""
@@ -26,6 +30,10 @@ class Dataset(NamedTuple):
     scale: float  # 255 for bytes, 16 for the embedded digits, 1 for floats
     num_classes: int | None  # None without labels
     fingerprint: str  # sha256 of the content: see `fingerprint`
+
+    def __repr__(self) -> str:
+        classes = "no labels" if self.num_classes is None else f"{self.num_classes} classes"
+        return f"Dataset({self.name!r}, train={self.train}, test={self.test}, scale={self.scale:g}, {classes})"
 
 
 def from_arrays(
@@ -127,6 +135,11 @@ def _checked_label(name: str, split: str, label: np.ndarray, num: int) -> np.nda
     label = np.asarray(label)
     if label.shape != (num,):
         raise BadInput(f"data set {name!r}: {split} labels have shape {list(label.shape)}; {num} examples need [{num}]")
+    if label.dtype.kind in "USO":  # texts, or objects
+        raise BadInput(
+            f"data set {name!r}: {split} labels are {label.dtype} such as '{label.flat[0]}'; they need to be "
+            "integers from 0: classes, label = np.unique(texts, return_inverse=True) numbers them"
+        )
     if not np.issubdtype(label.dtype, np.integer) or label.min() < 0:
         raise BadInput(
             f"data set {name!r}: {split} labels are {label.dtype} from {label.min()}; they need to be integers from 0"

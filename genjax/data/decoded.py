@@ -21,6 +21,7 @@ import numpy as np
 from absl import logging
 
 from genjax.data.dataset import Dataset, from_arrays
+from genjax.paths import user_cache
 
 
 def load(name: str, stem: str, origin: str, *, folders: Iterable[Path], decode: Callable[[], Dataset]) -> Dataset:
@@ -52,11 +53,6 @@ def folders(data_dir: Path | None) -> list[Path]:
         return [user_cache()]
     where = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]  # two data folders may differ in content
     return [data_dir / "decoded", user_cache() / where]
-
-
-def user_cache() -> Path:
-    """The user's folder for what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "genjax"
 
 
 def origin_of(root: Path, files: Iterable[Path]) -> str:

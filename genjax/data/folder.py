@@ -13,6 +13,7 @@ from tqdm import tqdm
 from genjax.data import decoded
 from genjax.data.dataset import Dataset, from_arrays
 from genjax.errors import BadInput
+from genjax.paths import expand_user
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # Pillow's modes, and what each is read as
@@ -33,7 +34,7 @@ def load(path: str | Path, *, data_dir: str | Path | None = None, size: int | No
     Raises:
         BadInput: no such folder, no images, too few to hold one out, images of mixed size or kind, unreadable files.
     """
-    root = Path(path).expanduser()
+    root = expand_user(path)
     if not root.is_dir():
         raise BadInput(f"data set 'folder:{path}': there is no folder {root}; it needs to be a folder of images")
     classes = _classes(root)

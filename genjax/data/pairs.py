@@ -62,7 +62,9 @@ def rendered_pairs(*, batch_size: int, size: int = 32) -> Source:
       BadInput: a batch larger than there are identities.
     """
     if not 2 <= batch_size <= len(TRAIN):
-        raise BadInput(f"--batch_size={batch_size}: a batch of pairs has 2 to {len(TRAIN)} identities")
+        raise BadInput(
+            f"{batch_size} is not possible, a batch of pairs has 2 to {len(TRAIN)} identities", parameter="batch_size"
+        )
 
     def next(arrays: Any, carried: Any, step: Array, key: Key) -> tuple[Any, Pair]:
         who_key, attributes_key = jax.random.split(jax.random.fold_in(key, step))
@@ -93,8 +95,9 @@ def labelled_pairs(train: Split, test: Split, *, batch_size: int, scale: float) 
     x, first, count = _by_label(train)
     if not 2 <= batch_size <= len(first):
         raise BadInput(
-            f"--batch_size={batch_size}: {len(first)} identities have two pictures or more; give a number from 2 to "
-            f"{len(first)}"
+            f"{batch_size} is not possible, {len(first)} identities have two pictures or more; give a number from 2 to "
+            f"{len(first)}",
+            parameter="batch_size",
         )
 
     def next(arrays: Any, carried: Any, step: Array, key: Key) -> tuple[Any, Pair]:

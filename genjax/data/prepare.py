@@ -23,6 +23,7 @@ from absl import logging
 from genjax import data
 from genjax.data import tfds as reader
 from genjax.errors import BadInput
+from genjax.paths import expand_user
 
 _SECONDS_TO_ANSWER = 5
 
@@ -39,10 +40,10 @@ def prepare(name: str, *, data_dir: str | Path, archives: str | Path | None = No
     """
     if name == "digits" or name.startswith("folder:"):
         raise BadInput(f"data set {name!r} needs no preparing; use it as it is")
-    data_dir = Path(data_dir).expanduser()
+    data_dir = expand_user(data_dir, parameter="data_dir")
     data.check_name(name, data_dir=data_dir)
     if reader.find(name, data_dir) is None:
-        _build(name, data_dir, None if archives is None else Path(archives).expanduser())
+        _build(name, data_dir, None if archives is None else expand_user(archives, parameter="archives"))
     return data.load(name, data_dir=data_dir)
 
 
@@ -50,7 +51,9 @@ def _build(name: str, data_dir: Path, archives: Path | None) -> None:
     import tensorflow_datasets as tfds
 
     if archives is not None and not archives.is_dir():
-        raise BadInput(f"--archives={archives} is no folder; it needs to hold the original archives of {name}")
+        raise BadInput(
+            f"{archives} is not a folder; give one that holds the original archives of {name}", parameter="archives"
+        )
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -86,7 +89,7 @@ def _build(name: str, data_dir: Path, archives: Path | None) -> None:
             if refused and archives is None:
                 raise BadInput(
                     f"data set {name!r} cannot be downloaded: {'; '.join(refused)}; with a network run this again, "
-                    "without one add --archives=DIR, a folder of these files"
+                    "without one give `archives`, a folder of these files"
                 ) from error
             if refused:
                 raise BadInput(

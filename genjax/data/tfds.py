@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,21 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _CHUNK = 1024  # examples fetched at once: three times as fast as one by one
 
 
+class NotPrepared(BadInput):
+    """A data set that has to be prepared before it can be read.
+
+    Args:
+      problem: what is wrong and what to do, without the call that does it.
+      name: of the data set.
+      data_dir: the folder to prepare it in; None where the user has to choose one.
+    """
+
+    def __init__(self, problem: str, *, name: str, data_dir: str | Path | None) -> None:
+        folder = "..." if data_dir is None else repr(str(data_dir))
+        super().__init__(f"{problem} by genjax.data.prepare.prepare({name!r}, data_dir={folder})")
+        self.problem, self.name, self.data_dir = problem, name, data_dir
+
+
 def load(name: str, *, data_dir: str | Path | None) -> Dataset:
     """The data set `name` (`dataset`, `dataset/config`, `dataset:1.2.3`) as prepared in `data_dir`.
 
@@ -28,12 +42,13 @@ def load(name: str, *, data_dir: str | Path | None) -> Dataset:
     else the only class label, and are kept if every example has one (from 0). Decoded once, then kept (`decoded`).
 
     Raises:
-        BadInput: not prepared (naming the command that does), or nothing this function can read.
+        NotPrepared: naming the call that prepares it.
+        BadInput: nothing this function can read.
     """
     directory = find(name, data_dir)
     if directory is None or data_dir is None:
-        where = "and --data_dir is not given" if data_dir is None else f"in {data_dir}"
-        raise BadInput(f"data set {name!r} is not prepared {where}; prepare it by: {command(name, data_dir)}")
+        where = "and `data_dir` is not given" if data_dir is None else f"in {data_dir}"
+        raise NotPrepared(f"data set {name!r} is not prepared {where}; prepare it", name=name, data_dir=data_dir)
     files = [file for file in directory.iterdir() if file.is_file()]
     folders = decoded.folders(Path(data_dir))
     return decoded.load(
@@ -84,12 +99,6 @@ def known() -> list[str]:
     return tfds.list_builders(with_community_datasets=False)  # the community's list would need TensorFlow
 
 
-def command(name: str, data_dir: str | Path | None) -> str:
-    """What a user types to prepare a data set."""
-    folder = "DIR" if data_dir is None else shlex.quote(str(data_dir))
-    return f"python -m experiments.prepare --dataset={name} --data_dir={folder}"
-
-
 def _versions(folder: Path) -> dict[str, Path]:
     infos = folder.glob("*/dataset_info.json")  # written last by TFDS
     return {info.parent.name: info.parent for info in infos if _VERSION.fullmatch(info.parent.name)}
@@ -107,13 +116,13 @@ def _decode(name: str, directory: Path, folders: Sequence[Path]) -> Dataset:
         features, splits = builder.info.features, {key: info.num_examples for key, info in builder.info.splits.items()}
         formats = {file_format.value for file_format in builder.info.available_file_formats()}
     except Exception as error:
-        raise BadInput(
-            f"data set {name!r}: {directory} cannot be read ({_line(error)}); {_again(name, directory)}"
-        ) from error
+        raise _unreadable(name, directory, f"{directory} cannot be read ({_line(error)})") from error
     if "array_record" not in formats:
-        raise BadInput(
+        raise NotPrepared(
             f"data set {name!r}: {directory} is in the format {', '.join(sorted(formats))}, and only array_record is "
-            f"read; prepare it in another folder by: {command(name, None)}"
+            "read; prepare it in another folder",
+            name=name,
+            data_dir=None,
         )
     image, label = _features(tfds, name, features)
 
@@ -133,9 +142,7 @@ def _decode(name: str, directory: Path, folders: Sequence[Path]) -> Dataset:
         try:
             source = builder.as_data_source(split=split, file_format="array_record")
         except Exception as error:
-            raise BadInput(
-                f"data set {name!r}: {directory} cannot be read ({_line(error)}); {_again(name, directory)}"
-            ) from error
+            raise _unreadable(name, directory, f"{directory} cannot be read ({_line(error)})") from error
         read.append(_read(name, split, directory, source, image, label, folders))
     (train_x, train_label), (test_x, test_label) = read
     if train_label is None or test_label is None or min(train_label.min(), test_label.min()) < 0:
@@ -181,10 +188,8 @@ def _read(
                 examples = source.__getitems__(range(start, min(start + _CHUNK, num)))  # type: ignore[attr-defined]
             except Exception as error:
                 last = min(start + _CHUNK, num) - 1
-                raise BadInput(
-                    f"data set {name!r}: {directory} is unreadable between examples {start} and {last} of {split} "
-                    f"({_line(error)}); {_again(name, directory)}"
-                ) from error
+                problem = f"{directory} is unreadable between examples {start} and {last} of {split} ({_line(error)})"
+                raise _unreadable(name, directory, problem) from error
             for i, example in enumerate(examples, start):
                 if i == 0:
                     x = decoded.scratch(folders, (num, *example[image].shape))
@@ -200,8 +205,9 @@ def _read(
     return x, labels
 
 
-def _again(name: str, directory: Path) -> str:
-    return f"remove that folder and prepare it again by: {command(name, directory.parents[1])}"
+def _unreadable(name: str, directory: Path, problem: str) -> NotPrepared:
+    remedy = f"data set {name!r}: {problem}; remove that folder and prepare it again"
+    return NotPrepared(remedy, name=name, data_dir=directory.parents[1])
 
 
 def _line(error: BaseException) -> str:

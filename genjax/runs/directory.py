@@ -15,6 +15,8 @@ from typing import Any
 import jax
 
 from genjax.errors import BadInput
+from genjax.paths import refuse_patterns
+from genjax.training import determinism
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint", "scikit-learn")
 """The packages whose versions belong to a run's identity: they make its data, its draws or its arithmetic."""
@@ -27,6 +29,7 @@ IDENTITY = (
     "bits_of_devices",
     "cpu_threads",
     "xla_flags",
+    "jax_settings",
     "data_fingerprint",
 )
 """The entries of the manifest that must agree before two runs' bits can be compared."""
@@ -47,14 +50,14 @@ def read_json(path: Path) -> Any:
     """Reads one of a run's JSON files.
 
     Raises:
-      BadInput: naming the file, if it is missing or no JSON.
+      BadInput: naming the file, if it is missing or not valid JSON.
     """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise BadInput(f"{path.parent} is no finished run: it has no {path.name}") from None
+        raise BadInput(f"{path.parent} is not a finished run: it has no {path.name}") from None
     except ValueError as error:
-        raise BadInput(f"{path} is no JSON ({error}); restore it, or start in another --workdir") from None
+        raise BadInput(f"{path} is not valid JSON ({error}); restore it, or start in another `workdir`") from None
 
 
 def _git_commit() -> str | None:
@@ -100,6 +103,7 @@ def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1
         "processor": _processor(),
         "cpu_threads": int(os.environ["NPROC"]) if "NPROC" in os.environ else None,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_settings": determinism.jax_settings(),
         "git_commit": _git_commit(),
         "steps_done": 0,
         "params_sha256": None,
@@ -107,7 +111,13 @@ def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1
 
 
 def differences(recorded: dict[str, Any], now: dict[str, Any], names: tuple[str, ...] = IDENTITY) -> list[str]:
-    """One phrase for each entry that differs: "packages.jax: 0.10.2 then, 0.12.0 now"."""
+    """One phrase for each entry that differs: "packages.jax: 0.10.2 then, 0.12.0 now".
+
+    A JAX setting that a manifest does not record, being older than the record of it, had its default.
+    """
+    recorded, now = (
+        one | {"jax_settings": determinism.JAX_SETTINGS | one.get("jax_settings", {})} for one in (recorded, now)
+    )
     found = []
     for name in names:
         then, today = recorded.get(name), now.get(name)
@@ -133,7 +143,7 @@ def open_manifest(workdir: Path, now: dict[str, Any], *, warn: Callable[[str], N
         if recorded["data_fingerprint"] != now["data_fingerprint"]:
             raise BadInput(
                 f"{workdir} began on data of fingerprint {recorded['data_fingerprint']}, not "
-                f"{now['data_fingerprint']}; give that data, or another --workdir"
+                f"{now['data_fingerprint']}; give that data, or another `workdir`"
             )
         changes = differences(recorded, now)
         if changes:
@@ -147,17 +157,19 @@ def claim(workdir: Path, config: dict[str, Any], *, free: Sequence[str]) -> None
     """Makes the run directory this configuration's, or checks that it is; flags in `free` may differ.
 
     Raises:
-      BadInput: naming the flags, if a run of other flags lives there, or a folder that is no run's.
+      BadInput: naming the flags, if a run of other flags lives there, a folder that is not a run directory, or a path
+        that checkpoints cannot have.
     """
+    refuse_patterns(workdir, parameter="workdir")
     path = workdir / "config.json"
     if path.exists():
         recorded = read_json(path)
         names = sorted(k for k in {*recorded, *config} if k not in free and recorded.get(k) != config.get(k))
         if names:
-            wanted = ", ".join(f"--{name}={recorded.get(name)} (now {config.get(name)})" for name in names)
-            raise BadInput(f"{workdir} holds a run of other flags: {wanted}; give these, or another --workdir")
+            wanted = ", ".join(f"`{name}`={recorded.get(name)} (now {config.get(name)})" for name in names)
+            raise BadInput(f"{workdir} holds a run with other values: {wanted}; give these, or another `workdir`")
     elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise BadInput(f"{workdir} exists and is no run's directory; give another --workdir")
+        raise BadInput(f"{workdir} exists and is not a run directory; give another", parameter="workdir")
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(path, config)
 
@@ -190,5 +202,5 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in whole]
     except ValueError as error:
         raise BadInput(
-            f"{path} has a line that is no JSON ({error}); restore it, or start in another --workdir"
+            f"{path} has a line that is not valid JSON ({error}); restore it, or start in another `workdir`"
         ) from None

@@ -7,6 +7,7 @@ are read as they were stored, and used only where their paths, dtypes, shapes an
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import logging as python_logging
@@ -16,7 +17,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,8 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from genjax.errors import BadInput
-from genjax.training.digest import flatten, params_sha256
+from genjax.paths import refuse_patterns
+from genjax.training.digest import flatten, is_key, params_sha256
 
 
 class Checkpoints:
@@ -41,11 +43,14 @@ class Checkpoints:
       keep: how many of the newest are kept.
       warn: called with one line for each damaged checkpoint passed over.
 
-    Raises BadInput, here or from a later call, where the directory cannot be written or the disk is full.
+    Raises:
+      BadInput: here or from a later call, where the directory cannot be written or the disk is full; here, where its
+        path has a character that Orbax takes for a pattern.
     """
 
     def __init__(self, directory: str | Path, *, keep: int, warn: Callable[[str], None] = logging.warning) -> None:
         self._directory = Path(directory).absolute()
+        refuse_patterns(self._directory)
         self._warn = warn
         self._writes = jax.process_index() == 0
         self._newest: tuple[int, str] | None = None  # step and digest of what was last restored or written here
@@ -251,50 +256,72 @@ def _fit(template: Any, leaves: dict[str, np.ndarray], where: str) -> Any:
 
     expected = flatten(template)
     for path in sorted(expected.keys() | leaves.keys()):
-        seen, wanted = show(leaves.get(path)), show(expected.get(path))
-        if seen != wanted:
+        seen, due = show(leaves.get(path)), show(expected.get(path))
+        if seen != due:
             raise BadInput(
-                f"{where} is of another model: {path} is {seen} in it, and {wanted} here; "
+                f"{where} is of another model: {path} is {seen} in it, and {due} here; "
                 "use the flags it was made with, or another directory"
             )
-    return jax.tree.unflatten(jax.tree.structure(template), [place(path, like) for path, like in expected.items()])
+    placed = [place(path, like) for path, like in expected.items()]
+    wanted, structure = jax.tree.flatten(template)
+    whole = [
+        jax.random.wrap_key_data(x, dtype=like.dtype) if is_key(like) else x
+        for x, like in zip(placed, wanted, strict=True)
+    ]
+    return jax.tree.unflatten(structure, whole)
 
 
 def _quietly(call: Callable[[], Any]) -> Any:
-    """`call()`, without what Orbax logs and what its event loops print of reads and writes that were given up.
+    """`call()`, without what Orbax prints, and with any failure of it as one plain line.
 
-    Raises OSError where the operating system refused, else RuntimeError of one line. Orbax's own exception holds what
-    it gave up, which complains when freed; so it is freed here, while nobody listens.
+    Orbax logs each read and write. Where one fails, it gives up others that are under way in its event loops, and its
+    exception holds them through its traceback; when they are freed they complain, of exceptions that nobody retrieved
+    and of loops that are closed. So only a line of the exception is kept, and the rest is freed here, unheard.
+
+    Raises:
+      OSError: where the operating system refused.
+      RuntimeError: for any other failure.
     """
+    with _unheard():
+        try:
+            return call()
+        except Exception as error:
+            plain = _one_line(error)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that were never awaited
+            gc.collect()
+            time.sleep(0.2)  # until TensorStore's threads have ended what was given up
+    raise plain
 
-    def wanted(record: python_logging.LogRecord) -> bool:
-        abandoned = record.name == "asyncio" and "never retrieved" in record.getMessage()
-        return not (abandoned or f"{os.sep}orbax{os.sep}" in record.pathname)
 
-    def hook(unraisable: Any) -> None:
+def _one_line(error: Exception) -> Exception:
+    """An exception in the place of Orbax's, which holds nothing of it but its first words."""
+    found = re.search(r"os_error_code='(\d+)'", str(error))  # so TensorStore says it, in a ValueError
+    code = int(found[1]) if found else getattr(error, "errno", None)
+    if code is not None:
+        return OSError(code, os.strerror(code))
+    return RuntimeError(f"{type(error).__name__}: {str(error)[:100]}".splitlines()[0])
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Keeps from the screen what Orbax logs, and what it has given up prints when it is freed."""
+
+    def is_wanted(record: python_logging.LogRecord) -> bool:
+        given_up = record.name == "asyncio" and "never retrieved" in record.getMessage()
+        return not given_up and f"{os.sep}orbax{os.sep}" not in record.pathname
+
+    def print_wanted(unraisable: Any) -> None:
         if "Event loop is closed" not in str(unraisable.exc_value):
             previous(unraisable)
 
     loggers, previous = (logging.get_absl_logger(), python_logging.getLogger("asyncio")), sys.unraisablehook
     for logger in loggers:
-        logger.addFilter(wanted)
-    sys.unraisablehook = hook
+        logger.addFilter(is_wanted)
+    sys.unraisablehook = print_wanted
     try:
-        try:
-            return call()
-        except Exception as error:
-            failure = error
-        # TensorStore raises ValueError with the system's code in the message.
-        found = re.search(r"os_error_code='(\d+)'", str(failure))
-        code = int(found[1]) if found else getattr(failure, "errno", None)
-        line = f"{type(failure).__name__}: {str(failure)[:100]}".splitlines()[0]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            del failure
-            gc.collect()
-            time.sleep(0.2)
+        yield
     finally:
         sys.unraisablehook = previous
         for logger in loggers:
-            logger.removeFilter(wanted)
-    raise RuntimeError(line) if code is None else OSError(code, os.strerror(code))
+            logger.removeFilter(is_wanted)

@@ -7,7 +7,7 @@ import os
 
 import jax
 
-from genjax.data.decoded import user_cache
+from genjax.paths import user_cache
 
 MOST_BYTES = 2**30
 """The oldest programs make room for new ones beyond this."""

@@ -14,20 +14,36 @@ import numpy as np
 def flatten(tree: Any) -> dict[str, Any]:
     """The leaves of `tree` by their path: keys, field names and indices joined with "/", as `params/Dense_0/kernel`.
 
-    Raises TypeError where a leaf is not an array of numbers (or a `jax.ShapeDtypeStruct` of one), as a typed PRNG key,
-    and ValueError where two leaves would have the same path.
+    Of a typed PRNG key it is the key's data, under the key's path and the name of its implementation, as
+    `optimizer_state/rng_key/key<fry>`: uint32, with one more axis than the keys.
+
+    Raises:
+      TypeError: a leaf is not an array of numbers or keys, nor a `jax.ShapeDtypeStruct` of one.
+      ValueError: two leaves have the same path.
     """
     leaves: dict[str, Any] = {}
     for entries, leaf in jax.tree_util.tree_leaves_with_path(tree):
         path = jax.tree_util.keystr(entries, simple=True, separator="/")
         dtype = getattr(leaf, "dtype", None)
-        if dtype is None or not (jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)):
+        if is_key(leaf):
+            path = f"{path}/{dtype}"
+            leaf = jax.eval_shape(jax.random.key_data, leaf) if _is_shape(leaf) else jax.random.key_data(leaf)
+        elif dtype is None or not (jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)):
             seen = type(leaf).__name__ if dtype is None else f"an array of {dtype}"
-            raise TypeError(f"{path!r} is {seen}, not an array of numbers; for a key give jax.random.key_data(key)")
+            raise TypeError(f"{path!r} is {seen}, not an array of numbers or keys")
         if path in leaves:
             raise ValueError(f"two leaves have the path {path!r}; name them apart")
         leaves[path] = leaf
     return leaves
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is an array of typed PRNG keys, or the shape of one."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def params_sha256(params: Any) -> str:

@@ -128,7 +128,10 @@ def sharded_parameters(mesh: Mesh) -> Placement:
     def place_batch(batch: Any) -> Any:
         def place(a: Any) -> Any:
             if len(a) % devices:
-                raise BadInput(f"--batch_size: {devices} devices cannot share a batch of {len(a)}; give a multiple")
+                raise BadInput(
+                    f"{devices} devices cannot share a batch of {len(a)}; give a multiple of {devices}",
+                    parameter="batch_size",
+                )
             return jax.lax.with_sharding_constraint(a, NamedSharding(mesh, PartitionSpec(DEVICES)))
 
         return jax.tree.map(place, batch)

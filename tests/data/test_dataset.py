@@ -92,6 +92,7 @@ NAN = np.where(np.arange(6)[:, None] == 2, np.nan, np.zeros((6, 3)))
         ({"test_label": TEST_LABEL}, "the test split has labels and the train split has none"),
         ({"train_label": TRAIN_LABEL[:5], "test_label": TEST_LABEL}, r"shape \[5\]; 6 examples need \[6\]"),
         ({"train_label": TRAIN_LABEL / 1, "test_label": TEST_LABEL}, "train labels are float64"),
+        ({"train_label": np.array(["cat", "dog"] * 3), "test_label": ["cat", "dog"]}, "labels are <U3 such as 'cat'"),
         ({"train_label": TRAIN_LABEL, "test_label": TEST_LABEL - 1}, "test labels are int64 from -1"),
         ({"train_label": TRAIN_LABEL, "test_label": TEST_LABEL, "num_classes": 2}, "a label is 2; 2 classes have 0..1"),
         ({"num_classes": 2}, "2 classes are declared, but there are no labels"),
@@ -102,3 +103,11 @@ def test_bad_arrays_are_named(arguments, message):
         build(**arguments)
     assert "\n" not in str(caught.value)
     assert "'own'" in str(caught.value)
+
+
+def test_repr_prints_shapes_and_no_arrays():
+    assert repr(build().train) == "Split(uint8[6, 2, 2, 1])"
+    shown = (
+        "Dataset('own', train=Split(uint8[6, 2, 2, 1], int32[6]), test=Split(uint8[2, 2, 2, 1], int32[2]), scale=255"
+    )
+    assert repr(build(train_label=TRAIN_LABEL, test_label=TEST_LABEL)) == f"{shown}, 3 classes)"

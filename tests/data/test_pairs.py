@@ -81,7 +81,7 @@ def test_rendered_pairs_are_of_one_identity(key, monkeypatch):
             np.testing.assert_allclose(picture[i], faces.render(identity[i], a, size=8).image, atol=1e-5)
     (held_out,) = source.test.groups
     assert held_out.target.shape == (1, 4, 8, 8, 3)
-    with pytest.raises(BadInput, match="--batch_size=1"):
+    with pytest.raises(BadInput, match=r"^batch_size: 1 is not possible"):
         pairs.rendered_pairs(batch_size=1)
 
 

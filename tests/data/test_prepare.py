@@ -133,13 +133,13 @@ def test_all_missing_archives_are_named(archives, offline):
     assert NAMES[0] not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [*(archives / "data").iterdir()] == []
-    with pytest.raises(BadInput, match=r"--archives=.*/nowhere is no folder"):
+    with pytest.raises(BadInput, match=r"^archives: .*/nowhere is not a folder"):
         prepare("mnist", data_dir=archives / "data", archives=archives / "nowhere")
 
 
 def test_no_network_fails_at_once_and_names_what_is_needed(archives, offline):
     with pytest.raises(
-        BadInput, match=r"'mnist' cannot be downloaded: .*--archives=DIR, a folder of these files$"
+        BadInput, match=r"'mnist' cannot be downloaded: .*give `archives`, a folder of these files$"
     ) as caught:
         prepare("mnist", data_dir=archives / "data")
     for name in NAMES:

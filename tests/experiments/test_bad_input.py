@@ -9,6 +9,7 @@ from absl import flags
 from PIL import Image
 
 from experiments import common, training, vae
+from genjax.data.tfds import NotPrepared
 from genjax.errors import BadInput
 
 SMALL = ("--num_steps=20", "--hidden=16", "--eval_every=10", "--checkpoint_every=5")
@@ -28,7 +29,7 @@ def refused(result):
     ("flags", "said"),
     [
         (["--dataset=digit"], "unknown data set 'digit'; did you mean 'digits'"),
-        (["--batch_size=5000"], "--batch_size=5000: the training split has 1297 examples"),
+        (["--batch_size=5000"], "--batch_size: 5000 is not possible, the training split has 1297 examples"),
         (["--hidden=500,x"], "--hidden=500,x: give positive whole numbers"),
         (["--sed=3"], "Unknown command line flag 'sed'"),
         pytest.param(["--dataset=folder:/nowhere/at/all"], "/nowhere/at/all", marks=pytest.mark.slow),
@@ -49,6 +50,29 @@ def test_some_names_of_those_known(own_flags, given, taken):
     else:
         with pytest.raises(BadInput, match=f"^--names={given}: give some of a, b$"):
             common.some_of("names", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (BadInput("0 is too small", parameter="size"), "--size: 0 is too small"),
+        (BadInput("0 is too small", parameter="depth"), "depth: 0 is too small"),
+        (BadInput("raise `size` or `depth`"), "raise --size or `depth`"),
+        (
+            NotPrepared("it is missing; prepare it", name="mnist", data_dir="/a folder"),
+            "it is missing; prepare it by: python -m experiments.prepare --dataset=mnist --data_dir='/a folder'",
+        ),
+    ],
+)
+def test_parameters_are_named_as_the_flags_that_they_are(own_flags, monkeypatch, capsys, error, line):
+    def command():
+        raise error
+
+    flags.DEFINE_integer("size", 1, "")
+    monkeypatch.setattr("sys.argv", ["command"])
+    with pytest.raises(SystemExit) as stopped:
+        common.guarded(command)
+    assert refused((stopped.value.code, *capsys.readouterr())) == f"error: {line}"
 
 
 def test_only_hidden_layers_may_be_none():
@@ -129,7 +153,7 @@ def test_a_run_directory_of_other_flags(run, finish):
 
 def test_a_folder_that_is_no_runs(finish, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    assert "is no run's directory" in refused(finish("vae", *SMALL, f"--workdir={tmp_path}"))
+    assert "is not a run directory" in refused(finish("vae", *SMALL, f"--workdir={tmp_path}"))
     assert (tmp_path / "thesis.tex").read_text() == "years of work" and len(list(tmp_path.iterdir())) == 1
 
 

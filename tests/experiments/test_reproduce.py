@@ -105,4 +105,4 @@ def test_what_is_no_finished_run_is_refused(altered, finish, missing):
     (workdir / missing).unlink()
     status, _, err = finish("reproduce", f"--run={workdir}")
     assert status == 2
-    assert err == f"error: {workdir} is no finished run: it has no {missing}\n"
+    assert err == f"error: {workdir} is not a finished run: it has no {missing}\n"

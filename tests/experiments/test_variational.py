@@ -94,7 +94,7 @@ def test_samples_are_a_function_of_run_and_seed(runs, finish, tmp_path):
     [
         (("generate",), "--run is missing"),
         (("latent_space",), "--run is missing"),
-        (("generate", "--run=/nowhere"), "/nowhere is no finished run: it has no config.json"),
+        (("generate", "--run=/nowhere"), "/nowhere is not a finished run: it has no config.json"),
     ],
 )
 def test_what_is_no_run_is_refused(finish, arguments, message):

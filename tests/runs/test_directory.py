@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -33,7 +34,7 @@ def test_metrics_survive_a_cut_line_and_a_lost_end(tmp_path):
 def test_a_damaged_metrics_line_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
-    with pytest.raises(BadInput, match=r"metrics\.jsonl has a line that is no JSON"):
+    with pytest.raises(BadInput, match=r"metrics\.jsonl has a line that is not valid JSON"):
         run_directory.read_metrics(path)
 
 
@@ -43,10 +44,17 @@ def test_a_directory_belongs_to_one_configuration(tmp_path):
     run_directory.claim(workdir, config, free=("data_dir",))
     run_directory.claim(workdir, config | {"data_dir": "elsewhere"}, free=("data_dir",))
     assert json.loads((workdir / "config.json").read_text())["data_dir"] == "elsewhere"
-    with pytest.raises(BadInput, match=r"--seed=0 \(now 1\)"):
+    with pytest.raises(BadInput, match=r"`seed`=0 \(now 1\)"):
         run_directory.claim(workdir, config | {"seed": 1}, free=("data_dir",))
-    with pytest.raises(BadInput, match="is no run's directory"):
+    with pytest.raises(BadInput, match="is not a run directory"):
         run_directory.claim(tmp_path / "runs", config, free=())
+
+
+@pytest.mark.parametrize("name", ["[ab]", "a\\b"])
+def test_a_path_that_checkpoints_cannot_have_is_refused_at_once(tmp_path, name):
+    with pytest.raises(BadInput, match=r"^workdir: .* has (\[|\\) in it, and checkpoints below such a path"):
+        run_directory.claim(tmp_path / name / "run", {}, free=())
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_manifest_says_what_the_run_is_made_of(tmp_path, monkeypatch):
@@ -78,3 +86,18 @@ def test_differences_are_named_down_to_the_package():
     now = {"backend": "gpu", "packages": {"jax": "1", "optax": "3"}}
     assert run_directory.differences(then, now) == ["packages.optax: 2 then, 3 now", "backend: cpu then, gpu now"]
     assert run_directory.differences(then, then) == []
+
+
+def test_settings_of_jax_belong_to_the_identity(tmp_path):
+    plain = run_directory.manifest(seed=0, data_fingerprint="abc")
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        other = run_directory.manifest(seed=0, data_fingerprint="abc")
+    assert run_directory.differences(plain, other) == [
+        "jax_settings.jax_default_matmul_precision: None then, highest now",
+        "jax_settings.jax_enable_x64: False then, True now",
+    ]
+    run_directory.write_json(tmp_path / "manifest.json", plain)
+    assert run_directory.read_json(tmp_path / "manifest.json") == plain
+    older = {name: value for name, value in plain.items() if name != "jax_settings"}
+    assert run_directory.differences(older, plain) == []
+    assert len(run_directory.differences(older, other)) == 2

@@ -335,6 +335,58 @@ def test_says_one_line_of_a_damaged_one_and_else_nothing(tmp_path):
     assert all("checkpoint 3 in" in line and "is damaged" in line for line in lines)
 
 
+@pytest.mark.parametrize("name", ["[ab]", "a\\b", "a*b", "a?b"])
+def test_what_cannot_be_read_again_is_not_written(tmp_path, name):
+    """Of `[ab]` and the backslash Orbax reads nothing again; `a*b` it would mix with a folder `ab` beside it."""
+    with pytest.raises(BadInput, match="in it, and checkpoints below such a path cannot be read again"):
+        write(tmp_path / name / "checkpoints", 1)
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "a b;{c}~%20'#é" / "checkpoints", 1)
+    with Checkpoints(tmp_path / "a b;{c}~%20'#é" / "checkpoints", keep=1) as checkpoints:
+        restored = checkpoints.restore(state_at(0))
+    assert restored is not None and restored[0] == 1
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_typed_keys_come_back(tmp_path, impl):
+    state = {
+        "key": jax.random.key(3, impl=impl),
+        "keys": (jax.random.split(jax.random.key(4, impl=impl), 5), jnp.ones(2)),
+    }
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, state)
+        for template in (state, jax.eval_shape(lambda: state)):
+            restored = checkpoints.restore(template)
+            assert restored is not None
+            for seen, expected in zip(jax.tree.leaves(restored[1]), jax.tree.leaves(state), strict=True):
+                assert seen.dtype == expected.dtype and seen.shape == expected.shape
+            draws = [np.asarray(jax.random.normal(one["key"], 4)) for one in (restored[1], state)]
+            np.testing.assert_array_equal(*draws)
+            draws = [np.asarray(jax.vmap(jax.random.bits)(one["keys"][0])) for one in (restored[1], state)]
+            np.testing.assert_array_equal(*draws)
+        other = jax.tree.map(lambda x: jax.random.key(0, impl="unsafe_rbg") if x.ndim == 0 else x, state)
+        with pytest.raises(
+            BadInput, match=r"of another model: key/key<(fry|rbg)> is uint32\[\d\] in it, and absent here"
+        ):
+            checkpoints.restore(other)
+
+
+def test_an_optimizer_with_a_key_in_its_state_is_saved(tmp_path):
+    optimizer = optax.noisy_sgd(0.1, key=0)
+    params = {"w": jnp.ones(3)}
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, state)
+        restored = checkpoints.restore(optimizer.init(params))
+    assert restored is not None
+    for seen, expected in zip(
+        jax.tree.leaves(optimizer.update(params, restored[1], params)[0]),
+        jax.tree.leaves(optimizer.update(params, state, params)[0]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(seen, expected)
+
+
 def test_a_directory_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="file cannot hold checkpoints: File exists"):

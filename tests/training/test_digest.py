@@ -85,10 +85,14 @@ def test_refuses_what_is_not_an_array_of_numbers(leaf):
         params_sha256({"params": {"a": leaf}})
 
 
-def test_refuses_typed_keys_and_takes_their_data():
-    with pytest.raises(TypeError, match=r"'key' is an array of key<fry>.*jax.random.key_data"):
-        params_sha256({"key": jax.random.key(0)})
-    params_sha256({"key": jax.random.key_data(jax.random.key(0))})
+@pytest.mark.parametrize(("impl", "name"), [("threefry2x32", "key<fry>"), ("rbg", "key<rbg>")])
+def test_a_typed_key_is_its_data_and_the_name_of_its_implementation(impl, name):
+    keys = jax.random.split(jax.random.key(7, impl=impl), 3)
+    data = np.asarray(jax.random.key_data(keys))
+    assert params_sha256({"key": keys}) == params_sha256({"key": {name: data}}) != params_sha256({"key": data})
+    assert flatten(jax.eval_shape(lambda: {"key": keys})) == {
+        f"key/{name}": jax.ShapeDtypeStruct(data.shape, data.dtype)
+    }
 
 
 def test_refuses_two_leaves_of_one_path():

@@ -1,0 +1,226 @@
+"""Reading what the loop has computed: windows of train metrics, checks for NaN and infinity, reports, progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from genjax.errors import BadInput
+from genjax.training.placement import to_host
+from genjax.types import Metrics
+
+Report = Callable[[int, str, dict[str, Any]], None]  # step, split ("train" or "test"), metrics: floats, or [seeds]
+Save = Callable[[int, Any], None]  # step, state; the state's buffers are its own
+Examine = Callable[[int, Any], dict[str, float]]  # step, state -> more test metrics
+Values = dict[str, np.ndarray]  # metrics by name, [steps] or [seeds, steps]
+
+
+class Results(NamedTuple):
+    """What one dispatch left on the device, copied out of the buffers that the next one overwrites."""
+
+    start: int  # updates done before it
+    step: int  # updates done after it
+    logs: Metrics  # train metrics by name, [steps or more]
+    test: Metrics | None = None  # where an evaluation was due
+    examined: Any = None  # the evaluated state, where somebody examines it
+    saved: Any = None  # the state, where a checkpoint was due
+
+
+class Reader:
+    """Reads the results of each dispatch in turn, checks them, and hands them on.
+
+    Args:
+      step: updates done before the first dispatch.
+      num_steps: updates that the run is to have.
+      log_every: steps of a line of train metrics.
+      report, save, examine: as in `fit`; None for nobody.
+      watch: train metrics that the progress shows.
+      progress: whether it is shown.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        num_steps: int,
+        *,
+        log_every: int,
+        report: Report | None,
+        save: Save | None,
+        examine: Examine | None,
+        watch: Sequence[str],
+        progress: bool,
+    ) -> None:
+        self._log_every = log_every
+        self._report = report or (lambda step, split, metrics: None)
+        self._save, self._examine, self._watch = save, examine, watch
+        self._window = Window(step)
+        self._first, self._saved = step, None
+        self._progress = Progress(step, num_steps, shown=progress)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.close()
+
+    def read(self, results: Results) -> None:
+        """Waits for the results and reads them: train metrics, then the evaluation, then the checkpoint.
+
+        Raises:
+          BadInput: for a metric or a parameter that is not finite.
+        """
+        self._read_train(results)
+        if results.test is not None:
+            self._read_test(results.step, results.test, results.examined)
+        if results.saved is not None:
+            self._read_state(results.step, results.saved)
+
+    def _read_train(self, results: Results) -> None:
+        unknown = [name for name in self._watch if name not in results.logs]
+        if unknown:
+            raise BadInput(
+                f"{unknown[0]!r} is not a train metric of this model; it has {', '.join(results.logs)}",
+                parameter="watch",
+            )
+        num = results.step - results.start
+        values = {name: np.asarray(log)[..., :num] for name, log in to_host(results.logs).items()}
+        self._check_finite(results.start + 1, values, "train")
+        self._window.add(values)
+        for boundary in multiples(self._log_every, results.start, results.step):
+            self._report_train(boundary)
+        self._progress.update(num, {name: values[name][..., -1].mean() for name in self._watch})
+
+    def _read_test(self, step: int, metrics: Metrics, examined: Any) -> None:
+        values = {name: np.asarray(metric) for name, metric in to_host(metrics).items()}
+        self._check_finite(step, {name: value[..., None] for name, value in values.items()}, "test")
+        self._report_train(step)
+        more = {} if self._examine is None else self._examine(step, to_host(examined))
+        self._report(step, "test", {name: _plain(value.astype(np.float64)) for name, value in values.items()} | more)
+
+    def _read_state(self, step: int, saved: Any) -> None:
+        self._report_train(step)
+        saved = to_host(saved)
+        bad = first_not_finite(saved.params)
+        if bad is not None:
+            raise BadInput(f"parameter {bad} is not finite at step {step}; {self._kept()}")
+        if self._save is not None:
+            self._save(step, saved)
+            self._saved = step
+
+    def _report_train(self, step: int) -> None:
+        """Reports the means over the steps since the last line, where there are any."""
+        if step > self._window.start:
+            means = self._window.take_means(step)
+            self._report(step, "train", {name: _plain(mean) for name, mean in means.items()})
+
+    def _check_finite(self, first_step: int, values: Values, split: str) -> None:
+        found = first_metric_not_finite(values)
+        if found is not None:
+            name, index = found
+            raise BadInput(
+                f"{split} metric {name!r} is {values[name][..., index]} at step {first_step + index}; {self._kept()}; "
+                "a smaller `learning_rate` is the usual remedy"
+            )
+
+    def _kept(self) -> str:
+        if self._saved is not None:
+            return f"stopped, the last checkpoint is that of step {self._saved}"
+        if self._first:
+            return f"stopped, nothing was saved after step {self._first}, where it started"
+        return "stopped, nothing was saved"
+
+
+class Window:
+    """Train metrics of the steps after `start`, until they are reported."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start  # updates done before the first of them
+        self._parts: list[Values] = []
+
+    def add(self, values: Values) -> None:
+        """Adds the metrics of the steps that follow."""
+        self._parts.append(values)
+
+    def take_means(self, step: int) -> Values:
+        """The means over the steps from `start` up to `step`, taken out of the window."""
+        num = step - self.start
+        joined = {name: np.concatenate([part[name] for part in self._parts], axis=-1) for name in self._parts[0]}
+        self.start, self._parts = step, [{name: values[..., num:] for name, values in joined.items()}]
+        return {name: np.mean(values[..., :num], axis=-1, dtype=np.float64) for name, values in joined.items()}
+
+
+class Progress:
+    """A bar on a terminal; elsewhere, as in a file, a plain line now and then."""
+
+    SECONDS = 10  # between two lines
+
+    def __init__(self, step: int, num_steps: int, *, shown: bool) -> None:
+        shown = shown and step < num_steps and jax.process_index() == 0
+        on_terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=num_steps,
+            initial=step,
+            unit="step",
+            file=sys.stderr,
+            mininterval=0.2,
+            disable=not (shown and on_terminal),
+        )
+        self._lines = shown and not on_terminal
+        self._first, self._step, self._num_steps = step, step, num_steps
+        self._began = self._printed = time.monotonic()
+
+    def update(self, num: int, watched: dict[str, Any]) -> None:
+        """Counts `num` steps more, and shows the metrics of the last one."""
+        values = {name: f"{value:.4g}" for name, value in watched.items()}
+        self._bar.update(num)
+        self._bar.set_postfix(values, refresh=False)
+        self._step += num
+        now = time.monotonic()
+        if self._lines and (self._step == self._num_steps or now >= self._printed + self.SECONDS):
+            self._printed = now
+            speed = (self._step - self._first) / max(now - self._began, 1e-9)
+            shown = "".join(f", {name} {value}" for name, value in values.items())
+            print(f"step {self._step} of {self._num_steps}, {speed:.3g} steps/s{shown}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it is, and goes to the next line."""
+        self._bar.close()
+
+
+def multiples(every: int, after: int, upto: int) -> range:
+    """The multiples of `every` in (after, upto]."""
+    return range((after // every + 1) * every, upto + 1, every)
+
+
+def first_metric_not_finite(values: Values) -> tuple[str, int] | None:
+    """The name and the index of the first step at which a metric is not finite; None where all are.
+
+    Of several metrics at that step it is the loss, from which the others follow, else the first by name.
+    """
+    finite = {name: np.isfinite(v).reshape(-1, v.shape[-1]).all(axis=0) for name, v in values.items()}
+    bad = {name: int(np.argmin(steps)) for name, steps in finite.items() if not steps.all()}
+    if not bad:
+        return None
+    first = min(bad.values())
+    name = "loss" if bad.get("loss") == first else min(name for name, at in bad.items() if at == first)
+    return name, first
+
+
+def first_not_finite(params: Any) -> str | None:
+    """The path of the first array of a tree that holds NaN or infinity; None where none does."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(np.asarray(leaf)).all():
+            return jax.tree_util.keystr(path)
+    return None
+
+
+def _plain(values: Any) -> Any:
+    """A number as a float; those of several seeds as they are."""
+    return values if values.ndim else float(values)
