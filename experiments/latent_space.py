@@ -237,7 +237,7 @@ def prior_moments(run: runs.Run, space: Space) -> dict[str, float]:
 def main(flags: Flags) -> None:
     """Explores, draws and writes."""
     if not flags.run:
-        raise BadInput("--run is missing: give the directory of a trained autoencoder or VAE")
+        raise BadInput("give the directory of a trained autoencoder or VAE", parameter="run")
     out = Path(flags.out or Path(flags.run) / "latent_space").expanduser()
     run = runs.open(flags.run, data_dir=flags.data_dir)
     read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(flags.seed), 4)

@@ -43,7 +43,7 @@ def describe(dataset: data.Dataset) -> str:
 def main(flags: Flags) -> None:
     """Prepares, loads and describes."""
     if not flags.dataset or not flags.data_dir:
-        raise BadInput("--dataset and --data_dir are needed: give the name of a data set and a folder")
+        raise BadInput("`dataset` and `data_dir` are needed: give the name of a data set and a folder")
     logging.set_verbosity(logging.WARNING)
     print(describe(prepare.prepare(flags.dataset, data_dir=flags.data_dir, archives=flags.archives)))
 

@@ -104,8 +104,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     """The networks, the objective and the model."""
     if flags.likelihood in ("binomial", "discretized_logistic") and dataset.scale != flags.num_levels - 1:
         raise BadInput(
-            f"--num_levels={flags.num_levels}: {dataset.name} has {dataset.scale + 1:g} grey levels; "
-            f"give --num_levels={dataset.scale + 1:g}"
+            f"{dataset.name} has {dataset.scale + 1:g} grey levels, not {flags.num_levels}", parameter="num_levels"
         )
     encoder, decoder = build_networks(flags, dataset.train.x.shape[1:])
     parts = vae.VAE(encoder, *build_likelihood(flags, decoder), flags.latent_dim)

@@ -257,7 +257,7 @@ def main(flags: Flags) -> None:
     if flags.way:
         row = PRODUCT if flags.way == LARGE else ROWS[flags.rows[0]]
         if flags.way not in row.ways:
-            raise BadInput(f"--way={flags.way}: expected one of {', '.join(row.ways)}")
+            raise BadInput(f"expected one of {', '.join(row.ways)}, not {flags.way!r}", parameter="way")
         return work(row, flags.way, flags.cpu_threads)
     if not torch_is_here():
         print("warning: PyTorch and pythae, of the extra `bench`, are not installed: their ways are left out")

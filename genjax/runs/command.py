@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import flags as absl_flags
 
+from genjax.data import tfds
 from genjax.errors import BadInput
 from genjax.runs.flags import Record, Spec, specs
 
@@ -31,7 +33,7 @@ def run(command: Callable[[F], int | None], record: type[F]) -> NoReturn:
         status = command(parse(record, sys.argv))
         sys.stdout.flush()
     except BadInput as error:
-        stop(str(error))
+        stop(_with_dashes(error, {spec.name for spec in specs(record)}))
     except OSError as error:
         stop(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}; nothing that exists was lost")
     sys.exit(status or 0)
@@ -41,6 +43,17 @@ def stop(line: str) -> NoReturn:
     """Ends the process with one line on standard error and exit status 2."""
     print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
+
+
+def _with_dashes(error: BadInput, names: set[str]) -> str:
+    """The error's line, with the parameters that are flags spelled as on a command line."""
+    line = str(error)
+    if isinstance(error, tfds.NotPrepared):
+        folder = "DIR" if error.data_dir is None else shlex.quote(str(error.data_dir))
+        line = f"{error.problem} by: python -m experiments.prepare --dataset={error.name} --data_dir={folder}"
+    elif error.parameter in names:
+        line = f"--{line}"
+    return re.sub(r"`(\w+)`", lambda match: f"--{match[1]}" if match[1] in names else match[0], line)
 
 
 def parse(record: type[F], argv: Sequence[str]) -> F:
@@ -61,7 +74,9 @@ def parse(record: type[F], argv: Sequence[str]) -> F:
     try:
         rest = values(argv)
     except absl_flags.Error as error:
-        raise BadInput(re.sub(r"^flag (--\S*): \1: ", r"\1: ", str(error).replace("\n", " "))) from None
+        if isinstance(error.__cause__ or error.__context__, BadInput):  # of a value, by its `Spec`
+            raise (error.__cause__ or error.__context__) from None  # type: ignore[misc]
+        raise BadInput(str(error).replace("\n", " ")) from None
     if any(values[name].value for name in HELP):
         print(help_page(record, argv[0]))
         sys.exit(0)

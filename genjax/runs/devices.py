@@ -19,17 +19,17 @@ def check(flags: Flags) -> None:
       BadInput: naming the flags that contradict each other.
     """
     if flags.shard_parameters and (flags.num_seeds > 1 or flags.shards):
-        raise BadInput("--shard_parameters cannot be combined with --num_seeds or --shards")
+        raise BadInput("cannot be combined with `num_seeds` or `shards`", parameter="shard_parameters")
     if flags.shards & (flags.shards - 1):
-        raise BadInput(f"--shards={flags.shards}: expected a power of two")
+        raise BadInput(f"expected a power of two, not {flags.shards}", parameter="shards")
     if flags.shards and flags.batch_size % flags.shards:
-        raise BadInput(f"--batch_size={flags.batch_size}: expected a multiple of --shards={flags.shards}")
+        raise BadInput(f"{flags.batch_size} is not a multiple of `shards`, {flags.shards}", parameter="batch_size")
     if flags.bfloat16 and jax.default_backend() == "cpu":
-        raise BadInput("--bfloat16 needs a GPU or TPU: a CPU multiplies in float32")
+        raise BadInput("needs a GPU or TPU: a CPU multiplies in float32", parameter="bfloat16")
     if jax.process_count() > 1 and _num_sharing(flags) not in (0, jax.device_count()):
         name, parts = ("shards", flags.shards) if flags.shards else ("batch_size", flags.batch_size)
         raise BadInput(
-            f"--{name}={parts}: expected a multiple of {jax.device_count()}, the number of devices of all processes"
+            f"{parts} is not a multiple of {jax.device_count()}, the number of devices of all processes", parameter=name
         )
 
 

@@ -166,7 +166,7 @@ class Spec(NamedTuple):
         return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
     def _error(self, value: Any) -> BadInput:
-        return BadInput(f"--{self.name}={self.text(value)}: expected {self.expected}")
+        return BadInput(f"expected {self.expected}, not {self.text(value)!r}", parameter=self.name)
 
 
 def specs(record: type[Record]) -> list[Spec]:

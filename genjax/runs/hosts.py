@@ -21,12 +21,13 @@ def join(flags: Flags) -> None:
     number, count = flags.process_id, flags.num_processes
     if flags.coordinator is None:
         if (number, count) != (None, None):
-            raise BadInput("--num_processes and --process_id need --coordinator=HOST:PORT, the first process's address")
+            raise BadInput("`num_processes` and `process_id` need a `coordinator`, the first process's HOST:PORT")
         return
     address = None if flags.coordinator == "auto" else flags.coordinator
     if address is not None and (number is None or count is None or number >= count):
         raise BadInput(
-            f"--coordinator={address} needs --num_processes and a --process_id below it, not {count} and {number}"
+            f"{address} needs `num_processes` and a `process_id` below it, not {count} and {number}",
+            parameter="coordinator",
         )
     try:
         jax.distributed.initialize(
@@ -38,7 +39,9 @@ def join(flags: Flags) -> None:
             shutdown_timeout_seconds=24 * 3600,
         )
     except (RuntimeError, ValueError) as error:
-        raise BadInput(f"--coordinator={flags.coordinator}: the processes did not meet ({_line(error)})") from error
+        raise BadInput(
+            f"the processes did not meet at {flags.coordinator} ({_line(error)})", parameter="coordinator"
+        ) from error
 
 
 def leave(error: Exception) -> NoReturn:

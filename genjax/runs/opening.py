@@ -84,7 +84,7 @@ def open(directory: str | Path, *, experiment: Experiment | None = None, data_di
         raise BadInput(f"{directory} is a run of {name}, not of {experiment.name}")
     flags, missing = from_config(experiment.flags, config)
     if missing:
-        print(f"warning: {directory} was written before --{', --'.join(missing)}; defaults are used", file=sys.stderr)
+        print(f"warning: {directory} was written before {', '.join(missing)}; defaults are used", file=sys.stderr)
     if flags.num_seeds > 1:
         raise BadInput(
             f"{directory} holds {flags.num_seeds} runs; give one of them, such as {directory}/seed-{flags.seed}"
@@ -95,7 +95,7 @@ def open(directory: str | Path, *, experiment: Experiment | None = None, data_di
     fingerprint = run_directory.read_json(directory / "manifest.json")["data_fingerprint"]
     if dataset.fingerprint != fingerprint:
         raise BadInput(
-            f"{directory} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give --data_dir"
+            f"{directory} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give `data_dir`"
         )
     stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
     built = experiment.build(flags, stored, gradients.whole_batch)

@@ -26,10 +26,10 @@ def optimizer(
     their global norm; one update for every `accumulate_steps` batches.
 
     Args:
-      num_updates: batches over which the schedule extends; by default --num_steps.
-      learning_rate: in place of --learning_rate; a schedule also takes the place of --schedule.
-      **options: the page's own defaults of the optimizer's arguments, which --optimizer_options overrides. They belong
-        to the page's default optimizer; those that another one does not take are left out.
+      num_updates: batches over which the schedule extends; by default `flags.num_steps`.
+      learning_rate: in place of `flags.learning_rate`; a schedule also takes the place of `flags.schedule`.
+      **options: the page's own defaults of the optimizer's arguments, which `flags.optimizer_options` override. They
+        belong to the page's default optimizer; those that another one does not take are left out.
 
     Raises:
       BadInput: for a name that is not an optimizer of Optax, or an argument that it does not take.
@@ -39,7 +39,7 @@ def optimizer(
     given = _options(flags)
     unknown = sorted(given.keys() - taken.keys())
     if unknown:
-        raise BadInput(f"--optimizer_options={unknown[0]}: {flags.optimizer} takes {', '.join(taken)}")
+        raise BadInput(f"{flags.optimizer} takes {', '.join(taken)}, not {unknown[0]}", parameter="optimizer_options")
     arguments = {name: value for name, value in options.items() if name in taken} | given
     if "weight_decay" in taken and "weight_decay" not in given:
         arguments["weight_decay"] = flags.weight_decay
@@ -61,8 +61,8 @@ def schedule(
 ) -> float | optax.Schedule:
     """The learning rate as a function of the number of updates, or a number where it is constant.
 
-    After a linear rise over --learning_rate_warm_up updates, it falls over the remaining ones to
-    --final_learning_rate times its highest value: along half a cosine, a line or an exponential.
+    After a linear rise over `learning_rate_warm_up` updates, it falls over the remaining ones to
+    `final_learning_rate` times its highest value: along half a cosine, a line or an exponential.
 
     Raises:
       BadInput: for an exponential schedule that would end at 0.
@@ -82,7 +82,7 @@ def schedule(
     elif end > 0:
         main = optax.exponential_decay(peak, falling, end)
     else:
-        raise BadInput("--schedule=exponential needs a --final_learning_rate above 0, as in --final_learning_rate=0.01")
+        raise BadInput("exponential needs a `final_learning_rate` above 0, such as 0.01", parameter="schedule")
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warm_up), main], [warm_up]) if warm_up else main
 
 
@@ -95,8 +95,8 @@ def _factory(name: str) -> Any:
     make = getattr(optax, name, None)
     if not callable(make) or inspect.isclass(make) or "learning_rate" not in inspect.signature(make).parameters:
         raise BadInput(
-            f"--optimizer={name}: expected an optimizer of Optax that has a learning rate, such as adam, adamw, sgd, "
-            "lion, lamb or adabelief"
+            f"expected an optimizer of Optax that has a learning rate, such as adam, adamw, sgd or lion, not {name!r}",
+            parameter="optimizer",
         )
     return make
 
@@ -108,5 +108,7 @@ def _options(flags: OptimisationFlags) -> dict[str, Any]:
         try:
             options[name] = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
         except (ValueError, SyntaxError):
-            raise BadInput(f"--optimizer_options={option}: expected NAME=VALUE, as in momentum=0.9") from None
+            raise BadInput(
+                f"expected NAME=VALUE, as in momentum=0.9, not {option!r}", parameter="optimizer_options"
+            ) from None
     return options

@@ -37,7 +37,7 @@ class Flags(Record):
 def main(flags: Flags) -> int:
     """Compares, trains again, compares; returns the exit status."""
     if not flags.run:
-        raise BadInput("--run is missing: give the directory of a finished run")
+        raise BadInput("give the directory of a finished run", parameter="run")
     run = Path(flags.run)
     recorded, summary = directory.read_json(run / "manifest.json"), directory.read_json(run / "summary.json")
     lines = directory.read_metrics(run / "metrics.jsonl")

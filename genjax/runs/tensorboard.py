@@ -17,7 +17,9 @@ class TensorBoard:
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
-            raise BadInput("--tensorboard needs tensorboardX: pip install 'genjax-autoencoders[tensorboard]'") from None
+            raise BadInput(
+                "needs tensorboardX: pip install 'genjax-autoencoders[tensorboard]'", parameter="tensorboard"
+            ) from None
         self._writer = SummaryWriter(str(workdir))
 
     def write_scalars(self, step: int, split: str, metrics: dict[str, float]) -> None:

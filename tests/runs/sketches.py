@@ -1,7 +1,7 @@
 """An experiment of one's own, outside any clone: a VAE of hand-written networks on sketches of random strokes.
 
-    python sketches.py
-    python sketches.py --width=32 --num_seeds=2
+python sketches.py
+python sketches.py --width=32 --num_seeds=2
 """
 
 import jax

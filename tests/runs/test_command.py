@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from genjax.data.tfds import NotPrepared
 from genjax.errors import BadInput
 from genjax.runs import command
 from genjax.runs.flags import Record, flag
@@ -36,9 +37,9 @@ def test_a_command_line_and_a_script_give_the_same_record():
 @pytest.mark.parametrize(
     ("argument", "line"),
     [
-        ("--width=0", "--width=0: expected a whole number of at least 1"),
-        ("--hidden=1,x", "--hidden=1,x: expected whole numbers of at least 1, separated by commas"),
-        ("--kind=c", "--kind=c: expected one of a, b"),
+        ("--width=0", "width: expected a whole number of at least 1, not '0'"),
+        ("--hidden=1,x", "hidden: expected whole numbers of at least 1, separated by commas, not '1,x'"),
+        ("--kind=c", "kind: expected one of a, b, not 'c'"),
         ("--widht=3", "Unknown command line flag 'widht'. Did you mean: width ?"),
         ("width=3", "unknown argument 'width=3'; flags are written --name=value"),
     ],
@@ -78,13 +79,23 @@ def test_the_exit_status_is_the_commands_own_or_2_after_one_line(monkeypatch, ca
     assert run(monkeypatch, lambda flags: None) == 0
     assert run(monkeypatch, lambda flags: flags.width, "--width=1") == 1
     assert run(monkeypatch, raising(BadInput("the data are not there"))) == 2
+    assert run(monkeypatch, raising(BadInput("raise `hidden` or `other`", parameter="width"))) == 2
+    assert run(monkeypatch, raising(BadInput("too large", parameter="other"))) == 2
+    assert run(monkeypatch, print, "--width=0") == 2
     assert run(monkeypatch, raising(OSError(errno.ENOSPC, "No space left on device", "/x/y"))) == 2
     assert run(monkeypatch, raising(PermissionError(errno.EACCES, "Permission denied", "/x/y"))) == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: the data are not there",
+        "error: --width: raise --hidden or `other`",
+        "error: other: too large",
+        "error: --width: expected a whole number of at least 1, not '0'",
         "error: /x/y: no space left on device; nothing that exists was lost",
         "error: /x/y: permission denied; nothing that exists was lost",
     ]
+    missing = NotPrepared("it is missing; prepare it", name="mnist", data_dir="/a folder")
+    assert run(monkeypatch, raising(missing)) == 2
+    line = "error: it is missing; prepare it by: python -m experiments.prepare --dataset=mnist --data_dir='/a folder'"
+    assert capsys.readouterr().err == line + "\n"
     with pytest.raises(RuntimeError):  # a fault of the program keeps its traceback
         command.run(raising(RuntimeError("fault")), Flags)
 
