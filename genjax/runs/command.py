@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from absl import flags as absl_flags
 
+from genjax.data.tfds import NotPrepared
 from genjax.errors import BadInput
 from genjax.runs.flags import Record, Spec, specs
 
@@ -31,10 +33,21 @@ def run(command: Callable[[F], int | None], record: type[F]) -> NoReturn:
         status = command(parse(record, sys.argv))
         sys.stdout.flush()
     except BadInput as error:
-        stop(str(error))
+        stop(with_dashes(error, {spec.name for spec in specs(record)}))
     except OSError as error:
         stop(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}; nothing that exists was lost")
     sys.exit(status or 0)
+
+
+def with_dashes(error: BadInput, flags: Container[str]) -> str:
+    """The error's line, with the parameters that it names written as the command line's flags where they are some."""
+    line = str(error)
+    if isinstance(error, NotPrepared):
+        folder = "DIR" if error.data_dir is None else shlex.quote(str(error.data_dir))
+        line = f"{error.problem} by: python -m experiments.prepare --dataset={error.name} --data_dir={folder}"
+    elif error.parameter is not None and error.parameter in flags:
+        line = f"--{line}"
+    return re.sub(r"`(\w+)`", lambda match: f"--{match[1]}" if match[1] in flags else match[0], line)
 
 
 def stop(line: str) -> NoReturn:
