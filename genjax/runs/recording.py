@@ -18,7 +18,7 @@ from genjax.runs.experiment import Built, Experiment, Trained
 from genjax.runs.settings import NOT_IDENTITY, Flags
 from genjax.runs.tensorboard import TensorBoard
 from genjax.training import checkpoint, digest
-from genjax.training.fit import streams
+from genjax.training.streams import streams
 from genjax.types import Key
 
 Warn = Callable[[str], None]

@@ -21,8 +21,9 @@ from genjax.runs.recording import Recorder, SeedsRecorder, Setting, config
 from genjax.runs.settings import NOT_IDENTITY, Flags
 from genjax.training import checkpoint, determinism
 from genjax.training.compiled import keep_compiled
-from genjax.training.fit import fit, streams
+from genjax.training.fit import fit
 from genjax.training.placement import Placement, to_host
+from genjax.training.streams import streams
 from genjax.types import Model
 
 
