@@ -6,8 +6,6 @@ import errno
 import logging
 import math
 import os
-import re
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,10 +18,11 @@ from absl import app, flags
 
 from experiments import devices
 from genjax import data, gradients
-from genjax.data import batching, tfds
+from genjax.data import batching
 from genjax.errors import BadInput
+from genjax.runs.command import with_dashes
 from genjax.training import determinism
-from genjax.training.fit import Examine
+from genjax.training.reading import Examine
 from genjax.types import Batch, Key, Model
 
 FLAGS = flags.FLAGS
@@ -167,7 +166,7 @@ def guarded(command: Callable[[], int | None]) -> None:
         try:
             return command()
         except BadInput as error:
-            _stop(_with_dashes(error))
+            _stop(with_dashes(error, FLAGS))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -176,18 +175,6 @@ def guarded(command: Callable[[], int | None]) -> None:
             )
 
     app.run(call, flags_parser=parse)
-
-
-def _with_dashes(error: BadInput) -> str:
-    """The error's line, with the parameters that it names written as the flags that they are here."""
-    line = str(error)
-    if isinstance(error, tfds.NotPrepared):
-        folder = "DIR" if error.data_dir is None else shlex.quote(str(error.data_dir))
-        command = f"python -m experiments.prepare --dataset={error.name} --data_dir={folder}"
-        line = f"{error.problem} by: {command}"
-    elif error.parameter in FLAGS:
-        line = f"--{line}"
-    return re.sub(r"`(\w+)`", lambda match: f"--{match[1]}" if match[1] in FLAGS else match[0], line)
 
 
 def _stop(line: str) -> None:

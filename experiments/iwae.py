@@ -25,7 +25,7 @@ from genjax.drawing import pictures
 from genjax.evaluation import latent, likelihood
 from genjax.losses import BERNOULLI
 from genjax.models import vae
-from genjax.training.fit import evaluator
+from genjax.training.evaluator import evaluator
 from genjax.types import Batch, Key, Metrics, Model, Network, Params
 
 

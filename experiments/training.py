@@ -25,8 +25,10 @@ from genjax.errors import BadInput
 from genjax.runs import directory as run_directory
 from genjax.training import checkpoint, determinism, digest
 from genjax.training.compiled import keep_compiled
-from genjax.training.fit import Examine, fit, streams
+from genjax.training.fit import fit
 from genjax.training.placement import Placement, to_host
+from genjax.training.reading import Examine
+from genjax.training.streams import streams
 from genjax.types import Batch, Key, Model
 
 

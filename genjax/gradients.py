@@ -222,7 +222,7 @@ def _value_fn(compute: Gradient, args: tuple) -> Callable[[Params], Array]:
         return compute(params, *args)[1]["loss"]
 
     @value.defjvp
-    def value_and_slope(params: tuple[Params], direction: tuple[Params]) -> tuple[Array, Array]:
+    def value_and_slope(params: tuple[Params], direction: tuple[Params]) -> tuple[Array, Any]:
         gradient, metrics, _ = compute(*params, *args)
         return metrics["loss"], optax.tree.vdot(gradient, *direction)
 

@@ -148,7 +148,7 @@ class Window:
         """Adds the metrics of the steps that follow."""
         self._parts.append(values)
 
-    def take_means(self, step: int) -> Values:
+    def take_means(self, step: int) -> dict[str, Any]:
         """The means over the steps from `start` up to `step`, taken out of the window."""
         num = step - self.start
         joined = {name: np.concatenate([part[name] for part in self._parts], axis=-1) for name in self._parts[0]}

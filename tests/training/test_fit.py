@@ -1,5 +1,7 @@
 """The loop against a plain Python loop of single steps: the same bits, however it is cut."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +13,17 @@ from genjax.data.dataset import from_arrays
 from genjax.errors import BadInput
 from genjax.losses import BERNOULLI
 from genjax.models import vae
+from genjax.training.checkpoint import Checkpoints
 from genjax.training.digest import params_sha256
-from genjax.training.fit import evaluator, fit, streams
+from genjax.training.evaluator import evaluator
+from genjax.training.fit import fit
+from genjax.training.streams import streams
 from genjax.types import Network
 
 STEPS, SEED = 40, 3
 
 
-def build(learning_rate=1e-2):
+def build(learning_rate=1e-2, optimizer=None):
     """A VAE of two affine maps on 4 x 4 images."""
 
     def encode(params, x):
@@ -27,7 +32,7 @@ def build(learning_rate=1e-2):
     encoder = Network(lambda key: jax.random.normal(key, (16, 4)) / 4, encode)
     decoder = Network(lambda key: jax.random.normal(key, (2, 16)), lambda p, z: (z @ p).reshape(-1, 4, 4, 1))
     parts = vae.VAE(encoder, decoder, BERNOULLI, 2)
-    return vae.model(parts, optax.adam(learning_rate), vae.objective(parts))
+    return vae.model(parts, optimizer or optax.adam(learning_rate), vae.objective(parts))
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +205,83 @@ def test_params_that_are_not_finite_are_not_saved(source):
 def test_a_diverging_run_stops(source):
     with pytest.raises(BadInput, match=r"(nan|inf) at step \d+"):
         run(source, model=build(learning_rate=1e30))
+
+
+def test_what_is_said_of_checkpoints_is_true(source):
+    with pytest.raises(BadInput, match="at step 3; stopped, nothing was saved; a smaller `learning_rate`"):
+        run(source, model=poisoned(3, "metrics"), checkpoint_every=10)
+    with pytest.raises(BadInput, match="at step 33; stopped, the last checkpoint is that of step 30; a smaller"):
+        run(source, model=poisoned(33, "metrics"), checkpoint_every=10)
+    state, _ = run(source, num_steps=5)
+    with pytest.raises(BadInput, match="at step 8; stopped, nothing was saved after step 5, where it started; a sm"):
+        run(source, model=poisoned(8, "metrics"), state=state, checkpoint_every=10)
+    with pytest.raises(BadInput, match=r"parameter .* is not finite at step 20; stopped, the last .* of step 10$"):
+        run(source, model=poisoned(20, "params"), checkpoint_every=10, eval_every=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"num_steps": -1}, "num_steps: -1 is not possible; give a whole number, 0 at least"),
+        ({"num_steps": 10.0}, "num_steps: 10.0 is not possible"),
+        ({"num_steps": "10"}, "num_steps: '10' is not possible"),
+        ({"log_every": 0}, "log_every: 0 is not possible; give a whole number, 1 at least"),
+        ({"steps_per_dispatch": 0}, "steps_per_dispatch: 0 is not possible; give a whole number, 1 at least"),
+        ({"steps_per_dispatch": 99999999999}, "steps_per_dispatch: 99999999999 is not possible"),
+        ({"eval_every": -1}, "eval_every: -1 is not possible"),
+        ({"checkpoint_every": -5}, "checkpoint_every: -5 is not possible"),
+        ({"seed": -1}, "seed: -1 is not possible"),
+        ({"seed": 2**32}, "seed: 4294967296 is not possible; give a whole number, 0 at least, 4294967295 at most"),
+        ({"watch": "loss"}, r"watch: 'loss' is one name; give a tuple, \('loss',\)"),
+        ({"watch": ("los",)}, "watch: 'los' is not a train metric of this model; it has distortion, .*loss"),
+    ],
+)
+def test_arguments_out_of_range_are_named(source, arguments, said):
+    with pytest.raises(BadInput, match=f"^{said}") as error:
+        run(source, **arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_other_kinds_of_arguments_are_named(dataset, source):
+    for wrong in (dataset, dataset.train, source.train, None):
+        with pytest.raises(
+            BadInput, match=r"^source: a value of type \w+ is not a Source; .*source\(dataset, batch_size"
+        ):
+            run(wrong)
+    for wrong in (build().init, "vae", Network(lambda key: None, lambda params, x: x)):
+        with pytest.raises(BadInput, match=r"^model: a value of type .* is not a Model"):
+            run(source, model=wrong)
+
+
+def test_no_steps_are_no_steps(source):
+    state, recorder = run(source, num_steps=0)
+    assert int(state.step) == 0 and not recorder.lines and not recorder.saved
+
+
+def test_progress_is_lines_in_a_file_and_nothing_where_it_is_not_wanted(source, capsys):
+    run(source, progress=False)
+    assert capsys.readouterr() == ("", "")
+    run(source, watch=("loss", "rate"))
+    out, err = capsys.readouterr()
+    assert not out and "\r" not in err
+    (line,) = err.splitlines()
+    assert re.fullmatch(r"step 40 of 40, [\d.e+]+ steps/s, loss [\d.]+, rate [\d.]+", line)
+
+
+def test_an_optimizer_with_a_key_in_its_state_trains_and_goes_on(source, tmp_path):
+    def noisy():
+        return build(optimizer=optax.noisy_sgd(1e-3, key=5))
+
+    def train(num_steps, state=None):
+        with Checkpoints(tmp_path, keep=9) as checkpoints:
+            fit(noisy(), source, seed=SEED, num_steps=num_steps, state=state, save=checkpoints.save, progress=False)
+            restored = checkpoints.restore(jax.eval_shape(noisy().init, jax.random.key(0)))
+        assert restored is not None
+        return restored[1]
+
+    assert params_sha256(train(20, train(10))) == params_sha256(
+        fit(noisy(), source, seed=SEED, num_steps=20, progress=False)
+    )
 
 
 @pytest.mark.slow
