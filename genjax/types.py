@@ -61,10 +61,11 @@ class Model(NamedTuple):
     """A model as four pure functions; the loop knows nothing else.
 
     `train_step` folds `state.step` into the key, so the caller passes the same key for ever; its metrics are of the
-    parameters before the update. `evaluate` returns means over the batch. `sample` is None where a model cannot.
+    parameters before the update. `evaluate` returns means over the batch. `sample` is None where a model cannot; a
+    conditional model takes what it is conditional on, of `num` rows, after the key.
     """
 
     init: Callable[[Key], Any]  # key -> state
     train_step: Callable[[Any, Any, Key], tuple[Any, Metrics]]  # state, batch, key -> state, metrics
     evaluate: Callable[[Any, Any, Key], Metrics]  # state, batch, key -> metrics
-    sample: Callable[[Any, int, Key], Array] | None = None  # state, num, key -> [num, ...]
+    sample: Callable[..., Array] | None = None  # state, num, key, *context -> [num, ...]
