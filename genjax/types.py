@@ -39,6 +39,21 @@ class Network(NamedTuple):
     apply: Callable[..., Any]
 
 
+class StatefulNetwork(NamedTuple):
+    """A network that acts differently in training, by dropout or batch normalisation.
+
+    `apply` is the network in evaluation: without dropout, normalised by the moving averages that lie in the params.
+    `train` draws dropout from the key and normalises by the batch; its statistics, a pytree of sums, are what an
+    objective returns as its third value, and `refresh`, applied after the update, sets the moving averages by them.
+    Keep the averages from the optimizer: `gradients.frozen(optimizer, "batch_stats")`.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[..., Any]  # params, *inputs -> output
+    train: Callable[..., tuple[Any, Any]]  # params, *inputs, key=key -> output, statistics
+    refresh: Callable[[Params, Any], Params]  # params, statistics -> params
+
+
 class Codec(NamedTuple):
     """A model's two directions, each with parameters of its own."""
 
