@@ -166,7 +166,7 @@ def guarded(command: Callable[[], int | None]) -> None:
         try:
             return command()
         except BadInput as error:
-            _stop(with_dashes(error, FLAGS))
+            _stop(with_dashes(error, set(FLAGS)))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -24,7 +24,7 @@ from genjax.data import batching
 from genjax.drawing import pictures
 from genjax.evaluation import latent, likelihood
 from genjax.losses import BERNOULLI
-from genjax.models import vae
+from genjax.models import importance_weighted, vae
 from genjax.training.evaluator import evaluator
 from genjax.types import Batch, Key, Metrics, Model, Network, Params
 
@@ -44,8 +44,8 @@ def define_flags() -> None:
 
 
 OBJECTIVES = {
-    "plain": vae.importance_weighted_objective,
-    "doubly_reparameterized": vae.doubly_reparameterized_objective,
+    "plain": importance_weighted.objective,
+    "doubly_reparameterized": importance_weighted.doubly_reparameterized_objective,
 }
 
 
@@ -122,7 +122,7 @@ def held_out_likelihood(
     logits = jnp.asarray(np.log(1 / pixel_means(dataset) - 1) * -1, jnp.float32)
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        log_weight = vae.importance_sampler(params, batch.x, parts=parts)
+        log_weight = importance_weighted.importance_sampler(params, batch.x, parts=parts)
         estimate = likelihood.log_likelihood(log_weight, key, num_samples=config.num_test_samples, chunk_size=50)
         lone = BERNOULLI.negative_log_likelihood(jnp.broadcast_to(logits[None], batch.x.shape), batch.x)
         return {

@@ -30,7 +30,7 @@ from genjax.losses import (
     discretized_logistic_likelihood,
     gaussian_likelihood,
 )
-from genjax.models import descent, vae
+from genjax.models import descent, importance_weighted, vae
 from genjax.runs import flag
 from genjax.types import Array, Key, Network, Params
 
@@ -142,7 +142,7 @@ def measure_likelihood(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
     @jax.jit
     def estimate(params: Params, x: Array, key: Key) -> likelihood.Estimate:
-        log_weight = vae.importance_sampler(params, x, parts=parts)
+        log_weight = importance_weighted.importance_sampler(params, x, parts=parts)
         return likelihood.log_likelihood(log_weight, key, num_samples=flags.num_importance_samples)
 
     found = [

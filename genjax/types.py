@@ -39,6 +39,21 @@ class Network(NamedTuple):
     apply: Callable[..., Any]
 
 
+class StatefulNetwork(NamedTuple):
+    """A network that acts differently in training, by dropout or batch normalisation.
+
+    `apply` is the network in evaluation: without dropout, normalised by the moving averages that lie in the params.
+    `train` draws dropout from the key and normalises by the batch; its statistics, a pytree of sums, are what an
+    objective returns as its third value, and `refresh`, applied after the update, sets the moving averages by them.
+    Keep the averages from the optimizer: `gradients.frozen(optimizer, "batch_stats")`.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[..., Any]  # params, *inputs -> output
+    train: Callable[..., tuple[Any, Any]]  # params, *inputs, key=key -> output, statistics
+    refresh: Callable[[Params, Any], Params]  # params, statistics -> params
+
+
 class Codec(NamedTuple):
     """A model's two directions, each with parameters of its own."""
 
@@ -61,10 +76,11 @@ class Model(NamedTuple):
     """A model as four pure functions; the loop knows nothing else.
 
     `train_step` folds `state.step` into the key, so the caller passes the same key for ever; its metrics are of the
-    parameters before the update. `evaluate` returns means over the batch. `sample` is None where a model cannot.
+    parameters before the update. `evaluate` returns means over the batch. `sample` is None where a model cannot; a
+    conditional model takes what it is conditional on, of `num` rows, after the key.
     """
 
     init: Callable[[Key], Any]  # key -> state
     train_step: Callable[[Any, Any, Key], tuple[Any, Metrics]]  # state, batch, key -> state, metrics
     evaluate: Callable[[Any, Any, Key], Metrics]  # state, batch, key -> metrics
-    sample: Callable[[Any, int, Key], Array] | None = None  # state, num, key -> [num, ...]
+    sample: Callable[..., Array] | None = None  # state, num, key, *context -> [num, ...]

@@ -17,7 +17,7 @@ from genjax import data, gradients, networks
 from genjax.data import batching, faces
 from genjax.evaluation import likelihood
 from genjax.losses import BERNOULLI, NON_SATURATING, SQUARED_ERROR, binary_cross_entropy
-from genjax.models import autoencoder, gan, vae
+from genjax.models import autoencoder, gan, importance_weighted, vae
 from genjax.training import placement
 from genjax.training.fit import fit
 from genjax.types import Array, Key, Model, Network, Params
@@ -175,7 +175,7 @@ def importance_weighted_likelihood() -> Way:
 
     @jax.jit
     def estimate(params: Params, x: Array, key: Key) -> Array:
-        log_weight = vae.importance_sampler(params, x, parts=parts)
+        log_weight = importance_weighted.importance_sampler(params, x, parts=parts)
         return likelihood.log_likelihood(log_weight, key, num_samples=500).value
 
     return repeated(lambda: estimate(params, x, jax.random.key(1)))

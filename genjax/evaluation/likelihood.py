@@ -28,7 +28,7 @@ def log_likelihood(log_weight: Callable[[Key], Array], key: Key, *, num_samples:
     `fold_in(key, i)`, so the size of a chunk changes nothing but memory and speed.
 
     Args:
-      log_weight: key -> log w [B], one draw of z for each example, as `vae.importance_sampler` makes it.
+      log_weight: key -> log w [B], one draw of z for each example, as the importance sampler of a VAE makes it.
       num_samples: k, any number.
       chunk_size: samples held at a time, inside one compiled loop.
 

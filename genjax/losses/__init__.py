@@ -15,8 +15,9 @@ from genjax.losses.adversarial import (
     weighted,
 )
 from genjax.losses.classification import softmax_cross_entropy
-from genjax.losses.divergence import gaussian_kl, gaussian_kl_to_standard
+from genjax.losses.divergence import gaussian_kl, gaussian_kl_to_standard, gaussian_kl_to_standard_per_dimension
 from genjax.losses.identity import arcface_logits, feature_matching, identity_loss, mean_absolute_error
+from genjax.losses.latent import DIAGONAL_GAUSSIAN, STANDARD_NORMAL, Posterior, Prior
 from genjax.losses.likelihood import (
     BERNOULLI,
     GAUSSIAN,
@@ -46,6 +47,7 @@ from genjax.losses.reconstruction import (
 __all__ = [
     "BERNOULLI",
     "CROSS_ENTROPY",
+    "DIAGONAL_GAUSSIAN",
     "GAUSSIAN",
     "HINGE",
     "LEAST_SQUARES",
@@ -53,9 +55,12 @@ __all__ = [
     "NON_SATURATING",
     "RECONSTRUCTIONS",
     "SQUARED_ERROR",
+    "STANDARD_NORMAL",
     "WASSERSTEIN",
     "Adversarial",
     "Likelihood",
+    "Posterior",
+    "Prior",
     "Reconstruction",
     "arcface_logits",
     "binary_cross_entropy",
@@ -67,6 +72,7 @@ __all__ = [
     "feature_matching",
     "gaussian_kl",
     "gaussian_kl_to_standard",
+    "gaussian_kl_to_standard_per_dimension",
     "gaussian_likelihood",
     "gradient_penalty",
     "hutchinson_jacobian_norm",

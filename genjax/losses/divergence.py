@@ -25,9 +25,18 @@ def gaussian_kl_to_standard(mean: Array, log_variance: Array) -> Array:
 
     Source: Kingma & Welling 2014, Appendix B.
     """
+    return 0.5 * jnp.sum(_twice_kl_to_standard(mean, log_variance), axis=-1)
+
+
+def gaussian_kl_to_standard_per_dimension(mean: Array, log_variance: Array) -> Array:
+    """The terms of `gaussian_kl_to_standard`, one for each latent dimension: [B, d], in nats, each >= 0."""
+    return 0.5 * _twice_kl_to_standard(mean, log_variance)
+
+
+def _twice_kl_to_standard(mean: Array, log_variance: Array) -> Array:
     chex.assert_equal_shape([mean, log_variance])
     # expm1 keeps the value non-negative where e^s - 1 - s would cancel
-    return 0.5 * jnp.sum(jnp.square(mean) + (jnp.expm1(log_variance) - log_variance), axis=-1)
+    return jnp.square(mean) + (jnp.expm1(log_variance) - log_variance)
 
 
 def gaussian_kl(mean: Array, log_variance: Array, prior_mean: Array, prior_log_variance: Array) -> Array:

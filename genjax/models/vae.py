@@ -1,19 +1,15 @@
 """The variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014).
 
-p(z) = N(0, I),   p_theta(x|z) given by the likelihood of the decoder's output,
-q_phi(z|x) = N(mu_phi(x), diag e^{s_phi(x)}),   z = mu + e^{s/2} * eps,  eps ~ N(0, I)
+p(z) = N(0, I) or a prior of one's own,   p_theta(x|z) given by the likelihood of the decoder's output,
+q_phi(z|x) = N(mu_phi(x), diag e^{s_phi(x)}) or a posterior of one's own,   z = mu + e^{s/2} * eps,  eps ~ N(0, I)
 
 -ELBO = E_q[-log p_theta(x|z)] + KL(q_phi(z|x) || p(z)) = distortion + rate  >=  -log p_theta(x)
 
-With importance weights w = p_theta(x|z) p(z) / q_phi(z|x), log p_theta(x) = log E_q[w], and k draws bound it more
-tightly (Burda, Grosse & Salakhutdinov 2016):
-
--ELBO = -E_q[log w]  >=  -E[log (1/k) sum_k w_k]  >=  -log p_theta(x)
+Every function takes the context of a conditional VAE as its last positional arguments, after the key.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,48 +19,103 @@ import jax.numpy as jnp
 import optax
 
 from genjax import gradients, stochastic
-from genjax.losses import GAUSSIAN, Likelihood, gaussian_kl_to_standard
+from genjax.losses import DIAGONAL_GAUSSIAN, STANDARD_NORMAL, Likelihood, Posterior, Prior
 from genjax.models import descent
 from genjax.types import Array, Batch, Codec, Key, Model, Network, Params
 
 
 class VAE(NamedTuple):
-    """The parts of a variational autoencoder; its params are {"encoder": ..., "decoder": ...}."""
+    """The parts of a variational autoencoder.
 
-    encoder: Network  # x [B, ...] -> (mean [B, d], log_variance [B, d])
-    decoder: Network  # z [B, d] -> what the likelihood takes
+    Its params are {"encoder": ..., "decoder": ...}, with "prior" where the prior has parameters. A conditional VAE
+    models p(x|context): `context` reads from a batch what encoder, decoder and prior take after their other arguments,
+    `lambda batch: (batch.label,)` for one conditional on the label (Sohn, Lee & Yan 2015).
+    """
+
+    encoder: Network  # x [B, ...], *context -> the posterior's parameters; of DIAGONAL_GAUSSIAN mean and log-variance
+    decoder: Network  # z [B, d], *context -> the likelihood's parameters
     likelihood: Likelihood
     latent_dim: int  # d
+    prior: Prior = STANDARD_NORMAL
+    posterior: Posterior = DIAGONAL_GAUSSIAN
+    context: Callable[[Any], tuple[Any, ...]] = lambda batch: ()  # batch -> context
+
+
+class Pass(NamedTuple):
+    """One pass through a VAE, x -> q(z|x) -> z -> p(x|z), of which every objective is made."""
+
+    posterior: Any  # the encoder's output
+    z: Array  # [B, d], a draw from q(z|x)
+    negative_log_q: Array  # [B], -log q(z|x) in nats
+    output: Any  # the decoder's
 
 
 def init_params(key: Key, *, parts: VAE) -> Params:
-    """Fresh parameters of both networks."""
-    encoder_key, decoder_key = jax.random.split(key)
-    return {"encoder": parts.encoder.init(encoder_key), "decoder": parts.decoder.init(decoder_key)}
+    """Fresh parameters of both networks, and of a prior that has any."""
+    encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
+    params = {"encoder": parts.encoder.init(encoder_key), "decoder": parts.decoder.init(decoder_key)}
+    prior = parts.prior.init(prior_key)
+    return params | {"prior": prior} if jax.tree.leaves(prior) else params
 
 
-def negative_elbo(params: Params, x: Array, key: Key, *, parts: VAE) -> tuple[Array, Array]:
-    """One-sample estimate of the negative evidence lower bound, as its two terms.
+def forward(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> Pass:
+    """Encodes x [B, ...], draws z from q(z|x) by the key, and decodes it."""
+    return draw(params, encode(params, x, *context, parts=parts), key, *context, parts=parts)
 
-        distortion = -log p_theta(x|z) at z = mu + e^{s/2} * eps,    rate = KL(q_phi(z|x) || N(0, I)) in closed form
+
+def draw(params: Params, posterior: Any, key: Key, *context: Any, parts: VAE) -> Pass:
+    """As `forward`, from the encoder's output."""
+    z, negative_log_q = parts.posterior.sample_and_negative_log_density(posterior, key)
+    output = parts.decoder.apply(params["decoder"], z, *context)
+    if parts.posterior.negative_log_density is not None:
+        # the same number, but behind the decoder: the order in which z is used fixes the last bits of its gradient
+        negative_log_q = parts.posterior.negative_log_density(posterior, z)
+    return Pass(posterior, z, negative_log_q, output)
+
+
+def rates(params: Params, drawn: Pass, *context: Any, parts: VAE) -> Array:
+    """The rate of each latent dimension, KL(q(z_j|x) || p(z_j)): [B, d], in nats.
+
+    For a prior without a closed form it is the estimate log q(z|x) - log p(z) of the whole code: [B, 1], which may be
+    negative; its mean over z is the divergence.
+    """
+    if parts.prior.kl is None:
+        return (negative_log_prior(params, drawn.z, *context, parts=parts) - drawn.negative_log_q)[:, None]
+    return parts.prior.kl(params.get("prior", ()), drawn.posterior, *context)
+
+
+def negative_log_prior(params: Params, z: Array, *context: Any, parts: VAE) -> Array:
+    """The prior's -log p(z), in nats: z [B, d] -> [B]."""
+    return parts.prior.negative_log_density(params.get("prior", ()), z, *context)
+
+
+def terms(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> tuple[Array, Array]:
+    """The two terms of `negative_elbo`: (distortion [B], rate [B]), in nats."""
+    distortion, by_dimension = _distortion_and_rates(params, x, key, *context, parts=parts)
+    return distortion, jnp.sum(by_dimension, axis=-1)
+
+
+def negative_elbo(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> Array:
+    """One-sample estimate of the negative evidence lower bound, distortion + rate.
+
+        distortion = -log p_theta(x|z) at z ~ q_phi(z|x),    rate = KL(q_phi(z|x) || p(z)), summed from `rates`
 
     Args:
       x: [B, ...].
-      key: draws eps.
+      key: draws z.
 
     Returns:
-      (distortion [B], rate [B]) in nats; their sum is the estimate, and its mean over eps bounds -log p_theta(x).
+      [B], in nats; its mean over z is an upper bound of -log p_theta(x).
     """
-    distortion, rates = _distortion_and_rates(params, x, key, parts=parts)
-    return distortion, jnp.sum(rates, axis=-1)
+    distortion, rate = terms(params, x, key, *context, parts=parts)
+    return distortion + rate
 
 
-def _distortion_and_rates(params: Params, x: Array, key: Key, *, parts: VAE) -> tuple[Array, Array]:
+def _distortion_and_rates(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> tuple[Array, Array]:
     """The distortion [B], and the rate of each latent dimension [B, d]."""
-    mean, log_variance = parts.encoder.apply(params["encoder"], x)
-    z = stochastic.sample_gaussian(mean, log_variance, key)
-    distortion = parts.likelihood.negative_log_likelihood(parts.decoder.apply(params["decoder"], z), x)
-    return distortion, gaussian_kl_to_standard(mean[..., None], log_variance[..., None])
+    drawn = forward(params, x, key, *context, parts=parts)
+    distortion = parts.likelihood.negative_log_likelihood(drawn.output, x)
+    return distortion, rates(params, drawn, *context, parts=parts)
 
 
 def objective(
@@ -80,143 +131,55 @@ def objective(
 
     At weights of 1 it is the negative ELBO; rate_weight alone is the beta of a beta-VAE (Higgins et al. 2017). A latent
     dimension whose rate, as the batch's mean, is below `free_bits` nats costs that much and is not pressed further
-    (Kingma et al. 2016, appendix C.8).
+    (Kingma et al. 2016, appendix C.8). Where the prior has no closed form, `free_bits` is the allowance of the whole
+    code, of which alone the rate is known.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"negative_elbo", "distortion", "rate": [B]})`, in nats.
     """
 
     def weighted(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        distortion, rates = _distortion_and_rates(params, batch.x, key, parts=parts)
-        rate = jnp.sum(rates, axis=-1)
+        context = parts.context(batch)
+        distortion, by_dimension = _distortion_and_rates(params, batch.x, key, *context, parts=parts)
+        rate = jnp.sum(by_dimension, axis=-1)
         # the mean over the batch of the chosen branch is max(free_bits, mean rate)
-        charged = jnp.where(jnp.mean(rates, axis=0, keepdims=True) > free_bits, rates, free_bits)
+        above = jnp.mean(by_dimension, axis=0, keepdims=True) > free_bits
+        charged = jnp.where(above, by_dimension, free_bits)
         loss = distortion_weight * distortion + rate_weight * jnp.sum(charged, axis=-1)
         return loss, {"negative_elbo": distortion + rate, "distortion": distortion, "rate": rate}
 
     return weighted
 
 
-# Importance weighting
-
-
-def importance_sampler(params: Params, x: Array, *, parts: VAE) -> Callable[[Key], Array]:
-    """Draws of the log importance weight, whose mean exponential is the likelihood: p_theta(x) = E[w].
-
-        log w = log p_theta(x|z) + log p(z) - log q_phi(z|x),   z ~ q_phi(z|x)
-
-    Args:
-      x: [B, ...], encoded once.
-
-    Returns:
-      `log_weight(key) -> [B]`, in nats, one draw of z for each x; `jax.vmap` it over keys.
-    """
-    mean, log_variance = parts.encoder.apply(params["encoder"], x)
-
-    def log_weight(key: Key) -> Array:
-        z = stochastic.sample_gaussian(mean, log_variance, key)
-        return _log_weight(params["decoder"], z, (mean, log_variance), x, parts=parts)
-
-    return log_weight
-
-
-def _log_weight(decoder: Params, z: Array, posterior: tuple[Array, Array], x: Array, *, parts: VAE) -> Array:
-    """Log w [B] at z [B, d], from q's mean and log-variance."""
-    negative_log_p = parts.likelihood.negative_log_likelihood(parts.decoder.apply(decoder, z), x)
-    prior = (jnp.zeros_like(z), jnp.zeros([], z.dtype))
-    negative_log_prior, negative_log_q = (
-        GAUSSIAN.negative_log_likelihood(density, z) for density in (prior, posterior)
-    )
-    return negative_log_q - negative_log_prior - negative_log_p
-
-
-def importance_weighted_objective(parts: VAE, *, num_samples: int) -> gradients.Objective:
-    """The objective of an importance-weighted autoencoder (Burda, Grosse & Salakhutdinov 2016, equation 8).
-
-        L_k = -log (1/k) sum_k w_k,   E[L_1] = -ELBO >= E[L_k] >= E[L_{k+1}] >= -log p_theta(x)
-
-    Args:
-      num_samples: k.
-
-    Returns:
-      `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats; the ELBO's estimate is of the
-      same k draws, -(1/k) sum_k log w_k.
-    """
-
-    def bound(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        log_weight = importance_sampler(params, batch.x, parts=parts)
-        log_w = jax.vmap(log_weight)(jax.random.split(key, num_samples))
-        return -_log_mean_exp(log_w), {"negative_elbo": -jnp.mean(log_w, axis=0)}
-
-    return bound
-
-
-def doubly_reparameterized_objective(parts: VAE, *, num_samples: int) -> gradients.Objective:
-    """The same values as `importance_weighted_objective`, with the doubly reparameterised gradient of the encoder.
-
-        -grad_theta = sum_k v_k dlog w_k / dtheta,   -grad_phi = sum_k v_k^2 (dlog w_k / dz_k) dz_k / dphi,
-        v_k = w_k / sum_j w_j
-
-    It is unbiased too, and its signal does not drown in noise as k grows (Tucker et al. 2018, equation 8).
-    """
-
-    def log_weights(decoder: Params, z: Array, posterior: tuple[Array, Array], x: Array) -> Array:
-        return jax.vmap(lambda z: _log_weight(decoder, z, posterior, x, parts=parts))(z)
-
-    @jax.custom_vjp
-    def bound(decoder: Params, z: Array, posterior: tuple[Array, Array], x: Array) -> tuple[Array, Array]:
-        log_w = log_weights(decoder, z, posterior, x)
-        return -_log_mean_exp(log_w), log_w
-
-    def forward(decoder: Params, z: Array, posterior: tuple[Array, Array], x: Array) -> Any:
-        # log q's own parameters are held fixed: phi acts through z alone
-        log_w, pull_back = jax.vjp(lambda decoder, z: log_weights(decoder, z, posterior, x), decoder, z)
-        return (-_log_mean_exp(log_w), log_w), (jax.nn.softmax(log_w, axis=0), pull_back)
-
-    def backward(kept: Any, slope: tuple[Array, Array]) -> Any:
-        v, pull_back = kept
-        d_decoder, d_z = pull_back(-v * slope[0][None])
-        return d_decoder, v[..., None] * d_z, None, None
-
-    bound.defvjp(forward, backward)
-
-    def doubly_reparameterized(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        posterior = parts.encoder.apply(params["encoder"], batch.x)
-        z = jax.vmap(partial(stochastic.sample_gaussian, *posterior))(jax.random.split(key, num_samples))
-        loss, log_w = bound(params["decoder"], z, jax.lax.stop_gradient(posterior), batch.x)
-        return loss, {"negative_elbo": -jnp.mean(log_w, axis=0)}
-
-    return doubly_reparameterized
-
-
-def _log_mean_exp(log_w: Array) -> Array:
-    """Log (1/k) sum_k w_k: [k, B] -> [B]."""
-    return jax.nn.logsumexp(log_w, axis=0) - math.log(len(log_w))
-
-
 # Using and training it
 
 
-def encode(params: Params, x: Array, *, parts: VAE) -> tuple[Array, Array]:
-    """The approximate posterior q(z|x): x [B, ...] -> (mean [B, d], log_variance [B, d])."""
-    return parts.encoder.apply(params["encoder"], x)
+def encode(params: Params, x: Array, *context: Any, parts: VAE) -> Any:
+    """The parameters of q(z|x): x [B, ...] -> (mean [B, d], log_variance [B, d]) of a diagonal Gaussian."""
+    return parts.encoder.apply(params["encoder"], x, *context)
 
 
-def decode(params: Params, z: Array, *, parts: VAE) -> Array:
+def decode(params: Params, z: Array, *context: Any, parts: VAE) -> Array:
     """The mean of p(x|z): z [B, d] -> [B, ...]."""
-    return parts.likelihood.mean(parts.decoder.apply(params["decoder"], z))
+    return parts.likelihood.mean(parts.decoder.apply(params["decoder"], z, *context))
 
 
-def reconstruct(params: Params, x: Array, *, parts: VAE) -> Array:
+def reconstruct(params: Params, x: Array, *context: Any, parts: VAE) -> Array:
     """The decoded posterior mean, without noise: [B, ...] -> [B, ...]."""
-    return decode(params, encode(params, x, parts=parts)[0], parts=parts)
+    mean = parts.posterior.mean(encode(params, x, *context, parts=parts))
+    return decode(params, mean, *context, parts=parts)
 
 
-def generate(params: Params, num: int, key: Key, *, parts: VAE) -> Array:
-    """New data x ~ p(x|z), z ~ N(0, I): [num, ...]."""
+def sample_prior(params: Params, num: int, key: Key, *context: Any, parts: VAE) -> Array:
+    """Codes z ~ p(z): [num, d]; a context has `num` rows."""
+    return parts.prior.sample(params.get("prior", ()), (num, parts.latent_dim), key, *context)
+
+
+def generate(params: Params, num: int, key: Key, *context: Any, parts: VAE) -> Array:
+    """New data x ~ p(x|z), z ~ p(z): [num, ...]; a context has `num` rows."""
     z_key, x_key = jax.random.split(key)
-    z = jax.random.normal(z_key, (num, parts.latent_dim))
-    return parts.likelihood.sample(parts.decoder.apply(params["decoder"], z), x_key)
+    z = sample_prior(params, num, z_key, *context, parts=parts)
+    return parts.likelihood.sample(parts.decoder.apply(params["decoder"], z, *context), x_key)
 
 
 def model(
@@ -229,11 +192,12 @@ def model(
     """A VAE that trains on the given objective: one of this module, or one of your own.
 
     Returns:
-      A Model; `sample` gives the means E[x|z] at z ~ N(0, I).
+      A Model; `sample` gives the means E[x|z] at z ~ p(z).
     """
 
-    def sample(state: descent.State, num: int, key: Key) -> Array:
-        return decode(state.params, jax.random.normal(key, (num, parts.latent_dim)), parts=parts)
+    def sample(state: descent.State, num: int, key: Key, *context: Any) -> Array:
+        z = sample_prior(state.params, num, key, *context, parts=parts)
+        return decode(state.params, z, *context, parts=parts)
 
     trained = descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)
     return trained._replace(sample=sample)
@@ -242,10 +206,11 @@ def model(
 def codec(parts: VAE) -> Codec:
     """The encoder x -> posterior mean and the decoder z -> E[x|z] as networks."""
 
-    def encode_mean(params: Params, x: Array) -> Array:
-        return encode({"encoder": params}, x, parts=parts)[0]
+    def encode_mean(params: Params, x: Array, *context: Any) -> Array:
+        return parts.posterior.mean(encode({"encoder": params}, x, *context, parts=parts))
 
-    def decode_mean(params: Params, z: Array) -> Array:
-        return decode({"decoder": params}, z, parts=parts)
+    def decode_mean(params: Params, z: Array, *context: Any) -> Array:
+        return decode({"decoder": params}, z, *context, parts=parts)
 
-    return Codec(Network(parts.encoder.init, encode_mean), Network(parts.decoder.init, decode_mean), has_prior=True)
+    has_prior = parts.prior.sample is STANDARD_NORMAL.sample
+    return Codec(Network(parts.encoder.init, encode_mean), Network(parts.decoder.init, decode_mean), has_prior)

@@ -14,9 +14,11 @@ from genjax.networks.adversarial import (
 from genjax.networks.combinators import gaussian_heads, with_log_variance
 from genjax.networks.convolution import convolution, transposed_convolution, upsampled_convolution
 from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
+from genjax.networks.equinox import from_equinox, stateful_from_equinox
 from genjax.networks.identity_swap import identity_network, identity_swap_generator
-from genjax.networks.linen import from_linen
+from genjax.networks.linen import from_linen, stateful_from_linen
 from genjax.networks.mlp import ACTIVATIONS, mlp
+from genjax.networks.nnx import from_nnx, stateful_from_nnx
 from genjax.networks.sparsity import group_threshold, hard_threshold, k_sparse, soft_threshold, unit_norm_rows
 from genjax.networks.spectral import spectral_norm
 
@@ -28,7 +30,9 @@ __all__ = [
     "convolutional_encoder",
     "dcgan_discriminator",
     "dcgan_generator",
+    "from_equinox",
     "from_linen",
+    "from_nnx",
     "gaussian_heads",
     "group_threshold",
     "hard_threshold",
@@ -44,6 +48,9 @@ __all__ = [
     "residual_generator",
     "soft_threshold",
     "spectral_norm",
+    "stateful_from_equinox",
+    "stateful_from_linen",
+    "stateful_from_nnx",
     "transposed_convolution",
     "unit_norm_rows",
     "upsampled_convolution",

@@ -33,7 +33,7 @@ def run(command: Callable[[F], int | None], record: type[F]) -> NoReturn:
         status = command(parse(record, sys.argv))
         sys.stdout.flush()
     except BadInput as error:
-        stop(_with_dashes(error, {spec.name for spec in specs(record)}))
+        stop(with_dashes(error, {spec.name for spec in specs(record)}))
     except OSError as error:
         stop(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}; nothing that exists was lost")
     sys.exit(status or 0)
@@ -45,7 +45,7 @@ def stop(line: str) -> NoReturn:
     sys.exit(2)
 
 
-def _with_dashes(error: BadInput, names: set[str]) -> str:
+def with_dashes(error: BadInput, names: set[str]) -> str:
     """The error's line, with the parameters that are flags spelled as on a command line."""
     line = str(error)
     if isinstance(error, tfds.NotPrepared):

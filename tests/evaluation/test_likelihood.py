@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from genjax import data, stochastic
 from genjax.evaluation.likelihood import log_likelihood
 from genjax.losses import BERNOULLI, GAUSSIAN
-from genjax.models import vae
+from genjax.models import importance_weighted, vae
 from genjax.types import Network
 
 
@@ -27,7 +27,7 @@ def linear_gaussian(w, m, variance, x, *, widen=0.0):
         GAUSSIAN,
         w.shape[1],
     )
-    return vae.importance_sampler({"encoder": None, "decoder": None}, jnp.asarray(x), parts=parts)
+    return importance_weighted.importance_sampler({"encoder": None, "decoder": None}, jnp.asarray(x), parts=parts)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_nonlinear_decoder_by_quadrature(key, float64):
     expected = [np.log(scipy.integrate.quad(joint, -9, 9, args=(row,), limit=200)[0]) for row in x]
     encoder = Network(None, lambda p, x: (0.3 * jnp.ones((len(x), 1)), 0.4 * jnp.ones((len(x), 1))))
     parts = vae.VAE(encoder, Network(None, decode), BERNOULLI, 1)
-    log_weight = vae.importance_sampler({"encoder": None, "decoder": None}, jnp.asarray(x), parts=parts)
+    log_weight = importance_weighted.importance_sampler({"encoder": None, "decoder": None}, jnp.asarray(x), parts=parts)
     found = jax.jit(lambda k: log_likelihood(log_weight, k, num_samples=50_000, chunk_size=2000))(key)
     assert np.all(np.abs(found.value - np.asarray(expected)) < 4 * found.standard_error)
     assert np.all(found.standard_error < 0.02)

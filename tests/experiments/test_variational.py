@@ -119,7 +119,7 @@ def test_a_nonlinear_vae_beats_probabilistic_pca_on_digits():
     from genjax.data import batching
     from genjax.evaluation.likelihood import log_likelihood
     from genjax.losses import GAUSSIAN
-    from genjax.models import vae
+    from genjax.models import importance_weighted, vae
     from genjax.training.fit import fit
 
     digits = data.load("digits")
@@ -148,7 +148,7 @@ def test_a_nonlinear_vae_beats_probabilistic_pca_on_digits():
 
     @jax.jit
     def likelihood(params, x, key):
-        return log_likelihood(vae.importance_sampler(params, x, parts=parts), key, num_samples=2000)
+        return log_likelihood(importance_weighted.importance_sampler(params, x, parts=parts), key, num_samples=2000)
 
     estimate = likelihood(states[best].params, x, jax.random.key(1))
     flat = np.reshape(whole.x, (len(whole.x), -1)) / 16

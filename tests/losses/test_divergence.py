@@ -7,7 +7,7 @@ import scipy.integrate
 import scipy.stats
 from jax.test_util import check_grads
 
-from genjax.losses import gaussian_kl, gaussian_kl_to_standard
+from genjax.losses import gaussian_kl, gaussian_kl_to_standard, gaussian_kl_to_standard_per_dimension
 
 
 def quadrature(mean, std, prior_mean=0.0, prior_std=1.0):
@@ -24,7 +24,10 @@ def test_kl_to_standard_against_quadrature(float64):
 def test_kl_to_standard_sums_over_dimensions(float64):
     mean, std = np.array([0.7, -1.2, 0.0]), np.array([0.35, 2.0, 1.0])
     got = gaussian_kl_to_standard(jnp.array(mean)[None], jnp.log(jnp.array(std) ** 2)[None])
-    np.testing.assert_allclose(got, [sum(quadrature(m, s) for m, s in zip(mean, std, strict=True))], rtol=1e-10)
+    terms = [quadrature(m, s) for m, s in zip(mean, std, strict=True)]
+    np.testing.assert_allclose(got, [sum(terms)], rtol=1e-10)
+    got = gaussian_kl_to_standard_per_dimension(jnp.array(mean)[None], jnp.log(jnp.array(std) ** 2)[None])
+    np.testing.assert_allclose(got, [terms], rtol=1e-10, atol=1e-14)
 
 
 def test_kl_to_standard_gradients(key, float64):

@@ -11,8 +11,8 @@ import pytest
 import scipy.stats
 
 from genjax import losses, stochastic
-from genjax.losses import BERNOULLI, GAUSSIAN
-from genjax.models import vae
+from genjax.losses import BERNOULLI, GAUSSIAN, STANDARD_NORMAL, Posterior, Prior
+from genjax.models import importance_weighted, vae
 from genjax.types import Batch, Network
 
 
@@ -53,7 +53,7 @@ def expected_negative_elbo(params, x, w, m, variance):
 
 
 def monte_carlo_bound(parts, params, x, key, num):
-    draws = jax.vmap(lambda k: sum(vae.negative_elbo(params, x, k, parts=parts)))(jax.random.split(key, num))
+    draws = jax.vmap(lambda k: vae.negative_elbo(params, x, k, parts=parts))(jax.random.split(key, num))
     draws = np.asarray(draws)
     return draws.mean(0), draws.std(0) / np.sqrt(num)
 
@@ -174,7 +174,7 @@ def test_loss_is_its_definition_in_numpy(small):
     logits = run(p["decoder"], mean + np.exp(s / 2) * eps)
     distortion = np.sum(np.logaddexp(0, logits) - flat * logits, axis=1)
     rate = 0.5 * np.sum(np.exp(s) + mean**2 - 1 - s, axis=1)
-    got = vae.negative_elbo(params, x, key, parts=parts)
+    got = vae.terms(params, x, key, parts=parts)
     np.testing.assert_allclose(got[0], distortion, rtol=1e-5)
     np.testing.assert_allclose(got[1], rate, rtol=1e-4)
     loss, metrics = vae.objective(parts, rate_weight=0.3, distortion_weight=2.0)(params, Batch(x), key)
@@ -270,6 +270,38 @@ def test_samples_are_decoded_prior_draws(small):
     np.testing.assert_allclose(images, 1 / (1 + np.exp(-np.asarray(logits))), rtol=1e-5)
 
 
+def test_generated_data_take_their_code_and_their_noise_from_two_keys(key, no_key_reuse):
+    # x = z + e has the variance 2; with the same noise in both it would be 2 z, of variance 4
+    decoder = Network(None, lambda p, z: (z, jnp.zeros([])))
+    parts = vae.VAE(Network(None, lambda p, x: x), decoder, GAUSSIAN, 3)
+    x = np.asarray(vae.generate({"encoder": (), "decoder": ()}, 4000, key, parts=parts))
+    assert abs(x.var() - 2) < 4 * 2 * np.sqrt(2 / x.size)
+
+
+def test_encoder_and_decoder_start_from_the_two_halves_of_the_key(key, no_key_reuse):
+    network = Network(lambda key: jax.random.normal(key, (4,)), lambda p, x: x)
+    prior = STANDARD_NORMAL._replace(init=network.init)
+    parts = vae.VAE(network, network, GAUSSIAN, 3)
+    params = vae.init_params(jax.random.clone(key), parts=parts)
+    with_prior = vae.init_params(jax.random.clone(key), parts=parts._replace(prior=prior))
+    encoder_key, decoder_key = jax.random.split(key)
+    assert set(params) == {"encoder", "decoder"} and set(with_prior) == {"encoder", "decoder", "prior"}
+    for found in (params, with_prior):
+        np.testing.assert_array_equal(found["encoder"], network.init(jax.random.clone(encoder_key)))
+        np.testing.assert_array_equal(found["decoder"], network.init(jax.random.clone(decoder_key)))
+    assert len({float(start[0]) for start in with_prior.values()}) == 3
+
+
+def test_no_key_is_used_twice(small, no_key_reuse):
+    parts, _, x, key = small
+    model = vae.model(parts._replace(prior=STANDARD_NORMAL._replace(kl=None)), optax.sgd(0.1), vae.objective(parts))
+    init_key, train_key, test_key, sample_key = jax.random.split(key, 4)
+    state, _ = jax.jit(model.train_step)(jax.jit(model.init)(init_key), Batch(x), train_key)
+    jax.jit(model.evaluate)(state, Batch(x), test_key)
+    assert model.sample is not None
+    jax.jit(model.sample, static_argnums=1)(state, 3, sample_key)
+
+
 def test_reconstruction_decodes_the_posterior_mean(small):
     parts, params, x, _ = small
     mean, _ = vae.encode(params, x, parts=parts)
@@ -281,7 +313,7 @@ def test_evaluate_is_the_mean_over_the_batch(small):
     model = vae.model(parts, optax.sgd(0.0), vae.objective(parts))
     state = model.init(key)
     metrics = jax.jit(model.evaluate)(state, Batch(x), key)
-    distortion, rate = vae.negative_elbo(state.params, x, key, parts=parts)
+    distortion, rate = vae.terms(state.params, x, key, parts=parts)
     np.testing.assert_allclose(metrics["negative_elbo"], np.mean(distortion + rate), rtol=1e-6)
 
 
@@ -289,7 +321,7 @@ def test_an_objective_of_ones_own_trains(small):
     parts, _, x, key = small
 
     def objective(params, batch, key):
-        distortion, rate = vae.negative_elbo(params, batch.x, key, parts=parts)
+        distortion, rate = vae.terms(params, batch.x, key, parts=parts)
         size = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params))
         return distortion + rate + 0.01 * size, {"distortion": distortion}
 
@@ -301,3 +333,280 @@ def test_an_objective_of_ones_own_trains(small):
         state, metrics = step(state)
         losses_seen.append(float(metrics["loss"]))
     assert np.mean(losses_seen[-10:]) < np.mean(losses_seen[:10])
+
+
+# Priors of one's own
+
+
+def gaussian_mixture(num_components, latent_dim):
+    """p(z) = sum_k pi_k N(z; m_k, diag e^{t_k}), with all three learned."""
+
+    def init(key):
+        mean = jax.random.normal(key, (num_components, latent_dim))
+        return {"logits": jnp.zeros(num_components), "mean": mean, "log_variance": jnp.zeros(mean.shape)}
+
+    def negative_log_density(params, z):
+        def of_component(mean, log_variance):
+            mean = jnp.broadcast_to(mean[None], z.shape)
+            return -GAUSSIAN.negative_log_likelihood((mean, jnp.broadcast_to(log_variance[None], z.shape)), z)
+
+        log_p = jax.vmap(of_component, out_axes=-1)(params["mean"], params["log_variance"])
+        return -jax.nn.logsumexp(log_p + jax.nn.log_softmax(params["logits"])[None], axis=-1)
+
+    def sample(params, shape, key):
+        component_key, z_key = jax.random.split(key)
+        k = jax.random.categorical(component_key, params["logits"], shape=shape[:1])
+        return stochastic.sample_gaussian(params["mean"][k], params["log_variance"][k], z_key)
+
+    return Prior(init, negative_log_density, sample)
+
+
+def drawn_rate(parts, params, x, key, num):
+    draws = jax.vmap(lambda k: vae.terms(params, x, k, parts=parts)[1])(jax.random.split(key, num))
+    return np.asarray(draws).mean(0), np.asarray(draws).std(0) / np.sqrt(num)
+
+
+def test_drawn_rate_has_the_closed_form_as_its_mean(key, float64):
+    params, *_ = linear_params(key, 5, 2)
+    x = jax.random.normal(jax.random.fold_in(key, 1), (3, 5))
+    mean, s = linear_gaussian(2).encoder.apply(params["encoder"], x)
+    m, t = jnp.array([0.4, -1.0]), jnp.array([0.3, -0.5])
+    for prior, prior_params, exact in (
+        (STANDARD_NORMAL._replace(kl=None), (), losses.gaussian_kl_to_standard(mean, s)),
+        (
+            gaussian_mixture(1, 2),
+            {"logits": jnp.zeros(1), "mean": m[None], "log_variance": t[None]},
+            losses.gaussian_kl(mean, s, jnp.broadcast_to(m[None], mean.shape), jnp.broadcast_to(t[None], s.shape)),
+        ),
+    ):
+        parts = linear_gaussian(2)._replace(prior=prior)
+        found, error = drawn_rate(parts, params | {"prior": prior_params}, x, key, 20_000)
+        assert np.all(error < 0.02)
+        assert np.all(np.abs(found - exact) < 4 * error)
+
+
+@pytest.fixture
+def mixture(key, float64):
+    """A linear-Gaussian model under a mixture prior: parts, params, x [4, 5], log p(x) by SciPy."""
+    parts = linear_gaussian(2)._replace(prior=gaussian_mixture(2, 2))
+    params, w, m, variance = linear_params(key, 5, 2)
+    means, variances = np.array([[1.5, -0.5], [-1.0, 0.7]]), np.array([[0.3, 1.2], [0.8, 0.5]])
+    weights = np.array([0.3, 0.7])
+    prior = {"logits": np.log(weights), "mean": means, "log_variance": np.log(variances)}
+    x = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), (4, 5))) * 1.5
+    evidence = np.log(
+        sum(
+            p * scipy.stats.multivariate_normal(w @ mu + m, w @ np.diag(v) @ w.T + variance * np.eye(5)).pdf(x)
+            for p, mu, v in zip(weights, means, variances, strict=True)
+        )
+    )
+    return parts, jax.tree.map(jnp.asarray, params | {"prior": prior}), jnp.asarray(x), evidence
+
+
+def test_bound_under_a_learned_prior_is_below_the_evidence_and_attains_it_where_q_is_the_posterior(mixture, key):
+    parts, params, x, evidence = mixture
+    mean, error = monte_carlo_bound(parts, params, x, key, 4000)
+    assert np.all(mean + evidence > 4 * error)
+
+    # Of a component alone the posterior is Gaussian, and diagonal since the rows of W^T are orthogonal. There
+    # log q(z|x) - log p(z) - log p(x|z) = -log p(x) at every z.
+    w, variance = np.asarray(params["decoder"]["kernel"]).T, np.exp(float(params["decoder"]["log_variance"]))
+    mu, v = np.asarray(params["prior"]["mean"][0]), np.exp(np.asarray(params["prior"]["log_variance"][0]))
+    m = np.asarray(params["decoder"]["bias"])
+    posterior = 1 / (np.diag(w.T @ w) / variance + 1 / v)
+    encoder = {
+        "kernel": w * (posterior / variance)[None],
+        "bias": posterior * (mu / v - w.T @ m / variance),
+        "log_variance": np.log(posterior),
+    }
+    alone = {name: value[:1] for name, value in params["prior"].items()}
+    exact = scipy.stats.multivariate_normal(w @ mu + m, w @ np.diag(v) @ w.T + variance * np.eye(5)).logpdf(x)
+    params = params | {"prior": alone, "encoder": jax.tree.map(jnp.asarray, encoder)}
+    for draw in jax.random.split(key, 3):
+        np.testing.assert_allclose(vae.negative_elbo(params, x, draw, parts=parts), -exact, rtol=1e-10)
+
+
+def test_a_learned_prior_is_sampled_and_trained(mixture, key):
+    parts, params, x, _ = mixture
+    z = np.asarray(vae.sample_prior(params, 20_000, key, parts=parts))
+    weights, means = np.array([0.3, 0.7]), np.asarray(params["prior"]["mean"])
+    second = weights @ (np.exp(np.asarray(params["prior"]["log_variance"])) + means**2)
+    assert z.shape == (20_000, 2)
+    assert np.all(np.abs(z.mean(0) - weights @ means) < 4 * z.std(0) / np.sqrt(len(z)))
+    assert np.all(np.abs((z**2).mean(0) - second) < 4 * (z**2).std(0) / np.sqrt(len(z)))
+    generated = np.asarray(vae.generate(params, 20_000, key, parts=parts))
+    expected = np.asarray(params["decoder"]["bias"]) + np.asarray(params["decoder"]["kernel"]).T @ (weights @ means)
+    assert np.all(np.abs(generated.mean(0) - expected) < 4 * generated.std(0) / np.sqrt(len(generated)))
+    gradient = jax.grad(mean_loss(parts, x, key))(params)["prior"]
+    drawn = vae.forward(params, x, key, parts=parts)
+    by_hand = jax.grad(lambda prior: jnp.mean(parts.prior.negative_log_density(prior, drawn.z)))(params["prior"])
+    chex.assert_trees_all_close(gradient, by_hand, rtol=1e-10)
+    assert all(np.all(leaf != 0) for leaf in jax.tree.leaves(gradient))
+
+
+def test_free_bits_of_a_prior_without_closed_form_are_of_the_whole_code(mixture, key):
+    parts, params, x, _ = mixture
+    distortion, rate = vae.terms(params, x, key, parts=parts)
+    for free_bits in (float(rate.mean()) - 0.1, float(rate.mean()) + 0.1):
+        loss, metrics = vae.objective(parts, free_bits=free_bits)(params, Batch(x), key)
+        expected = np.mean(distortion) + max(free_bits, float(rate.mean()))
+        np.testing.assert_allclose(np.mean(loss), expected, rtol=1e-10)
+        np.testing.assert_allclose(metrics["rate"], rate, rtol=1e-12)
+
+
+def test_a_posterior_of_ones_own_is_drawn_from_and_charged(key, float64):
+    # a Laplace posterior: E[log q - log p] = -log(2 b) - 1 + (mu^2 + 2 b^2 + log 2 pi) / 2 for each dimension
+    def sample_and_negative_log_density(output, key):
+        location, b = output
+        e = jax.random.laplace(key, location.shape)
+        return location + b * e, jnp.sum(jnp.log(2 * b) + jnp.abs(e), axis=-1)
+
+    laplace = Posterior(sample_and_negative_log_density, lambda output: output[0])
+    encoder = Network(None, lambda p, x: (x @ p, jnp.full((len(x), 2), 0.6)))
+    decoder = Network(None, lambda p, z: (z @ p, jnp.zeros([])))
+    parts = vae.VAE(encoder, decoder, GAUSSIAN, 2, STANDARD_NORMAL._replace(kl=None), laplace)
+    params = {"encoder": jax.random.normal(key, (3, 2)), "decoder": jax.random.normal(key, (2, 3))}
+    x = jax.random.normal(jax.random.fold_in(key, 1), (4, 3))
+    mu, b = np.asarray(x @ params["encoder"]), 0.6
+    exact = np.sum(-np.log(2 * b) - 1 + 0.5 * (mu**2 + 2 * b**2 + np.log(2 * np.pi)), axis=1)
+    found, error = drawn_rate(parts, params, x, key, 20_000)
+    assert np.all(np.abs(found - exact) < 4 * error)
+    np.testing.assert_allclose(vae.reconstruct(params, x, parts=parts), mu @ params["decoder"], rtol=1e-10)
+
+
+# Conditional on the label
+
+MEANS = np.array([[2.0, -1.0], [-0.5, 0.5], [0.0, 1.5]])  # of z, for each of three labels
+
+
+def label_prior():
+    """p(z|label) = N(m_label, I)."""
+
+    def mean_of(z, label):
+        return jnp.asarray(MEANS)[label], jnp.zeros(z.shape)
+
+    return Prior(
+        lambda key: (),
+        lambda params, z, label: GAUSSIAN.negative_log_likelihood(mean_of(z, label), z),
+        lambda params, shape, key, label: jnp.asarray(MEANS)[label] + jax.random.normal(key, shape),
+    )
+
+
+@pytest.fixture
+def conditional(key, float64):
+    """x = W z + m + 1.5 label + sigma e, z ~ N(m_label, I), and its exact posterior: parts, params, batch, log p(x)."""
+    params, w, m, variance = linear_params(key, 5, 2)
+
+    def encode(p, x, label):
+        precision = jnp.exp(-p["log_variance"])  # of the posterior; the prior's is 1
+        mean = affine(x - 1.5 * label[:, None], p) + jnp.asarray(MEANS)[label] / precision[None]
+        return mean, jnp.broadcast_to(p["log_variance"][None], mean.shape)
+
+    def decode(p, z, label):
+        return affine(z, p) + 1.5 * label[:, None], p["log_variance"]
+
+    parts = vae.VAE(
+        Network(None, encode),
+        Network(None, decode),
+        GAUSSIAN,
+        2,
+        prior=label_prior(),
+        context=lambda batch: (batch.label,),
+    )
+    label = np.array([0, 1, 2, 1])
+    x = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), (4, 5))) * 1.5
+    noise = scipy.stats.multivariate_normal(np.zeros(5), w @ w.T + variance * np.eye(5))
+    evidence = noise.logpdf(x - 1.5 * label[:, None] - m - MEANS[label] @ w.T)
+    return parts, params, Batch(jnp.asarray(x), jnp.asarray(label)), evidence
+
+
+def test_conditional_bound_is_the_conditional_evidence_where_q_is_the_posterior(conditional, key):
+    parts, params, batch, evidence = conditional
+    # where log q(z|x) - log p(z) - log p(x|z) is the same at every z, and so at every draw
+    for draw in jax.random.split(key, 3):
+        np.testing.assert_allclose(vae.objective(parts)(params, batch, draw)[0], -evidence, rtol=1e-10)
+
+
+def test_a_one_hot_label_beside_x_and_z_is_a_bias_of_the_first_layers(key, float64):
+    # [x, e_k] W = x W_x + row k of W_label: for one label, the unconditional VAE with other biases
+    num_labels, keys = 3, iter(jax.random.split(key, 10))
+
+    def layer(rows, columns):
+        return {
+            "kernel": jax.random.normal(next(keys), (rows, columns)),
+            "bias": jax.random.normal(next(keys), columns),
+        }
+
+    def run(p, inputs):
+        return affine(jnp.tanh(affine(inputs, p["hidden"])), p["out"])
+
+    def heads(p, inputs):
+        return tuple(jnp.split(run(p, inputs), 2, axis=-1))
+
+    def beside(apply):
+        return lambda p, inputs, label: apply(p, jnp.concatenate([inputs, jax.nn.one_hot(label, num_labels)], axis=-1))
+
+    params = {
+        "encoder": {"hidden": layer(6 + num_labels, 5), "out": layer(5, 4)},
+        "decoder": {"hidden": layer(2 + num_labels, 5), "out": layer(5, 6)},
+    }
+    plain = vae.VAE(Network(None, heads), Network(None, run), BERNOULLI, 2)
+    parts = vae.VAE(
+        Network(None, beside(heads)), Network(None, beside(run)), BERNOULLI, 2, context=lambda batch: (batch.label,)
+    )
+    x, draw = jax.random.uniform(next(keys), (4, 6)), next(keys)
+
+    def with_bias_of(label, p, size):
+        hidden = {
+            "kernel": p["hidden"]["kernel"][:size],
+            "bias": p["hidden"]["bias"] + p["hidden"]["kernel"][size + label],
+        }
+        return p | {"hidden": hidden}
+
+    for label in range(num_labels):
+        batch = Batch(x, jnp.full(4, label))
+        of_label = {
+            "encoder": with_bias_of(label, params["encoder"], 6),
+            "decoder": with_bias_of(label, params["decoder"], 2),
+        }
+        for make in (
+            vae.objective,
+            partial(importance_weighted.objective, num_samples=3),
+            partial(importance_weighted.doubly_reparameterized_objective, num_samples=3),
+        ):
+
+            def gradient_and_values(parts, params, make=make, batch=batch):
+                def mean(params):
+                    loss, metrics = make(parts)(params, batch, draw)
+                    return jnp.mean(loss), (loss, metrics)
+
+                gradient, values = jax.grad(mean, has_aux=True)(params)
+                return gradient["encoder"]["out"], gradient["decoder"]["out"], values
+
+            found, expected = gradient_and_values(parts, params), gradient_and_values(plain, of_label)
+            chex.assert_trees_all_close(found, expected, rtol=1e-10, atol=1e-13)
+
+
+def test_conditional_samples_and_reconstructions_are_of_their_context(conditional, key):
+    parts, params, batch, _ = conditional
+    label = jnp.arange(30_000) % 3
+    w, m = np.asarray(params["decoder"]["kernel"]).T, np.asarray(params["decoder"]["bias"])
+
+    def init(key):
+        return ()
+
+    model = vae.model(
+        parts._replace(encoder=parts.encoder._replace(init=init), decoder=parts.decoder._replace(init=init)),
+        optax.sgd(0.0),
+        vae.objective(parts),
+    )
+    assert model.sample is not None
+    means = model.sample(model.init(key)._replace(params=params), len(label), key, label)
+    for images in (vae.generate(params, len(label), key, label, parts=parts), means):
+        for number in range(3):
+            of_label = np.asarray(images)[np.asarray(label) == number]
+            expected = w @ MEANS[number] + m + 1.5 * number
+            assert np.all(np.abs(of_label.mean(0) - expected) < 4 * of_label.std(0) / np.sqrt(len(of_label)))
+    codes = np.asarray(vae.encode(params, batch.x, batch.label, parts=parts)[0])
+    found = vae.reconstruct(params, batch.x, batch.label, parts=parts)
+    np.testing.assert_allclose(found, codes @ w.T + m + 1.5 * np.asarray(batch.label)[:, None], rtol=1e-10)

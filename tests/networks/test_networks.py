@@ -12,7 +12,6 @@ import pytest
 from genjax.networks import (
     convolutional_decoder,
     convolutional_encoder,
-    from_linen,
     gaussian_heads,
     mlp,
     with_log_variance,
@@ -126,32 +125,6 @@ def test_log_variance_is_one_learned_scalar(key):
     gradient = jax.grad(lambda params: 3 * network.apply(params, z)[1])(params)
     assert gradient["log_variance"] == 3
     assert all(not leaf.any() for leaf in jax.tree.leaves(gradient["mean"]))
-
-
-class _Pair(nn.Module):
-    @nn.compact
-    def __call__(self, x, y):
-        return nn.Dense(2)(x), nn.Dense(3)(y)
-
-
-class _Counting(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        self.variable("counts", "calls", lambda: jnp.zeros([]))
-        return nn.Dense(1)(x)
-
-
-def test_from_linen(key):
-    network = from_linen(_Pair(), (4,), (2, 5))
-    params = network.init(key)
-    jax.tree.map(
-        np.testing.assert_array_equal, params, _Pair().init(key, jnp.ones((1, 4)), jnp.ones((1, 2, 5)))["params"]
-    )
-    assert [y.shape for y in network.apply(params, jnp.ones((6, 4)), jnp.ones((6, 2, 5)))] == [(6, 2), (6, 2, 3)]
-    with pytest.raises(ValueError, match=r"_Pair takes \(B, 4\), \(B, 2, 5\); got \(6, 4\)$"):
-        network.apply(params, jnp.ones((6, 4)))
-    with pytest.raises(ValueError, match="counts"):
-        from_linen(_Counting(), (4,)).init(key)
 
 
 def test_init_is_a_function_of_its_key():

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 
 from genjax import data, losses, networks
 from genjax.losses import BERNOULLI, GAUSSIAN
-from genjax.models import descent, vae
+from genjax.models import descent, importance_weighted, vae
 from genjax.types import Batch, Network
 
 
@@ -47,7 +47,7 @@ def bounds(objective, params, x, key, num):
 
 def test_one_sample_is_the_vaes_bound(linear, key):
     parts, params, x, _ = linear
-    one, error = bounds(vae.importance_weighted_objective(parts, num_samples=1), params, x, key, 20_000)
+    one, error = bounds(importance_weighted.objective(parts, num_samples=1), params, x, key, 20_000)
     plain, plain_error = bounds(vae.objective(parts), params, x, jax.random.fold_in(key, 1), 20_000)
     assert np.all(np.abs(one - plain) < 4 * np.hypot(error, plain_error))
 
@@ -56,12 +56,12 @@ def test_bound_grows_with_the_samples_up_to_the_evidence(linear, key):
     parts, params, x, evidence = linear
     previous = np.full(4, np.inf)
     for num_samples, num in ((1, 8000), (5, 4000), (50, 1000)):
-        objective = vae.importance_weighted_objective(parts, num_samples=num_samples)
+        objective = importance_weighted.objective(parts, num_samples=num_samples)
         mean, error = bounds(objective, params, x, jax.random.fold_in(key, num_samples), num)
         assert np.all(mean + 4 * error > -evidence)
         assert np.all(mean < previous)
         previous = mean - 4 * error
-    objective = vae.importance_weighted_objective(parts, num_samples=2000)
+    objective = importance_weighted.objective(parts, num_samples=2000)
     np.testing.assert_allclose(bounds(objective, params, x, key, 50)[0], -evidence, atol=0.02)
 
 
@@ -74,7 +74,9 @@ def test_weights_are_their_definition(linear, key):
     location, log_variance = parts.decoder.apply(params["decoder"], jnp.asarray(z))
     expected = normal(x, location, np.exp(log_variance / 2)).sum(1)
     expected += normal(z).sum(1) - normal(z, mean, np.exp(s / 2)).sum(1)
-    np.testing.assert_allclose(vae.importance_sampler(params, x, parts=parts)(key), expected, rtol=1e-10)
+    np.testing.assert_allclose(
+        importance_weighted.importance_sampler(params, x, parts=parts)(key), expected, rtol=1e-10
+    )
 
 
 def small(key):
@@ -103,7 +105,7 @@ def test_doubly_reparameterized_gradient_has_the_same_mean(num_samples, key):
     case, num = small(key), 40_000
     plain, doubly = (
         gradients(make, *case, jax.random.fold_in(key, 2 + i), num_samples=num_samples, num=num)
-        for i, make in enumerate((vae.importance_weighted_objective, vae.doubly_reparameterized_objective))
+        for i, make in enumerate((importance_weighted.objective, importance_weighted.doubly_reparameterized_objective))
     )
     for name in ("encoder", "decoder"):
         error = np.hypot(plain[name].std(0), doubly[name].std(0)) / np.sqrt(num)
@@ -115,8 +117,8 @@ def test_doubly_reparameterized_gradient_has_the_same_mean(num_samples, key):
 def test_doubly_reparameterized_gradient_of_the_encoder_is_less_noisy(linear, key):
     case = linear[:3]  # a proposal wider than the posterior, as an encoder in training has
     draw = dict(num_samples=200, num=500)
-    plain = gradients(vae.importance_weighted_objective, *case, key, **draw)
-    doubly = gradients(vae.doubly_reparameterized_objective, *case, key, **draw)
+    plain = gradients(importance_weighted.objective, *case, key, **draw)
+    doubly = gradients(importance_weighted.doubly_reparameterized_objective, *case, key, **draw)
     assert doubly["encoder"].var(0).sum() < 0.01 * plain["encoder"].var(0).sum()
     # the decoder's is the same estimator
     np.testing.assert_allclose(doubly["decoder"], plain["decoder"], rtol=1e-3, atol=1e-5)
@@ -124,9 +126,44 @@ def test_doubly_reparameterized_gradient_of_the_encoder_is_less_noisy(linear, ke
 
 def test_both_objectives_have_the_same_values(key):
     parts, params, x = small(key)
-    plain = vae.importance_weighted_objective(parts, num_samples=7)(params, Batch(x), key)
-    doubly = vae.doubly_reparameterized_objective(parts, num_samples=7)(params, Batch(x), key)
+    plain = importance_weighted.objective(parts, num_samples=7)(params, Batch(x), key)
+    doubly = importance_weighted.doubly_reparameterized_objective(parts, num_samples=7)(params, Batch(x), key)
     chex.assert_trees_all_close(plain, doubly, rtol=1e-6)
+
+
+def test_a_learned_prior_is_weighed_and_trained_by_both_objectives(linear, key):
+    # z ~ N(a, diag e^t): the evidence is N(W a + m, W diag e^t W^T + sigma^2 I)
+    parts, params, x, _ = linear
+    a, t = np.array([0.5, -0.3]), np.array([0.4, -0.2])
+
+    def negative_log_density(p, z):
+        return GAUSSIAN.negative_log_likelihood(tuple(jnp.broadcast_to(p[n][None], z.shape) for n in ("a", "t")), z)
+
+    parts = parts._replace(prior=losses.Prior(None, negative_log_density, None))
+    params = params | {"prior": {"a": jnp.asarray(a), "t": jnp.asarray(t)}}
+    w, m = np.asarray(params["decoder"]["kernel"]).T, np.asarray(params["decoder"]["bias"])
+
+    def evidence(a):
+        return scipy.stats.multivariate_normal(w @ a + m, w @ np.diag(np.exp(t)) @ w.T + 0.4 * np.eye(5)).logpdf(x)
+
+    slope = [np.mean(evidence(a + h) - evidence(a - h)) / 2e-4 for h in 1e-4 * np.eye(2)]
+    found = {}
+    for make in (importance_weighted.objective, importance_weighted.doubly_reparameterized_objective):
+        objective = make(parts, num_samples=4000)
+        np.testing.assert_allclose(bounds(objective, params, x, key, 20)[0], -evidence(a), atol=0.02)
+        gradient = jax.grad(lambda p, o=objective: jnp.mean(o(p, Batch(x), key)[0]))(params)
+        np.testing.assert_allclose(gradient["prior"]["a"], -np.array(slope), atol=0.05)
+        found[make] = gradient["prior"] | gradient["decoder"]
+    chex.assert_trees_all_close(*found.values(), rtol=1e-9)
+
+
+def test_a_posterior_known_at_its_draws_alone_has_the_same_weights(linear, key):
+    parts, params, x, _ = linear
+    alone = parts._replace(posterior=losses.DIAGONAL_GAUSSIAN._replace(negative_log_density=None))
+    found, expected = (importance_weighted.importance_sampler(params, x, parts=each)(key) for each in (alone, parts))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="negative_log_density"):
+        importance_weighted.doubly_reparameterized_objective(alone, num_samples=2)
 
 
 def test_free_bits_charge_each_dimension_its_batch_mean_or_the_allowance(key):
@@ -238,7 +275,7 @@ def test_a_trained_linear_vae_attains_probabilistic_pca(float64, key):
     np.testing.assert_allclose(np.exp(params["decoder"]["log_variance"]), variance, rtol=0.01)
     subspace = np.linalg.qr(np.asarray(params["decoder"]["kernel"]).T)[0]
     assert np.linalg.svd(subspace.T @ v[:, -d:])[1].min() > 0.999
-    drawn = jax.jit(jax.vmap(lambda k: jnp.mean(sum(vae.negative_elbo(params, jnp.asarray(images), k, parts=parts)))))(
+    drawn = jax.jit(jax.vmap(lambda k: jnp.mean(vae.negative_elbo(params, jnp.asarray(images), k, parts=parts))))(
         jax.random.split(key, 100)
     )
     assert abs(np.mean(drawn) + exact) < 1e-3 + 4 * np.std(drawn) / np.sqrt(100)

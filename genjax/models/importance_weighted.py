@@ -1,0 +1,127 @@
+"""The importance-weighted autoencoder: a VAE that trains on a tighter bound (Burda, Grosse & Salakhutdinov 2016).
+
+With importance weights w = p_theta(x|z) p(z) / q_phi(z|x), log p_theta(x) = log E_q[w], and k draws bound it more
+tightly than the one draw of a VAE:
+
+-ELBO = -E_q[log w]  >=  -E[log (1/k) sum_k w_k]  >=  -log p_theta(x)
+
+Its parts, parameters and model are those of `genjax.models.vae`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from genjax import gradients
+from genjax.models import vae
+from genjax.types import Array, Batch, Key, Params
+
+
+def importance_sampler(params: Params, x: Array, *context: Any, parts: vae.VAE) -> Callable[[Key], Array]:
+    """Draws of the log importance weight, whose mean exponential is the likelihood: p_theta(x) = E[w].
+
+        log w = log p_theta(x|z) + log p(z) - log q_phi(z|x),   z ~ q_phi(z|x)
+
+    Args:
+      x: [B, ...], encoded once.
+
+    Returns:
+      `log_weight(key) -> [B]`, in nats, one draw of z for each x; `jax.vmap` it over keys.
+    """
+    posterior = vae.encode(params, x, *context, parts=parts)
+
+    def log_weight(key: Key) -> Array:
+        return _log_weight(params, vae.draw(params, posterior, key, *context, parts=parts), x, *context, parts=parts)
+
+    return log_weight
+
+
+def _log_weight(params: Params, drawn: vae.Pass, x: Array, *context: Any, parts: vae.VAE) -> Array:
+    """Log w [B] of one pass."""
+    negative_log_p = parts.likelihood.negative_log_likelihood(drawn.output, x)
+    negative_log_prior = vae.negative_log_prior(params, drawn.z, *context, parts=parts)
+    return drawn.negative_log_q - negative_log_prior - negative_log_p
+
+
+def objective(parts: vae.VAE, *, num_samples: int) -> gradients.Objective:
+    """The importance-weighted bound (Burda, Grosse & Salakhutdinov 2016, equation 8).
+
+        L_k = -log (1/k) sum_k w_k,   E[L_1] = -ELBO >= E[L_k] >= E[L_{k+1}] >= -log p_theta(x)
+
+    Args:
+      num_samples: k.
+
+    Returns:
+      `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats; the ELBO's estimate is of the
+      same k draws, -(1/k) sum_k log w_k.
+    """
+
+    def bound(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        log_weight = importance_sampler(params, batch.x, *parts.context(batch), parts=parts)
+        log_w = jax.vmap(log_weight)(jax.random.split(key, num_samples))
+        return -_log_mean_exp(log_w), {"negative_elbo": -jnp.mean(log_w, axis=0)}
+
+    return bound
+
+
+def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gradients.Objective:
+    """The same values as `objective`, with the doubly reparameterised gradient of the encoder.
+
+        -grad_theta = sum_k v_k dlog w_k / dtheta,   -grad_phi = sum_k v_k^2 (dlog w_k / dz_k) dz_k / dphi,
+        v_k = w_k / sum_j w_j
+
+    with theta the parameters of decoder and prior, phi those of the encoder. It is unbiased too, and its signal does
+    not drown in noise as k grows (Tucker et al. 2018, equation 8).
+
+    Raises:
+      ValueError: for a posterior whose density is not known at any z.
+    """
+    negative_log_density = parts.posterior.negative_log_density
+    if negative_log_density is None:
+        raise ValueError("the doubly reparameterised gradient needs a posterior with a negative_log_density")
+
+    def log_weights(theta: Params, z: Array, posterior: Any, x: Array, context: tuple[Any, ...]) -> Array:
+        def at(z: Array) -> Array:
+            output = parts.decoder.apply(theta["decoder"], z, *context)
+            drawn = vae.Pass(posterior, z, negative_log_density(posterior, z), output)
+            return _log_weight(theta, drawn, x, *context, parts=parts)
+
+        return jax.vmap(at)(z)
+
+    @jax.custom_vjp
+    def bound(theta: Params, z: Array, posterior: Any, x: Array, context: tuple[Any, ...]) -> tuple[Array, Array]:
+        log_w = log_weights(theta, z, posterior, x, context)
+        return -_log_mean_exp(log_w), log_w
+
+    def forward(theta: Params, z: Array, posterior: Any, x: Array, context: tuple[Any, ...]) -> Any:
+        # log q's own parameters are held fixed: phi acts through z alone
+        log_w, pull_back = jax.vjp(lambda theta, z: log_weights(theta, z, posterior, x, context), theta, z)
+        return (-_log_mean_exp(log_w), log_w), (jax.nn.softmax(log_w, axis=0), pull_back)
+
+    def backward(kept: Any, slope: tuple[Array, Array]) -> Any:
+        v, pull_back = kept
+        d_theta, d_z = pull_back(-v * slope[0][None])
+        return d_theta, v[..., None] * d_z, None, None, None
+
+    bound.defvjp(forward, backward)
+
+    def doubly_reparameterized(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        context = parts.context(batch)
+        posterior = vae.encode(params, batch.x, *context, parts=parts)
+        keys = jax.random.split(key, num_samples)
+        z = jax.vmap(lambda key: parts.posterior.sample_and_negative_log_density(posterior, key)[0])(keys)
+        theta = {name: part for name, part in params.items() if name != "encoder"}
+        loss, log_w = bound(theta, z, jax.lax.stop_gradient(posterior), batch.x, context)
+        return loss, {"negative_elbo": -jnp.mean(log_w, axis=0)}
+
+    return doubly_reparameterized
+
+
+def _log_mean_exp(log_w: Array) -> Array:
+    """Log (1/k) sum_k w_k: [k, B] -> [B]."""
+    return jax.nn.logsumexp(log_w, axis=0) - math.log(len(log_w))
