@@ -43,7 +43,11 @@ def two_sets(x: ArrayLike, y: ArrayLike, *, at_least: int) -> tuple[np.ndarray, 
       ValueError: other shapes, smaller sets, or features that are NaN or infinite.
     """
     shapes = np.shape(x), np.shape(y)
-    if any(len(shape) != 2 for shape in shapes) or shapes[0][1] != shapes[1][1] or min(shape[0] for shape in shapes) < at_least:
+    if (
+        any(len(shape) != 2 for shape in shapes)
+        or shapes[0][1] != shapes[1][1]
+        or min(shape[0] for shape in shapes) < at_least
+    ):
         raise ValueError(
             f"two sets of features [N, D] and [M, D] are needed, of at least {at_least} samples each; "
             f"got {shapes[0]} and {shapes[1]}"
