@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -223,17 +223,19 @@ def model(
     parts: VAE,
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | descent.Scheduled,
-    *,
-    reduction: gradients.Reduction = gradients.whole_batch,
+    **options: Unpack[descent.Options],
 ) -> Model:
     """A VAE that trains on the given objective: one of this module, or one of your own.
+
+    Args:
+      options: the keyword arguments of `descent.model`.
 
     Returns:
       A Model; `sample` gives the means E[x|z] at z ~ N(0, I).
     """
 
     def sample(state: descent.State, num: int, key: Key) -> Array:
-        return decode(state.params, jax.random.normal(key, (num, parts.latent_dim)), parts=parts)
+        return decode(state.evaluation_params, jax.random.normal(key, (num, parts.latent_dim)), parts=parts)
 
-    trained = descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)
+    trained = descent.model(partial(init_params, parts=parts), optimizer, objective, **options)
     return trained._replace(sample=sample)
