@@ -35,13 +35,13 @@ class Config(SimpleNamespace):
     """A run's flags by name, as they were resolved: `config.seed`.
 
     Two are no flags: `runs` is the directory that the run's own lies in, where what serves several runs is kept, and
-    `way` how the model's gradients are taken.
+    `reduction` how the model's gradients are taken.
 
     Raises:
       BadInput: on reading a flag that a run of other code did not have.
     """
 
-    way: gradients.Reduction = staticmethod(gradients.whole_batch)
+    reduction: gradients.Reduction = staticmethod(gradients.whole_batch)
     memory_limit: float = math.inf  # of what is trained for several runs, and has no such flag
 
     def __getattr__(self, name: str) -> Any:

@@ -177,7 +177,7 @@ class _Records:
                 bits_of = "any" if config.shards else 1
                 own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
             if devices.is_first():
-                given = {name: value for name, value in alone.items() if name not in ("runs", "way")}
+                given = {name: value for name, value in alone.items() if name not in ("runs", "reduction")}
                 run_directory.claim(folder, given, free=common.NOT_IDENTITY)
                 run_directory.open_manifest(folder, own.manifest, warn=_warn)
             self._records.append(_Record(own, Config(**alone), folder, first_step))
