@@ -1,9 +1,10 @@
-"""Classical variational inference: the nearest q to the posterior in a family, q* = argmin KL(q(z) || p(z|x)).
+"""Classical variational inference: the member of a family nearest to the posterior, q* = argmin KL(q(z) || p(z|x)).
 
-log p(x) = KL(q(z) || p(z|x)) + L(q),   L(q) = E_q[log p(x, z) - log q(z)] <= log p(x)
+    log p(x) = KL(q(z) || p(z|x)) + L(q),   L(q) = E_q[log p(x, z) - log q(z)] <= log p(x)
 
-The evidence does not depend on q, so the nearest q is the one of the largest bound L, in which no posterior appears.
-Everything is in nats. A finite z is a table of probabilities, as in `genjax.information`.
+The evidence does not depend on q, so the nearest q is the one with the largest bound L, which does not contain the
+posterior. Everything is in nats. The distribution of a finite z is a table of probabilities, as in
+`genjax.information`.
 """
 
 from __future__ import annotations
@@ -12,57 +13,62 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from genjax import information, stochastic
+from genjax.shapes import check_same_shape
 from genjax.types import Array, Key, Params
 
-# A finite latent variable: `joint` is p(x, z) at the x that was seen, over the states of z
+# A finite latent variable: `joint` is p(x, z) at the observed x, over the states of z
 
 
 def log_evidence(joint: Array) -> Array:
-    """Log p(x) = log sum_z p(x, z).
+    """Log-evidence of a model with a finite latent variable.
+
+        log p(x) = log sum_z p(x, z)
 
     Args:
       joint: p(x, z) at one x, [..., m]; it sums to p(x).
 
     Returns:
-      [...].
+      [...], in nats.
     """
     return jnp.log(jnp.sum(joint, axis=-1))
 
 
 def posterior(joint: Array) -> Array:
-    """Bayes' rule: p(z|x) = p(x, z) / p(x).
+    """Posterior of a finite latent variable by Bayes' rule.
+
+        p(z|x) = p(x, z) / p(x)
 
     Args:
-      joint: p(x, z) at one x, [..., m], of positive sum.
+      joint: p(x, z) at one x, [..., m], with a positive sum.
 
     Returns:
-      [..., m].
+      [..., m], probabilities.
     """
     return joint / jnp.sum(joint, axis=-1, keepdims=True)
 
 
 def evidence_lower_bound(q: Array, joint: Array) -> Array:
-    """Evidence lower bound: L(q) = sum_z q(z) log[p(x, z) / q(z)] = log p(x) - KL(q || p(z|x)).
+    """Evidence lower bound of q.
 
-    It reaches log p(x) at the posterior only, and is minus infinity where q allows what p(x, z) excludes.
+        L(q) = sum_z q(z) log[p(x, z) / q(z)] = log p(x) - KL(q || p(z|x))
+
+    It reaches log p(x) only at the posterior, and is minus infinity where q allows a z that p(x, z) excludes.
 
     Args:
       q: [..., m].
       joint: p(x, z) at one x, [..., m].
 
     Returns:
-      [...]; larger = better.
+      [...], in nats; larger = better.
 
     Raises:
-      AssertionError: naming both shapes where they differ.
+      ValueError: shapes that differ.
 
-    References:
-      Jordan et al. 1999; Blei et al. 2017, equation 13.
+    Source: Jordan et al. 1999; Blei et al. 2017, equation 13.
     """
     return information.entropy(q) - information.cross_entropy(q, joint)
 
@@ -81,33 +87,39 @@ def ising_lower_bound(mean: Array, coupling: Array, field: Array) -> Array:
       field: b, [n].
 
     Returns:
-      [].
+      [], in nats; larger = better.
 
-    References:
-      Peterson & Anderson 1987; MacKay 2003, chapter 33.
+    Raises:
+      ValueError: mean and field of different shapes.
+
+    Source: Peterson & Anderson 1987; MacKay 2003, chapter 33.
     """
-    chex.assert_equal_shape([mean, field])
+    check_same_shape(mean=mean, field=field)
     q = jnp.stack([(1 + mean) / 2, (1 - mean) / 2], axis=-1)
     return mean @ coupling @ mean / 2 + field @ mean + jnp.sum(information.entropy(q))
 
 
 def ising_mean_field(mean: Array, coupling: Array, field: Array, *, num_sweeps: int) -> tuple[Array, Array]:
-    """Coordinate ascent on `ising_lower_bound`: each spin in turn is given its best mean under those of the others.
+    """Coordinate ascent on `ising_lower_bound`: each spin in turn gets its best mean, given the means of the others.
 
         m_i <- tanh(b_i + sum_j J_ij m_j),   i = 1, ..., n
 
-    No update lowers the bound. Where J is strong there are several fixed points, and the start decides among them.
+    No update lowers the bound. Where J is strong there are several fixed points, and the start decides which is
+    reached.
 
     Args:
       mean: where to start, [n]; 0 is a fixed point if the field is 0.
       coupling: J, [n, n], symmetric, with a diagonal of 0.
       field: b, [n].
+      num_sweeps: updates of each spin.
 
     Returns:
-      (m [n], the bound after each sweep [num_sweeps]).
+      (m [n], the bound after each sweep [num_sweeps], in nats).
 
-    References:
-      Peterson & Anderson 1987; Jordan et al. 1999, section 4.
+    Raises:
+      ValueError: mean and field of different shapes.
+
+    Source: Peterson & Anderson 1987; Jordan et al. 1999, section 4.
     """
 
     def update(i: int, m: Array) -> Array:
@@ -126,22 +138,21 @@ def ising_mean_field(mean: Array, coupling: Array, field: Array, *, num_sweeps: 
 def gaussian_objective(
     log_joint: Callable[[Array], Array], *, num_draws: int
 ) -> Callable[[Params, Key], tuple[Array, dict[str, Array]]]:
-    """Variational inference by a diagonal Gaussian, q(z) = N(m, diag e^s), for `gradients.updater` to minimise.
+    """Objective of variational inference by a diagonal Gaussian, q(z) = N(m, diag e^s), for `gradients.updater`.
 
         -L(q) = -(1/M) sum_k log p(x, z_k) - 1/2 sum_i (s_i + log 2 pi e),   z_k = m + e^{s/2} * eps_k
 
-    For a Gaussian posterior N(mu, Lambda^{-1}) the optimum is m = mu, e^{s_i} = 1 / Lambda_ii: right in the mean,
-    and narrower than each marginal, since q cannot follow what is correlated.
+    For a Gaussian posterior N(mu, Lambda^{-1}) the optimum is m = mu, e^{s_i} = 1 / Lambda_ii: the mean is right, and
+    each variance is at most the marginal one, because q cannot represent correlations.
 
     Args:
-      log_joint: z [d] -> log p(x, z) [], up to a constant in z, which then is missing from the bound too.
-      num_draws: M, fresh for every evaluation.
+      log_joint: z [d] -> log p(x, z) []; a constant left out of it is missing from the bound too.
+      num_draws: M, drawn anew for every evaluation.
 
     Returns:
       `objective({"mean": m [d], "log_variance": s [d]}, key) -> (loss [1], {})`, in nats.
 
-    References:
-      Kucukelbir et al. 2017 (https://arxiv.org/abs/1603.00788).
+    Source: Kucukelbir et al. 2017 (https://arxiv.org/abs/1603.00788).
     """
 
     def negative_bound(params: Params, key: Key) -> tuple[Array, dict[str, Array]]:

@@ -263,7 +263,7 @@ def test_functions_pass_a_numerical_gradient_check(float64, generator):
         (information.conditional_entropy, (joint,)),
         (information.mutual_information, (joint,)),
     ):
-        check_grads(jax.jit(function), arguments, order=1)
+        check_grads(jax.jit(function), arguments, order=2)
 
 
 def test_jit_vmap_and_leading_dimensions_agree_with_one_at_a_time(generator):
@@ -290,5 +290,5 @@ def test_jit_vmap_and_leading_dimensions_agree_with_one_at_a_time(generator):
     "function", [information.cross_entropy, information.binary_log_loss, information.kl_divergence]
 )
 def test_shapes_that_differ_are_both_named(function):
-    with pytest.raises(AssertionError, match=r"\(2, 3\).*\(3,\)"):
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(3,\)"):
         function(jnp.full((2, 3), 1 / 3), jnp.full((3,), 1 / 3))

@@ -98,11 +98,11 @@ def test_gaussian_draws_pass_a_numerical_gradient_check(float64, key):
         (stochastic.sample_gaussian, (mean, log_variance)),
         (stochastic.sample_gaussian_full_covariance, (mean, cholesky)),
     ):
-        check_grads(jax.jit(lambda *a, draw=draw: draw(*a, jax.random.clone(key))), arguments, order=1)
+        check_grads(jax.jit(lambda *a, draw=draw: draw(*a, jax.random.clone(key))), arguments, order=2)
 
 
 def test_gaussian_shapes_that_differ_are_both_named(key):
-    with pytest.raises(AssertionError, match=r"\(2, 3\).*\(3, 2\)"):
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(3, 2\)"):
         stochastic.sample_gaussian(jnp.zeros((2, 3)), jnp.zeros((3, 2)), key)
 
 
@@ -151,6 +151,16 @@ def test_score_gradient_needs_no_derivative_of_the_function(key):
     keys = jax.random.split(key, NUM)
     assert_mean(jax.jit(score)(keys), [scipy.stats.norm.pdf(0.6) / 0.5])
     np.testing.assert_array_equal(pathwise(jax.random.split(jax.random.fold_in(key, 1), 10)), 0.0)
+
+
+def test_score_gradient_is_the_score_of_the_draw_at_any_scale(key):
+    # grad log N(z; m, e^s) at z = m + e^{s/2} eps: eps e^{-s/2} in m and (eps^2 - 1) / 2 in s
+    eps = np.asarray(stochastic.sample_gaussian(jnp.zeros(4), jnp.zeros(4), jax.random.clone(key)), np.float64)
+    for log_variance in (0.5, -40.0, -150.0):  # from -35 on, m + e^{s/2} eps rounds to m = 1
+        s = jnp.full(4, log_variance)
+        d_mean, d_s = stochastic.score_gradient(lambda z: 2.0, jnp.ones(4), s, jax.random.clone(key))
+        np.testing.assert_allclose(d_mean, 2 * eps * np.exp(-log_variance / 2), rtol=1e-5)
+        np.testing.assert_allclose(d_s, eps**2 - 1, rtol=1e-5, atol=1e-6)
 
 
 def test_score_gradient_sends_nothing_through_the_draw(key):

@@ -1,4 +1,7 @@
-"""Losses: pure functions, one value per example [B], in nats unless said, positive = worse."""
+"""Losses as pure functions: one value per example, [B], in nats unless stated otherwise; larger = worse.
+
+`weight_l1`, `weight_l2` and `code_kl` are single numbers, [], of the parameters or of the whole batch.
+"""
 
 from genjax.losses.adversarial import (
     HINGE,

@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
-import chex
+import math
+
 import jax.numpy as jnp
 
+from genjax.shapes import as_float, check_same_shape
 from genjax.types import Array
+
+
+def _split_at_overflow(x: Array) -> tuple[Array, Array]:
+    """x up to 80 in float32 (638 in float64), where e^x is still finite, and what exceeds that, at most 1000."""
+    bound = 0.9 * math.log(jnp.finfo(jnp.result_type(x)).max)
+    within = jnp.minimum(x, bound)
+    return within, jnp.minimum(x - within, 1e3)
+
+
+def bounded_exp(x: Array) -> Array:
+    """Exponential function that does not overflow.
+
+        e^x for x <= c,   e^c (1 + min(x - c, 1000)) beyond;   c = 80 in float32, 638 in float64
+
+    Beyond c it follows the tangent, so that the gradient keeps its sign and 0 e^x is 0.
+
+    Args:
+      x: [...].
+
+    Returns:
+      [...], >= 0, finite.
+    """
+    within, excess = _split_at_overflow(x)
+    return jnp.exp(within) * (1 + excess)
+
+
+def _bounded_expm1(x: Array) -> Array:
+    """`bounded_exp` less 1, without cancellation near x = 0."""
+    within, excess = _split_at_overflow(x)
+    return jnp.expm1(within) + jnp.exp(within) * excess
 
 
 def gaussian_kl_to_standard(mean: Array, log_variance: Array) -> Array:
@@ -15,28 +47,44 @@ def gaussian_kl_to_standard(mean: Array, log_variance: Array) -> Array:
 
     Args:
       mean: mu, [B, d].
-      log_variance: s = log sigma^2, [B, d].
+      log_variance: s = log sigma^2, [B, d]; e^s is `bounded_exp`.
 
     Returns:
-      [B], in nats, >= 0, and 0 only at mu = s = 0.
+      [B], >= 0, in nats; 0 only at mu = s = 0.
 
     Raises:
-      AssertionError: naming both shapes where they differ.
+      ValueError: shapes that differ.
 
-    Source: Kingma & Welling 2014, Appendix B.
+    Source: Kingma & Welling 2014, appendix B.
     """
     return 0.5 * jnp.sum(_twice_kl_to_standard(mean, log_variance), axis=-1)
 
 
 def gaussian_kl_to_standard_per_dimension(mean: Array, log_variance: Array) -> Array:
-    """The terms of `gaussian_kl_to_standard`, one for each latent dimension: [B, d], in nats, each >= 0."""
+    """The terms of `gaussian_kl_to_standard`, one for each latent dimension.
+
+        KL(N(mu_k, e^{s_k}) || N(0, 1)) = 1/2 (e^{s_k} + mu_k^2 - 1 - s_k)
+
+    Args:
+      mean: mu, [B, d].
+      log_variance: s = log sigma^2, [B, d]; e^s is `bounded_exp`.
+
+    Returns:
+      [B, d], each >= 0, in nats.
+
+    Raises:
+      ValueError: shapes that differ.
+
+    Source: Kingma & Welling 2014, appendix B.
+    """
     return 0.5 * _twice_kl_to_standard(mean, log_variance)
 
 
 def _twice_kl_to_standard(mean: Array, log_variance: Array) -> Array:
-    chex.assert_equal_shape([mean, log_variance])
+    check_same_shape(mean=mean, log_variance=log_variance)
+    mean, log_variance = as_float(mean), as_float(log_variance)
     # expm1 keeps the value non-negative where e^s - 1 - s would cancel
-    return jnp.square(mean) + (jnp.expm1(log_variance) - log_variance)
+    return jnp.square(mean) + (_bounded_expm1(log_variance) - log_variance)
 
 
 def gaussian_kl(mean: Array, log_variance: Array, prior_mean: Array, prior_log_variance: Array) -> Array:
@@ -46,15 +94,19 @@ def gaussian_kl(mean: Array, log_variance: Array, prior_mean: Array, prior_log_v
 
     Args:
       mean, log_variance: mu and s of the first, [B, d].
-      prior_mean, prior_log_variance: m and t of the second, [B, d].
+      prior_mean, prior_log_variance: m and t of the second, [B, d]; e^{s - t} and e^{-t} are `bounded_exp`.
 
     Returns:
-      [B], in nats, >= 0.
+      [B], >= 0, in nats; 0 only where the two are equal.
 
     Raises:
-      AssertionError: naming the shapes where they differ.
+      ValueError: shapes that differ.
+
+    Source: Kullback & Leibler 1951.
     """
-    chex.assert_equal_shape([mean, log_variance, prior_mean, prior_log_variance])
+    check_same_shape(mean=mean, log_variance=log_variance, prior_mean=prior_mean, prior_log_variance=prior_log_variance)
+    mean, log_variance = as_float(mean), as_float(log_variance)
+    prior_mean, prior_log_variance = as_float(prior_mean), as_float(prior_log_variance)
     difference = log_variance - prior_log_variance
-    distance = jnp.square(mean - prior_mean) * jnp.exp(-prior_log_variance)
-    return 0.5 * jnp.sum(distance + (jnp.expm1(difference) - difference), axis=-1)
+    distance = jnp.square(mean - prior_mean) * bounded_exp(-prior_log_variance)
+    return 0.5 * jnp.sum(distance + (_bounded_expm1(difference) - difference), axis=-1)

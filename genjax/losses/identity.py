@@ -1,16 +1,17 @@
-"""What keeps an identity: the margin that its encoder learns by, and the terms that a swapped face is judged by."""
+"""Losses of an identity swap: the margin that trains the identity encoder, and the terms that judge a swapped face."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.losses.classification import check_labels
 from genjax.losses.reconstruction import sum_features
+from genjax.shapes import as_float, check_same_shape
 from genjax.stochastic import Scalar
 from genjax.types import Array
 
@@ -18,30 +19,30 @@ Maps = Sequence[Array]  # hidden maps of one discriminator, [B, h, w, C] each, t
 
 
 def arcface_logits(cosine: Array, label: Array, *, scale: float, margin: Scalar) -> Array:
-    """Logits of classes on a sphere, the own class moved away by an angle: what makes classes compact.
+    """Logits of classes on a sphere, with an angular margin for the true class that makes classes compact.
 
-        a_j = s cos(theta_j) for j != y,   a_y = s cos(theta_y + m);   with softmax cross-entropy, ArcFace
+        a_j = s cos(theta_j) for j != y,   a_y = s cos(theta_y + m)
 
-    Beyond theta_y = pi - m, where cos(theta_y + m) would rise again, it is s (cos theta_y - m sin m).
+    With softmax cross-entropy this is ArcFace. Beyond theta_y = pi - m, where cos(theta_y + m) would rise again, a_y
+    is s (cos theta_y - m sin m).
 
     Args:
-      cosine: cos theta_j of the example's unit vector with each class's, [B, C] in [-1, 1].
+      cosine: cos theta_j between the example's unit vector and that of each class, [B, C] in [-1, 1].
       label: y, [B] integers.
-      scale: s, the logits' units.
-      margin: m, in radians, in [0, pi); 0 is a softmax of s cos theta_j.
+      scale: s, the units of the logits.
+      margin: m, in radians, in [0, pi); with 0 the logits are s cos theta_j.
 
     Returns:
-      [B, C].
+      Logits, [B, C], within s (1 + m sin m) of 0.
 
     Raises:
-      AssertionError: naming the shapes where they do not fit, or the dtype of labels that are no integers.
+      ValueError: shapes that do not fit, or labels that are not integers.
 
-    Source: Deng et al. 2019, equation 3; the line beyond pi - m as in its authors' code.
+    Source: Deng et al. 2019, equation 3; the line beyond pi - m is from the authors' code.
     """
-    chex.assert_rank([cosine, label], [2, 1])
-    chex.assert_equal_shape_prefix([cosine, label], 1)
-    chex.assert_type(label, int)
-    sine = jnp.sqrt(jnp.maximum(1 - jnp.square(cosine), 1e-8))  # 0 has an infinite derivative
+    check_labels(cosine, label)
+    cosine = as_float(cosine)
+    sine = jnp.sqrt(jnp.maximum(1 - jnp.square(cosine), 1e-8))  # the square root has an infinite derivative at 0
     moved = cosine * jnp.cos(margin) - sine * jnp.sin(margin)
     moved = jnp.where(cosine > jnp.cos(math.pi - margin), moved, cosine - margin * jnp.sin(margin))
     own = jax.nn.one_hot(label, cosine.shape[1], dtype=bool)
@@ -49,45 +50,55 @@ def arcface_logits(cosine: Array, label: Array, *, scale: float, margin: Scalar)
 
 
 def identity_loss(v: Array, wanted: Array) -> Array:
-    """How far an identity vector points from the wanted one: 1 - cos(v, v_S).
+    """Distance between the directions of an identity vector and the wanted one.
 
-    Of unit vectors it is half the squared distance ||v - v_S||^2 / 2.
+        l(v, v_S) = 1 - cos(v, v_S)
+
+    For unit vectors it is half the squared distance, ||v - v_S||^2 / 2.
 
     Args:
-      v: of the swapped face, [B, m], of any length but 0.
-      wanted: of the source, the same shape.
+      v: identity vector of the swapped face, [B, m], of any length but 0.
+      wanted: v_S, that of the source, the same shape.
 
     Returns:
       [B], in [0, 2].
 
     Raises:
-      AssertionError: naming both shapes where they differ.
+      ValueError: shapes that differ.
 
     Source: Chen et al. 2020, section 3.3.
     """
-    chex.assert_equal_shape([v, wanted])
-    return optax.losses.cosine_distance(v, wanted, epsilon=1e-8)
+    check_same_shape(v=v, wanted=wanted)
+    return optax.losses.cosine_distance(as_float(v), as_float(wanted), epsilon=1e-8)
 
 
 def mean_absolute_error(prediction: Array, target: Array) -> Array:
-    """Mean distance of the values: [B, ...] -> [B], in units of the data.
+    """Mean absolute difference between prediction and target.
 
         l(x, x') = 1/D sum_j |x_j - x'_j|
 
+    Args:
+      prediction: x', [B, ...].
+      target: x, the same shape.
+
+    Returns:
+      [B], >= 0, in units of the data.
+
     Raises:
-      AssertionError: naming both shapes where they differ.
+      ValueError: shapes that differ.
     """
-    chex.assert_equal_shape([prediction, target])
-    return sum_features(jnp.abs(prediction - target)) / math.prod(prediction.shape[1:])
+    check_same_shape(prediction=prediction, target=target)
+    return sum_features(jnp.abs(as_float(prediction) - as_float(target))) / math.prod(prediction.shape[1:])
 
 
 def feature_matching(maps: Sequence[Maps], wanted: Sequence[Maps], *, first: int = 0) -> Array:
-    """How far a discriminator's hidden maps of one image are from those of another, over its scales and layers.
+    """Distance between a discriminator's hidden maps of two images, over its scales and layers.
 
         L = sum_s sum_{i >= m} 1/N_i ||D_s^(i)(x) - sg D_s^(i)(x')||_1
 
     where N_i is the number of values of a map, and sg stops the gradient. From the first layer on it is pix2pixHD's
-    feature matching; from one of the last on, SimSwap's weak one, which leaves colours and textures free.
+    feature matching; from one of the last on it is SimSwap's weak feature matching, which leaves colours and textures
+    free.
 
     Args:
       maps: of x: for each scale s the maps D_s^(1), ..., D_s^(M), each [B, ...].
@@ -95,14 +106,14 @@ def feature_matching(maps: Sequence[Maps], wanted: Sequence[Maps], *, first: int
       first: m - 1, how many of the first maps are left out; M leaves nothing.
 
     Returns:
-      [B].
+      [B], >= 0, in units of the maps.
 
     Raises:
-      AssertionError: naming the shapes where they differ.
+      ValueError: shapes that differ.
 
     Source: Wang et al. 2018, equation 4; Chen et al. 2020, equation 8.
     """
-    chex.assert_trees_all_equal_shapes(tuple(map(tuple, maps)), tuple(map(tuple, wanted)))
+    check_same_shape(maps=tuple(map(tuple, maps)), wanted=tuple(map(tuple, wanted)))
     total = jnp.zeros(len(maps[0][0]))
     for ours, theirs in zip(maps, wanted, strict=True):
         for x, y in zip(ours[first:], theirs[first:], strict=True):

@@ -1,8 +1,8 @@
-"""What a decoder's output means: its negative log-likelihood, mean and sampler travel as one record.
+"""Likelihoods: the negative log-likelihood, mean and sampler of a density p(x|z) as one record.
 
-A density is fixed by the record, its parameters are whatever the decoder returns: logits for `BERNOULLI` and
-`binomial`, a mean for `gaussian`, a mean with a log-variance for `GAUSSIAN`, a location with a log-scale for
-`discretized_logistic`.
+The record fixes the density, and its parameters are the decoder's output: logits for `BERNOULLI` and
+`binomial_likelihood`, a mean for `gaussian_likelihood`, a mean with a log-variance for `GAUSSIAN`, a location with a
+log-scale for `discretized_logistic_likelihood`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from genjax import stochastic
+from genjax.losses.divergence import bounded_exp
 from genjax.losses.reconstruction import binary_cross_entropy, sum_features
+from genjax.shapes import as_float, check_same_shape
 from genjax.types import Array, Key
 
 
@@ -33,22 +34,25 @@ class Likelihood(NamedTuple):
 
 
 def _bernoulli_negative_log_likelihood(logits: Array, x: Array) -> Array:
-    chex.assert_equal_shape([logits, x])
+    check_same_shape(logits=logits, x=x)
     # as vectors: XLA sums a trailing axis of one channel several times more slowly on a CPU
     return binary_cross_entropy(logits.reshape(len(logits), -1), x.reshape(len(x), -1))
 
 
 BERNOULLI = Likelihood(_bernoulli_negative_log_likelihood, jax.nn.sigmoid, stochastic.sample_bernoulli)
-"""Independent Bernoulli pixels; the decoder returns logits [B, ...]. For grey x it is the usual cross-entropy, a bound
-on no normalised density of grey values."""
+"""Independent Bernoulli pixels; the decoder returns logits [B, ...].
+
+    -log p(x|z) = sum_j softplus(a_j) - x_j a_j, in nats
+
+For grey x it is the usual cross-entropy, which is not a normalised density of grey values."""
 
 
 def _gaussian_negative_log_likelihood(output: tuple[Array, Array], x: Array) -> Array:
     """-log N(x; mean, e^s) = 1/2 sum_j ((x_j - m_j)^2 e^{-s_j} + s_j + log 2 pi)."""
-    mean, log_variance = output
-    chex.assert_equal_shape([mean, x])
+    mean, log_variance, x = *map(as_float, output), as_float(x)
+    check_same_shape(mean=mean, x=x)
     log_variance = jnp.broadcast_to(log_variance, mean.shape)
-    terms = jnp.square(x - mean) * jnp.exp(-log_variance) + log_variance + math.log(2 * math.pi)
+    terms = jnp.square(x - mean) * bounded_exp(-log_variance) + log_variance + math.log(2 * math.pi)
     return 0.5 * sum_features(terms)
 
 
@@ -58,24 +62,36 @@ def _gaussian_sample(output: tuple[Array, Array], key: Key) -> Array:
 
 
 GAUSSIAN = Likelihood(_gaussian_negative_log_likelihood, lambda output: output[0], _gaussian_sample)
-"""N(mean, e^{log_variance}); the decoder returns both, the log-variance a scalar or of the mean's shape, as
-`networks.with_log_variance` makes it. At its optimum a scalar variance is the mean squared residual."""
+"""Independent Gaussian pixels with a learned variance; the decoder returns (mean m, log-variance s).
+
+    -log p(x|z) = 1/2 sum_j ((x_j - m_j)^2 e^{-s_j} + s_j + log 2 pi), in nats
+
+The log-variance is a scalar, as `networks.with_log_variance` makes it, or of the mean's shape. At its optimum a scalar
+variance is the mean squared residual. For s < -80 (in float32) e^{-s} is `divergence.bounded_exp`, so that value and
+gradient stay finite."""
 
 
 def gaussian_likelihood(*, variance: float) -> Likelihood:
-    """N(mean, variance I) with a fixed variance; the decoder returns the mean [B, ...].
+    """Independent Gaussian pixels with a fixed variance; the decoder returns the mean [B, ...].
 
-        -log p(x|z) = ||x - mean||^2 / (2 variance) + (D/2) log(2 pi variance)
+        -log p(x|z) = ||x - mean||^2 / (2 sigma^2) + (D/2) log(2 pi sigma^2)
 
     Weights lambda_1 on the rate and lambda_2 on a squared error are this density at variance lambda_1 / (2 lambda_2).
 
+    Args:
+      variance: sigma^2, in squared units of the data.
+
+    Returns:
+      The likelihood; its loss is [B], in nats, and negative where the density exceeds 1.
+
     Raises:
-      ValueError: if the variance is not positive.
+      ValueError: a variance that is not positive.
     """
     if not variance > 0:
-        raise ValueError(f"the variance of a Gaussian is positive, not {variance}")
+        raise ValueError(f"variance must be positive; got {variance}")
 
     def with_variance(mean: Array) -> tuple[Array, Array]:
+        mean = as_float(mean)
         return mean, jnp.full([], math.log(variance), mean.dtype)
 
     return Likelihood(
@@ -95,14 +111,18 @@ def binomial_likelihood(*, num_trials: int) -> Likelihood:
     Args:
       num_trials: n, the largest count: 16 for the embedded digits, 255 for bytes.
 
+    Returns:
+      The likelihood; its loss is [B], >= 0, in nats.
+
     Raises:
-      ValueError: if n is below 1.
+      ValueError: fewer than 1 trial.
     """
     n = num_trials
     if n < 1:
-        raise ValueError(f"a binomial has 1 trial or more, not {n}")
+        raise ValueError(f"num_trials must be at least 1; got {n}")
 
     def negative_log_likelihood(logits: Array, x: Array) -> Array:
+        x = as_float(x)
         lgamma = jax.scipy.special.gammaln
         log_choices = math.lgamma(n + 1) - lgamma(n * x + 1) - lgamma(n * (1 - x) + 1)
         return n * binary_cross_entropy(logits, x) - sum_features(log_choices)
@@ -114,37 +134,42 @@ def binomial_likelihood(*, num_trials: int) -> Likelihood:
 
 
 def discretized_logistic_likelihood(*, num_levels: int, scale: float | None = None) -> Likelihood:
-    """Independent logistic pixels, rounded to the levels 0, 1/(L-1), ..., 1; the outer two take the tails.
+    """Independent logistic pixels, rounded to the levels 0, 1/(L-1), ..., 1; the outermost levels take the tails.
 
         p(x|z) = F((x + h - m) / s) - F((x - h - m) / s),   F = sigm,   h = 1 / (2 (L - 1)),
         with F = 1 above the highest level and F = 0 below the lowest
 
     Args:
       num_levels: L: 17 for the embedded digits, 256 for bytes.
-      scale: s, if it is fixed; the decoder then returns the location m [B, ...]. None: it returns (m, log s), the
-        log-scale a scalar or of m's shape, as `networks.with_log_variance` makes it; below -7 it counts as -7.
+      scale: s, if it is fixed; the decoder then returns the location m [B, ...]. None: the decoder returns (m, log s),
+        the log-scale a scalar, as `networks.with_log_variance` makes it, or of m's shape; below -7 it counts as -7.
+
+    Returns:
+      The likelihood; its loss is [B], >= 0, in nats.
 
     Raises:
-      ValueError: if there are fewer than 2 levels, or the scale is not positive.
+      ValueError: fewer than 2 levels, or a scale that is not positive.
 
     Source: Salimans, Karpathy, Chen & Kingma 2017 (PixelCNN++), section 2.1.
     """
     if num_levels < 2:
-        raise ValueError(f"a discretised density has 2 levels or more, not {num_levels}")
+        raise ValueError(f"num_levels must be at least 2; got {num_levels}")
     if scale is not None and not scale > 0:
-        raise ValueError(f"the scale of a logistic is positive, not {scale}")
+        raise ValueError(f"scale must be positive; got {scale}")
     steps = num_levels - 1
     h = 0.5 / steps
 
     def location_and_log_scale(output: Any) -> tuple[Array, Array]:
         if scale is not None:
+            output = as_float(output)
             return output, jnp.full_like(output, math.log(scale))
-        location, log_scale = output
+        location, log_scale = map(as_float, output)
         return location, jnp.broadcast_to(jnp.maximum(log_scale, -7), location.shape)
 
     def negative_log_likelihood(output: Any, x: Array) -> Array:
         location, log_s = location_and_log_scale(output)
-        chex.assert_equal_shape([location, x])
+        check_same_shape(location=location, x=x)
+        x = as_float(x)
         above = (x + h - location) * jnp.exp(-log_s)
         below = (x - h - location) * jnp.exp(-log_s)
         # F(b) - F(a) = F(b) (1 - F(a)) (1 - e^{a-b}), where nothing cancels
@@ -154,7 +179,7 @@ def discretized_logistic_likelihood(*, num_levels: int, scale: float | None = No
         return -sum_features(log_p)
 
     def mean(output: Any) -> Array:
-        # E[x] = (1 / (L - 1)) sum_{l >= 1} P(x >= l / (L - 1)), a level at a time to spare memory
+        # E[x] = (1 / (L - 1)) sum_{l >= 1} P(x >= l / (L - 1)), one level at a time to save memory
         location, log_s = location_and_log_scale(output)
 
         def add(level: Array, total: Array) -> Array:

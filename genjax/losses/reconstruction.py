@@ -1,19 +1,28 @@
-"""How far a reconstruction is from its target, per example: a sum over features, positive, worse when larger."""
+"""Reconstruction losses: how far a reconstruction is from its target, summed over the features of each example."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from genjax.shapes import as_float, check_same_shape
 from genjax.types import Array
 
 
 def sum_features(values: Array) -> Array:
-    """Sums all but the first axis: [B, ...] -> [B]."""
+    """Sums over all axes but the first.
+
+        y_i = sum_j values_ij
+
+    Args:
+      values: [B, ...].
+
+    Returns:
+      [B].
+    """
     return jnp.sum(values, axis=tuple(range(1, values.ndim)))
 
 
@@ -23,22 +32,22 @@ def squared_error(prediction: Array, target: Array) -> Array:
         l(x, x') = sum_j (x_j - x'_j)^2
 
     Args:
-      prediction: [B, ...] float32.
-      target: the same shape.
+      prediction: x', [B, ...].
+      target: x, the same shape.
 
     Returns:
-      [B], in squared units of the data.
+      [B], >= 0, in squared units of the data.
 
     Raises:
-      AssertionError: naming both shapes where they differ.
+      ValueError: shapes that differ.
     """
-    chex.assert_equal_shape([prediction, target])
-    return sum_features(jnp.square(prediction - target))
+    check_same_shape(prediction=prediction, target=target)
+    return sum_features(jnp.square(as_float(prediction) - as_float(target)))
 
 
 @jax.custom_jvp
 def _softplus(a: Array) -> Array:
-    """log(1 + e^a), one exponential each way: with two, as in Optax, a VAE trains up to 1.4 times slower."""
+    """log(1 + e^a) with one exponential each way: with two, as in Optax, a VAE trains up to 1.4 times slower."""
     return jnp.maximum(a, 0) + jnp.log1p(jnp.exp(-jnp.abs(a)))
 
 
@@ -46,30 +55,31 @@ _softplus.defjvps(lambda tangent, _, a: tangent * jax.nn.sigmoid(a))
 
 
 def binary_cross_entropy(logits: Array, target: Array) -> Array:
-    """Cross-entropy of independent Bernoulli pixels, from logits.
+    """Cross-entropy of independent Bernoulli pixels from their logits.
 
         l(x, a) = -sum_j [x_j log sigm(a_j) + (1 - x_j) log(1 - sigm(a_j))] = sum_j softplus(a_j) - x_j a_j
 
     For grey targets in (0, 1) the minimum over a is the sum of the pixels' binary entropies, not 0.
 
     Args:
-      logits: [B, ...] float32, any finite value.
-      target: the same shape, in [0, 1].
+      logits: a, [B, ...], any finite values.
+      target: x, the same shape, in [0, 1].
 
     Returns:
-      [B], in nats.
+      [B], >= 0, in nats.
 
     Raises:
-      AssertionError: naming both shapes where they differ.
+      ValueError: shapes that differ.
     """
-    chex.assert_equal_shape([logits, target])
+    check_same_shape(logits=logits, target=target)
+    logits, target = as_float(logits), as_float(target)
     return sum_features(_softplus(logits) - target * logits)
 
 
 class Reconstruction(NamedTuple):
-    """How a decoder's output is held against its target, and what it says of it: two functions that must match.
+    """A reconstruction loss, with the function that makes a reconstruction of the decoder's output.
 
-    `loss(output, target)` -> [B]; `mean(output)` -> the reconstruction itself, [B, ...].
+    `loss(output, target)` -> [B]; `mean(output)` -> the reconstruction, [B, ...].
     """
 
     loss: Callable[[Any, Array], Array]

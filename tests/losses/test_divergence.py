@@ -3,11 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.integrate
 import scipy.stats
 from jax.test_util import check_grads
 
 from genjax.losses import gaussian_kl, gaussian_kl_to_standard, gaussian_kl_to_standard_per_dimension
+from genjax.losses.divergence import bounded_exp
 
 
 def quadrature(mean, std, prior_mean=0.0, prior_std=1.0):
@@ -62,3 +64,30 @@ def test_kl_between_gaussians_by_monte_carlo(key):
     terms = np.sum(q.logpdf(z) - p.logpdf(z), axis=1)
     got = gaussian_kl(*(jnp.asarray(a, jnp.float32)[None] for a in (mean, s, prior_mean, t)))
     assert abs(terms.mean() - float(got[0])) < 4 * terms.std() / np.sqrt(len(terms))
+
+
+@pytest.mark.parametrize("log_variance", [-1e3, -100.0, 100.0, 1e3])
+def test_divergences_of_extreme_log_variances_stay_finite(log_variance):
+    s, zero, one = jnp.full((1, 1), log_variance), jnp.zeros((1, 1)), jnp.ones((1, 1))
+    for mean, own, prior in ((zero, s, s), (one, s, s), (zero, s, zero), (zero, zero, s), (zero, s, -s)):
+        found = jax.value_and_grad(lambda *a: gaussian_kl(*a)[0], (0, 1, 2, 3))(mean, own, zero, prior)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)) and found[0] >= 0
+    assert gaussian_kl(zero, s, zero, s) == 0
+    found = jax.value_and_grad(lambda s: gaussian_kl_to_standard(zero, s)[0])(s)
+    assert np.isfinite(found[0]) and np.sign(found[1][0, 0]) == np.sign(log_variance)
+
+
+def test_bounded_exp_is_the_exponential_and_then_its_tangent(key, float64):
+    x = jnp.linspace(-700, 630, 50)
+    np.testing.assert_array_equal(bounded_exp(x), jnp.exp(x))
+    single = bounded_exp(jnp.float32([79.0, 90.0, 1e3, np.inf]))
+    bound = 0.9 * np.log(np.finfo(np.float32).max)
+    expected = [np.exp(79), np.exp(bound) * (91 - bound), np.exp(bound) * (1001 - bound), np.exp(bound) * 1001]
+    np.testing.assert_allclose(single, expected, rtol=1e-5)
+
+
+def test_shapes_that_differ_are_all_named():
+    with pytest.raises(ValueError, match=r"mean \(2, 3\), log_variance \(2, 1\)"):
+        gaussian_kl_to_standard(jnp.zeros((2, 3)), jnp.zeros((2, 1)))
+    with pytest.raises(ValueError, match=r"prior_log_variance \(3,\)"):
+        gaussian_kl(*[jnp.zeros((2, 3))] * 3, jnp.zeros(3))

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from genjax.losses import arcface_logits, feature_matching, identity_loss, mean_absolute_error
 
@@ -84,25 +83,14 @@ def test_feature_matching_has_no_gradient_in_what_is_wanted(key):
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient[1]))
 
 
-def test_gradients_are_those_of_finite_differences(key, float64):
-    cosine = cosines(key).astype(jnp.float64)
-    v = vectors(key, 4, 6).astype(jnp.float64)
-
-    @jax.jit
-    def values(cosine, v):
-        return arcface_logits(cosine, LABEL, scale=4.0, margin=0.3), identity_loss(v, v[::-1])
-
-    check_grads(values, (cosine, v), order=1, modes=["fwd", "rev"])
-
-
 def test_shapes_that_do_not_fit_are_refused(key):
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError):
         arcface_logits(jnp.zeros((3, 2)), jnp.zeros(4, int), scale=1.0, margin=0.1)
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError):
         arcface_logits(jnp.zeros((3, 2)), jnp.zeros(3), scale=1.0, margin=0.1)
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError):
         identity_loss(jnp.zeros((3, 2)), jnp.zeros((3, 1)))
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError):
         mean_absolute_error(jnp.zeros((3, 2)), jnp.zeros((3, 1)))
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError):
         feature_matching(maps(key), maps(key)[:1])

@@ -1,0 +1,97 @@
+"""What every loss promises: second derivatives, integers taken as numbers, and a ValueError for shapes that differ."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from genjax import losses
+
+A = np.array([[0.3, -1.2, 0.7], [1.1, 0.4, -0.5]])
+B = np.array([[-0.6, 0.8, 1.3], [0.2, -0.9, 1.7]])  # no entry equals that of A, and none is 0: |.| has derivatives
+W = np.array([[0.5, -0.3], [1.2, 0.8], [-0.7, 0.4]])
+LABEL = np.array([2, 0])
+KEY = jax.random.key(0)
+
+
+def layer(x):
+    return jax.nn.sigmoid(x @ jnp.asarray(W, x.dtype))
+
+
+DIFFERENTIABLE = {
+    "squared_error": (losses.squared_error, A, B),
+    "binary_cross_entropy": (losses.binary_cross_entropy, A, B),
+    "mean_absolute_error": (losses.mean_absolute_error, A, B),
+    "softmax_cross_entropy": (lambda a: losses.softmax_cross_entropy(a, LABEL), A),
+    "gaussian_kl_to_standard": (losses.gaussian_kl_to_standard, A, B),
+    "gaussian_kl": (losses.gaussian_kl, A, B, B[::-1], A[::-1]),
+    "arcface_logits": (lambda c: losses.arcface_logits(c, LABEL, scale=4.0, margin=0.3), np.tanh(A)),
+    "identity_loss": (losses.identity_loss, A, B),
+    "feature_matching": (lambda a: losses.feature_matching([[a, a**2]], [[B, B]]), A),
+    "code_l1": (losses.code_l1, A),
+    "code_kl": (lambda a: losses.code_kl(a, rate=0.2), A),
+    "weight_l1": (lambda w: losses.weight_l1({"kernel": w, "bias": w[0]}), A),
+    "weight_l2": (lambda w: losses.weight_l2({"kernel": w, "bias": w[0]}), A),
+    "jacobian_norm": (lambda x: losses.jacobian_norm(layer, x), A),
+    "hutchinson_jacobian_norm": (lambda x: losses.hutchinson_jacobian_norm(layer, x, KEY), A),
+    "sigmoid_jacobian_norm": (losses.sigmoid_jacobian_norm, A[:, :2], W),
+    "BERNOULLI": (losses.BERNOULLI.negative_log_likelihood, A, B),
+    "GAUSSIAN": (lambda m, s, x: losses.GAUSSIAN.negative_log_likelihood((m, s), x), A, B, A[::-1]),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_first_and_second_derivatives(name, float64):
+    loss, *arguments = DIFFERENTIABLE[name]
+    check_grads(jax.jit(loss), tuple(map(jnp.asarray, arguments)), order=2)
+
+
+U, V = np.array([[0, 200, 7], [255, 1, 3]], np.uint8), np.array([[20, 0, 7], [0, 3, 255]], np.uint8)
+U64, V64 = U.astype(np.float64), V.astype(np.float64)
+INTEGERS = {
+    "squared_error": (losses.squared_error(U, V), np.sum((U64 - V64) ** 2, axis=1)),
+    "mean_absolute_error": (losses.mean_absolute_error(U, V), np.mean(np.abs(U64 - V64), axis=1)),
+    "feature_matching": (losses.feature_matching([[U]], [[V]]), np.mean(np.abs(U64 - V64), axis=1)),
+    "binary_cross_entropy": (losses.binary_cross_entropy(U, V), np.sum(np.logaddexp(0, U64) - U64 * V64, axis=1)),
+    "identity_loss": (
+        losses.identity_loss(U, V),
+        1 - np.sum(U64 * V64, axis=1) / np.linalg.norm(U64, axis=1) / np.linalg.norm(V64, axis=1),
+    ),
+    "softmax_cross_entropy": (
+        losses.softmax_cross_entropy(U, LABEL),
+        np.logaddexp.reduce(U64, axis=1) - U64[[0, 1], LABEL],
+    ),
+    "gaussian_kl_to_standard": (
+        losses.gaussian_kl_to_standard(U, V % 9),
+        np.sum(np.exp(V64 % 9) + U64**2 - 1 - V64 % 9, axis=1) / 2,
+    ),
+    "code_l1": (losses.code_l1(np.int8([[-128, 1]])), [64.5]),
+    "weight_l1": (losses.weight_l1([np.int8([[-128, 1]])]), 129),
+    "weight_l2": (losses.weight_l2([np.int8([[-128, 1]])]), 8192.5),
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_bytes_are_taken_as_numbers(name):
+    found, expected = INTEGERS[name]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.squared_error,
+        losses.binary_cross_entropy,
+        losses.mean_absolute_error,
+        losses.identity_loss,
+        losses.gaussian_kl_to_standard,
+        losses.softmax_cross_entropy,
+        losses.sigmoid_jacobian_norm,
+        lambda a, b: losses.feature_matching([[a]], [[b]]),
+        lambda a, b: losses.arcface_logits(a, b, scale=1.0, margin=0.1),
+    ],
+)
+def test_shapes_that_differ_are_both_named(loss):
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 1\)"):
+        jax.jit(loss)(jnp.zeros((2, 3)), jnp.zeros((2, 1)))
