@@ -331,7 +331,7 @@ def gaussian_noise(*, scale: Scalar, clip: bool = False) -> Corruption:
     Returns:
       A function (x [...], key) -> corrupted x, the same shape.
 
-    Source: Vincent et al. 2010, section 3.5.
+    Source: Vincent et al. 2010.
     """
 
     def corruption(x: Array, key: Key) -> Array:
@@ -413,7 +413,7 @@ def salt_and_pepper_noise(*, probability: Scalar) -> Corruption:
     Returns:
       A function (x [...], key) -> corrupted x, the same shape.
 
-    Source: Vincent et al. 2010, section 3.5.
+    Source: Vincent et al. 2010.
     """
 
     def corruption(x: Array, key: Key) -> Array:

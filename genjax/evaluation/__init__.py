@@ -1,1 +1,1 @@
-"""How good a trained model is: measures of images, likelihoods, codes and scores; models come in as functions."""
+"""Measures of arrays: detection, distances, coverage, images, likelihoods, latent spaces, compression, closed forms."""

@@ -1,7 +1,7 @@
-"""Distances between two sets of samples, through features: [N, D] arrays of whatever tells the samples apart well.
+"""Distances between two sets of samples, through features [N, D] of any extractor that separates the samples well.
 
-A value says little without the features it was measured in and without N: both distances are of finite sets, and a
-Frechet distance is larger the fewer the samples. Compare values of one kind of features and one N.
+A value means little without its features and N: both distances are of finite sets, and a Frechet distance is larger the
+fewer the samples. Compare values with the same kind of features and the same N.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from genjax.evaluation.feature_sets import two_sets, vectors
 
 
 class Distance(NamedTuple):
@@ -20,26 +22,27 @@ class Distance(NamedTuple):
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
-    """Frechet distance between the Gaussians of two sets' means and covariances, also where N < D.
+    """Frechet distance between the Gaussians with two sets' means and covariances; N < D is allowed.
 
         d^2 = ||mu_x - mu_y||^2 + Tr(S_x + S_y - 2 (S_x S_y)^{1/2})
 
-    with unbiased covariances S. Of two sets of one distribution it is not 0 but about what their N leaves uncertain.
+    with unbiased covariances S. For two sets from one distribution it is not 0, but about as large as the uncertainty
+    of their moments.
 
     Args:
       x: [N, D], N > 1.
       y: [M, D], M > 1.
 
     Returns:
-      In squared units of the features, >= 0.
+      d^2 >= 0, in squared units of the features.
 
     Raises:
-      ValueError: sets of other dimensions, or of fewer than two samples, naming both shapes.
+      ValueError: sets of different dimensions or of fewer than two samples, or features that are not finite.
 
     Source: Dowson & Landau 1982, equation 16; as a distance between images Heusel et al. 2017, equation 6.
     """
-    x, y = _two_sets(x, y, at_least=2)
-    # a triangular root of each covariance, R^T R = S, taken from the samples themselves: nothing is squared first
+    x, y = two_sets(x, y, at_least=2)
+    # a triangular root of each covariance, R^T R = S, from the samples themselves, so that nothing is squared first
     root_x, root_y = (np.linalg.qr(a - a.mean(axis=0), mode="r") / np.sqrt(len(a) - 1) for a in (x, y))
     return _frechet(x.mean(axis=0), root_x, y.mean(axis=0), root_y)
 
@@ -47,15 +50,28 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
 def gaussian_frechet_distance(
     mean_x: ArrayLike, covariance_x: ArrayLike, mean_y: ArrayLike, covariance_y: ArrayLike
 ) -> float:
-    """`frechet_distance` of two Gaussians whose means [D] and covariances [D, D] are known.
+    """`frechet_distance` between two Gaussians with known moments.
 
-    The covariances need to be symmetric and positive semi-definite; they may be singular.
+        d^2 = ||mu_x - mu_y||^2 + Tr(S_x + S_y - 2 (S_x S_y)^{1/2})
+
+    Args:
+      mean_x, mean_y: [D].
+      covariance_x, covariance_y: [D, D], symmetric and positive semi-definite; they may be singular.
+
+    Returns:
+      d^2 >= 0, in squared units of the features.
+
+    Raises:
+      ValueError: moments that are not finite.
+
+    Source: Dowson & Landau 1982, equation 16.
     """
+    means = [vectors(mean, name="mean")[:, 0] for mean in (mean_x, mean_y)]
     roots = []
     for covariance in (covariance_x, covariance_y):
-        values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
-        roots.append(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
-    return _frechet(np.asarray(mean_x, np.float64), roots[0], np.asarray(mean_y, np.float64), roots[1])
+        values, axes = np.linalg.eigh(vectors(covariance, name="covariance"))
+        roots.append(np.sqrt(np.maximum(values, 0))[:, None] * axes.T)
+    return _frechet(means[0], roots[0], means[1], roots[1])
 
 
 def _frechet(mean_x: np.ndarray, root_x: np.ndarray, mean_y: np.ndarray, root_y: np.ndarray) -> float:
@@ -70,7 +86,7 @@ def _frechet(mean_x: np.ndarray, root_x: np.ndarray, mean_y: np.ndarray, root_y:
 
 
 def kernel_distance(x: ArrayLike, y: ArrayLike, *, degree: int = 3, num_blocks: int = 10) -> Distance:
-    """Squared maximum mean discrepancy with a polynomial kernel, without bias: the mean over blocks of both sets.
+    """Unbiased estimate of the squared maximum mean discrepancy with a polynomial kernel, a mean over blocks.
 
         MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j),
         k(a, b) = (a . b / D + 1)^degree
@@ -82,19 +98,19 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, *, degree: int = 3, num_blocks: 
       x: [N, D].
       y: [M, D].
       degree: of the kernel, 1 or more.
-      num_blocks: 2 or more, and at most half as many as there are samples in the smaller set.
+      num_blocks: 2 or more, and at most half the number of samples in the smaller set.
 
     Returns:
-      The estimate, which may be below 0, and is 0 in expectation for sets of one distribution; no unit.
+      The estimate, without a unit; it may be negative, and its expectation is 0 for sets from one distribution.
 
     Raises:
-      ValueError: sets of other dimensions, or too small for so many blocks.
+      ValueError: sets of different dimensions or too small for the blocks, or features that are not finite.
 
     Source: Binkowski et al. 2018, section 4; blocks as Zaremba, Gretton & Blaschko 2013.
     """
     if num_blocks < 2 or degree < 1:
-        raise ValueError(f"two blocks or more and a degree of 1 or more; not {num_blocks} and {degree}")
-    x, y = _two_sets(x, y, at_least=2 * num_blocks)
+        raise ValueError(f"num_blocks must be at least 2 and degree at least 1; got {num_blocks} and {degree}")
+    x, y = two_sets(x, y, at_least=2 * num_blocks)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a @ b.T / a.shape[1] + 1) ** degree
@@ -106,13 +122,3 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, *, degree: int = 3, num_blocks: 
     blocks = [(x[b::num_blocks], y[b::num_blocks]) for b in range(num_blocks)]
     estimates = np.array([mean_of_pairs(a) + mean_of_pairs(b) - 2 * kernel(a, b).mean() for a, b in blocks])
     return Distance(float(estimates.mean()), float(estimates.std(ddof=1) / np.sqrt(num_blocks)))
-
-
-def _two_sets(x: ArrayLike, y: ArrayLike, *, at_least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both in double precision, checked."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < at_least:
-        raise ValueError(
-            f"two sets of features [N, D] of one D, with {at_least} samples each or more; got {x.shape} and {y.shape}"
-        )
-    return x, y

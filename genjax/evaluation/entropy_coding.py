@@ -1,13 +1,15 @@
-"""An entropy coder: whole numbers to bytes and back, exactly, at the rate of their model.
+"""An entropy coder: integers to bytes and back, without loss, at the rate of their model.
 
-It is the range variant of asymmetric numeral systems (Duda 2013): the message is one large integer, the state, of which
-the low bytes are moved out when it grows. With f_k of each 2^t slots given to symbol k, from slot c_k on,
+It is the range variant of asymmetric numeral systems: the message is one large integer, the state, whose low bytes are
+moved out when it grows. With f_k of each 2^t slots given to symbol k, from slot c_k on,
 
     encode:  x -> (x // f_k) 2^t + c_k + x mod f_k
     decode:  x -> f_k (x // 2^t) + slot - c_k,   where slot = x mod 2^t is one of k's
 
-so that a symbol of probability f_k / 2^t makes the state log2(2^t / f_k) bits longer. All arithmetic is of integers:
-what is decoded on any machine is what was encoded. What is encoded last is decoded first.
+so that a symbol of probability f_k / 2^t makes the state log2(2^t / f_k) bits longer. All arithmetic is on integers, so
+every machine decodes what was encoded. The last symbol encoded is the first one decoded.
+
+Source: Duda 2013.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ _LENGTH_BYTES = 4
 
 
 def _slots(counts: np.ndarray) -> tuple[int, list[list[int]]]:
-    """t, and for each column the slots c_0 = 0 <= ... <= c_K = 2^t; every symbol has one at least, counted or not."""
+    """t, and the slots c_0 = 0 < ... < c_K = 2^t of each column; every symbol has at least one."""
     num = counts.shape[1]
     t = _SPARE_BITS + num.bit_length()
     slots = []
@@ -41,17 +43,17 @@ def _slots(counts: np.ndarray) -> tuple[int, list[list[int]]]:
 def _checked_counts(counts: ArrayLike) -> np.ndarray:
     counts = np.asarray(counts)
     if counts.ndim != 2 or counts.shape[1] < 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
-        raise ValueError(f"counts are whole numbers [D, K], none negative; got {counts.dtype} {counts.shape}")
+        raise ValueError(f"counts must be integers [D, K], not negative; got {counts.dtype} {counts.shape}")
     return counts
 
 
 def encode(symbols: ArrayLike, counts: ArrayLike) -> bytes:
-    """Symbols as bytes, each column under a model of its own.
+    """Symbols as bytes, with a model of its own for each column.
 
     Args:
       symbols: [N, D] integers from 0 to K - 1.
-      counts: [D, K], how often each symbol is expected in each column, as far as the decoder knows too; one that is not
-        expected at all can still be written, for many bits.
+      counts: [D, K] integers, how often each symbol is expected in each column; the decoder needs the same. A symbol
+        with a count of 0 can still be encoded, in many bits.
 
     Returns:
       N in 4 bytes, then sum_{n,j} log2(sum_k counts_jk / counts_{j,symbols_nj}) / 8 bytes and about 6 more.
@@ -63,9 +65,9 @@ def encode(symbols: ArrayLike, counts: ArrayLike) -> bytes:
     symbols = np.asarray(symbols)
     num, high = counts.shape[1], 256**_LENGTH_BYTES
     if symbols.ndim != 2 or symbols.shape[1] != len(counts) or symbols.dtype.kind not in "iu" or len(symbols) >= high:
-        raise ValueError(f"symbols are integers [N < {high}, {len(counts)}]; got {symbols.dtype} {symbols.shape}")
+        raise ValueError(f"symbols must be integers [N < {high}, {len(counts)}]; got {symbols.dtype} {symbols.shape}")
     if symbols.size and not (0 <= symbols.min() and symbols.max() < num):
-        raise ValueError(f"symbols go from 0 to {num - 1}; got {symbols.min()} to {symbols.max()}")
+        raise ValueError(f"symbols must lie between 0 and {num - 1}; got {symbols.min()} to {symbols.max()}")
     t, slots = _slots(counts)
     x, tail = 1 << (t + _SPARE_BITS), bytearray()
     columns = list(reversed(slots))
@@ -82,11 +84,18 @@ def encode(symbols: ArrayLike, counts: ArrayLike) -> bytes:
 
 
 def decode(data: bytes, counts: ArrayLike) -> np.ndarray:
-    """The symbols that `encode` wrote with the same counts: [N, D] int64.
+    """The symbols that `encode` encoded with the same counts.
+
+    Args:
+      data: the bytes.
+      counts: [D, K] integers, those given to `encode`.
+
+    Returns:
+      [N, D] int64.
 
     Raises:
-      ValueError: bytes that are not what `encode` writes with these counts; most damage is noticed, as the last state
-        must be the first of the encoder and no byte may be left over.
+      ValueError: bytes that `encode` does not write with these counts. Most damage is noticed, because the last state
+        must be the encoder's first one and no byte may be left over.
     """
     counts = _checked_counts(counts)
     t, slots = _slots(counts)

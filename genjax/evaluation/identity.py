@@ -1,58 +1,95 @@
-"""Whether identities are told apart by their vectors, and how near a swap is to the ideal one."""
+"""Measures of identity vectors and of identity swaps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
 from genjax.evaluation.detection import auroc
+from genjax.evaluation.feature_sets import vectors
+from genjax.shapes import as_float, check_same_shape
 from genjax.types import Array
 
 
 def verification_auroc(v: ArrayLike, label: ArrayLike) -> float:
-    """Area under the ROC of telling pairs of one identity from pairs of two by the cosine of their vectors.
+    """Area under the ROC of verification: telling pairs of one identity from pairs of two by their cosine.
+
+        P(cos(v_i, v_j) > cos(v_k, v_l)),   where y_i = y_j and y_k != y_l; ties count 1/2
 
     Args:
       v: unit vectors, [N, m].
-      label: identities, [N], some twice or more.
+      label: identities y, [N], of which some occur twice.
 
     Returns:
-      The probability that two pictures of one identity have a larger cosine than two pictures of two, in [0, 1].
+      In [0, 1]; 1/2 for vectors without information.
+
+    Raises:
+      ValueError: no pair with one identity or no pair with two, or vectors that are not finite.
     """
-    vectors, identity = np.asarray(v, np.float64), np.asarray(label)
-    first, second = np.triu_indices(len(vectors), 1)
-    distance = -np.sum(vectors[first] * vectors[second], axis=1)
+    x, identity = vectors(v, name="v"), np.asarray(label)
+    first, second = np.triu_indices(len(x), 1)
+    distance = -np.sum(x[first] * x[second], axis=1)
     same = identity[first] == identity[second]
+    if not 0 < same.sum() < len(same):
+        raise ValueError(f"label must have an identity that occurs twice and a second identity; got {identity}")
     return auroc(distance[same], distance[~same])
 
 
 def centroids(v: ArrayLike, label: ArrayLike) -> np.ndarray:
-    """The unit vector of each identity's mean: v [N, m] and labels [N] from 0 to C - 1 -> [C, m]."""
-    vectors, identity = np.asarray(v, np.float64), np.asarray(label)
-    means = np.stack([vectors[identity == c].mean(axis=0) for c in range(identity.max() + 1)])
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
+    """Unit vector of each identity's mean.
+
+        c_y = mean_y(v) / ||mean_y(v)||
+
+    Args:
+      v: [N, m].
+      label: y, [N] integers from 0 to C - 1, each at least once.
+
+    Returns:
+      [C, m].
+
+    Raises:
+      ValueError: an identity without vectors or whose mean is 0, or vectors that are not finite.
+    """
+    x, identity = vectors(v, name="v"), np.asarray(label)
+    absent = sorted(set(range(identity.max() + 1)) - set(identity.tolist()))
+    if absent:
+        raise ValueError(f"every identity from 0 to {identity.max()} needs a vector; there is none of {absent}")
+    means = np.stack([x[identity == c].mean(axis=0) for c in range(identity.max() + 1)])
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    if not norms.all():
+        raise ValueError(f"the mean vector of identity {int(np.argmin(norms))} is 0, which has no direction")
+    return means / norms
 
 
 def identify(v: ArrayLike, centres: ArrayLike) -> np.ndarray:
-    """The identity whose centre has the largest cosine: v [N, m] and centres [C, m] -> [N], at rank 1."""
+    """Identity whose centre has the largest cosine, at rank 1.
+
+        argmax_c v . c
+
+    Args:
+      v: unit vectors, [N, m].
+      centres: unit vectors, [C, m], as `centroids` makes them.
+
+    Returns:
+      [N] integers from 0 to C - 1.
+    """
     return np.argmax(np.asarray(v) @ np.asarray(centres).T, axis=1)
 
 
 class SwapQuality(NamedTuple):
-    """How near swaps are to the ideal ones, by their pixels."""
+    """Distance between swaps and the ideal swaps, from their pixels."""
 
-    psnr: Array  # in dB, of all images and pixels together
+    psnr: Array  # in dB, from all images and pixels together
     face_psnr: Array  # where there is skin
-    error_reduction: Array  # 1 - (squared error) / (that of the target left as it is); 0 of a copy, 1 of the ideal
+    error_reduction: Array  # 1 - (squared error) / (that of the unchanged target); 0 for a copy, 1 for the ideal
     face_error_reduction: Array
     background_error: Array  # mean absolute error where there is no foreground
-    identified: Array  # share whose face is nearest to the wanted identity's, of all with the target's attributes
+    identified: Array  # share whose face is nearest to the wanted identity's among all with the target's attributes
 
 
 def swap_quality(
@@ -69,11 +106,15 @@ def swap_quality(
       candidates: I_j, [N, M, S, S, C]: M identities with the attributes of each target.
       wanted: which of the M is the source's, [N].
 
+    Returns:
+      The measures, each [].
+
     Raises:
-      AssertionError: naming the shapes that do not fit.
+      ValueError: shapes that do not fit.
     """
-    chex.assert_equal_shape([swapped, target, ideal])
-    chex.assert_equal_shape([face, background])
+    check_same_shape(swapped=swapped, target=target, ideal=ideal)
+    check_same_shape(face=face, background=background)
+    swapped, target, ideal, candidates = map(as_float, (swapped, target, ideal, candidates))
     squared = jnp.square(swapped - ideal)
     before = jnp.square(target - ideal)
     on_face, on_background = face[..., None], background[..., None]
@@ -100,19 +141,23 @@ def swap_quality(
 def attribute_errors(
     read: ArrayLike, of_ideal: ArrayLike, truth: ArrayLike, groups: Mapping[str, Sequence[int]]
 ) -> dict[str, float]:
-    """How much worse a swap's attributes can be read than the ideal's: the error that is the swap's own, by group.
+    """Error that a swap adds to reading the target's attributes, by group.
 
         e_g = RMSE(A(I_R), a_T) - RMSE(A(I*), a_T),   over the places of group g
 
     Args:
-      read: A(I_R), what a regression reads from swaps, [N, D].
-      of_ideal: A(I*), what it reads from the ideal ones.
-      truth: a_T, the targets' attributes.
+      read: A(I_R), what a regression predicts from swaps, [N, D].
+      of_ideal: A(I*), what it predicts from the ideal swaps, the same shape.
+      truth: a_T, the targets' attributes, the same shape.
       groups: name -> places, of D.
 
     Returns:
-      e_g by the group's name; 0 of the ideal, in the attributes' unit.
+      e_g by the group's name, in the attributes' unit; 0 for the ideal swap.
+
+    Raises:
+      ValueError: shapes that differ.
     """
+    check_same_shape(read=read, of_ideal=of_ideal, truth=truth)
     swapped, ideal, wanted = (np.asarray(a, np.float64) for a in (read, of_ideal, truth))
 
     def error(found: np.ndarray, places: Sequence[int]) -> float:
@@ -122,9 +167,9 @@ def attribute_errors(
 
 
 def colour_transfer(target: Array, source: Array, target_skin: Array, source_skin: Array) -> Array:
-    """The target with the mean and standard deviation of the source's skin on its own skin: the baseline to beat.
+    """Baseline for swaps: gives the target's skin the mean and standard deviation of the source's skin.
 
-        y = (x - mu_T) sigma_S / sigma_T + mu_S   in each channel, laid over the target by its skin mask
+        y = (x - mu_T) sigma_S / sigma_T + mu_S in each channel, blended over the target with its skin mask
 
     Args:
       target, source: [N, S, S, C] in [0, 1].
@@ -133,8 +178,15 @@ def colour_transfer(target: Array, source: Array, target_skin: Array, source_ski
     Returns:
       [N, S, S, C] in [0, 1].
 
+    Raises:
+      ValueError: shapes that differ.
+
     Source: Reinhard et al. 2001, equations 10 and 11, in RGB.
     """
+
+    check_same_shape(target=target, source=source)
+    check_same_shape(target_skin=target_skin, source_skin=source_skin)
+    target, source, target_skin, source_skin = map(as_float, (target, source, target_skin, source_skin))
 
     def moments(x: Array, mask: Array) -> tuple[Array, Array]:
         weight = mask[..., None] / jnp.maximum(jnp.sum(mask, axis=(1, 2), keepdims=True), 1e-6)[..., None]

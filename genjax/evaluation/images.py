@@ -1,11 +1,11 @@
-"""How close images are to their originals: peak signal-to-noise ratio and structural similarity."""
+"""Measures of image quality: peak signal-to-noise ratio and structural similarity."""
 
 from __future__ import annotations
 
-import chex
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.shapes import as_float, check_rank, check_same_shape
 from genjax.types import Array
 
 
@@ -17,28 +17,41 @@ def psnr(prediction: Array, target: Array, *, peak: float = 1.0) -> Array:
     Its mean over images is not the PSNR of a set: see `set_psnr`.
 
     Args:
-      prediction: [B, ...] float32.
+      prediction: [B, ...].
       target: the same shape.
-      peak: the largest value a pixel can take.
+      peak: the largest value a pixel can take; 255 for bytes.
 
     Returns:
-      [B], in decibels, larger is closer; infinite for equal images.
+      [B], in decibels, larger = closer; infinite for equal images.
 
     Raises:
-      AssertionError: naming both shapes where they differ.
+      ValueError: shapes that differ.
     """
-    chex.assert_equal_shape([prediction, target])
-    errors = jnp.square(prediction - target)
+    check_same_shape(prediction=prediction, target=target)
+    errors = jnp.square(as_float(prediction) - as_float(target))
     return _decibels(jnp.mean(errors, axis=tuple(range(1, errors.ndim))), peak)
 
 
 def set_psnr(prediction: Array, target: Array, *, peak: float = 1.0) -> Array:
-    """Peak signal-to-noise ratio of a whole set, from the mean squared error over all its images and pixels: [].
+    """Peak signal-to-noise ratio of a whole set of images.
 
-    By Jensen's inequality it is at most the mean of the images' own ratios. Arguments, units and errors as in `psnr`.
+        PSNR = 10 log10(peak^2 / MSE),   MSE the mean over all images and pixels
+
+    By Jensen's inequality it is at most the mean of the images' own ratios.
+
+    Args:
+      prediction: [B, ...].
+      target: the same shape.
+      peak: the largest value a pixel can take; 255 for bytes.
+
+    Returns:
+      [], in decibels, larger = closer; infinite for equal sets.
+
+    Raises:
+      ValueError: shapes that differ.
     """
-    chex.assert_equal_shape([prediction, target])
-    return _decibels(jnp.mean(jnp.square(prediction - target)), peak)
+    check_same_shape(prediction=prediction, target=target)
+    return _decibels(jnp.mean(jnp.square(as_float(prediction) - as_float(target))), peak)
 
 
 def _decibels(mean_squared_error: Array, peak: float) -> Array:
@@ -46,33 +59,34 @@ def _decibels(mean_squared_error: Array, peak: float) -> Array:
 
 
 def ssim(prediction: Array, target: Array, *, peak: float = 1.0, width: int = 11, sigma: float = 1.5) -> Array:
-    """Structural similarity of each image (Wang, Bovik, Sheikh & Simoncelli 2004, equation 13), mean over its windows.
+    """Structural similarity of each image, averaged over its windows.
 
         SSIM(x, y) = (2 mu_x mu_y + C1)(2 sigma_xy + C2) / ((mu_x^2 + mu_y^2 + C1)(sigma_x^2 + sigma_y^2 + C2))
         C1 = (0.01 peak)^2,   C2 = (0.03 peak)^2
 
-    with means and (co)variances under a Gaussian window at every place where it lies wholly inside the image. Channels
-    are measured each on its own and averaged. In an image smaller than the window, the window is cut to the largest
-    odd width that fits.
+    with means and (co)variances under a Gaussian window at every place where it lies inside the image. Each channel is
+    measured on its own, and the values are averaged. For an image smaller than the window, the window is cut to the
+    largest odd width that fits.
 
     Args:
-      prediction: [B, H, W, C] float32.
+      prediction: [B, H, W, C].
       target: the same shape.
-      peak: the largest value a pixel can take.
+      peak: the largest value a pixel can take; 255 for bytes.
       width: of the window, in pixels, odd.
       sigma: standard deviation of the window, in pixels.
 
     Returns:
-      [B], at most 1, which is reached by equal images.
+      [B], at most 1, which only equal images reach.
 
     Raises:
-      AssertionError: naming both shapes where they differ, or are no images.
-      ValueError: if the width is even or below 1.
+      ValueError: shapes that differ or that are not images, or a width that is even or below 1.
+
+    Source: Wang, Bovik, Sheikh & Simoncelli 2004, equation 13.
     """
-    chex.assert_equal_shape([prediction, target])
-    chex.assert_rank(prediction, 4)
+    check_same_shape(prediction=prediction, target=target)
+    check_rank(4, prediction=prediction)
     if width < 1 or width % 2 == 0:
-        raise ValueError(f"the window's width is odd and positive, not {width}")
+        raise ValueError(f"width must be odd and positive; got {width}")
     smaller = min(*prediction.shape[1:3])
     width = min(width, smaller - 1 + smaller % 2)
     rows, columns = (_windows(size, width, sigma) for size in prediction.shape[1:3])
@@ -80,7 +94,7 @@ def ssim(prediction: Array, target: Array, *, peak: float = 1.0, width: int = 11
     def average(images: Array) -> Array:
         return jnp.einsum("ih,bhwc,jw->bijc", rows, images, columns, precision="highest")
 
-    x, y = prediction, target
+    x, y = as_float(prediction), as_float(target)
     mu_x, mu_y = average(x), average(y)
     variances = average(jnp.square(x) + jnp.square(y)) - (jnp.square(mu_x) + jnp.square(mu_y))
     covariance = average(x * y) - mu_x * mu_y
@@ -91,7 +105,7 @@ def ssim(prediction: Array, target: Array, *, peak: float = 1.0, width: int = 11
 
 
 def _windows(size: int, width: int, sigma: float) -> np.ndarray:
-    """A Gaussian window at each of its places along an axis: [size - width + 1, size], rows sum to 1."""
+    """A Gaussian window at each of its places along an axis: [size - width + 1, size]; rows sum to 1."""
     offsets = np.arange(width) - width // 2
     window = np.exp(-0.5 * (offsets / sigma) ** 2)
     places = np.zeros((size - width + 1, size))

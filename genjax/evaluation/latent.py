@@ -1,22 +1,31 @@
-"""What a latent space is like: which units carry information, how the codes fill it, and what lies between them."""
+"""Measures of a latent space: which units are used, how the codes fill it, and walks through it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from genjax.losses import GAUSSIAN, gaussian_kl_to_standard
+from genjax.shapes import as_float, check_same_shape
 from genjax.types import Array, Key
 
 # The posteriors of a data set: mean [N, d] and log_variance [N, d] of q(z|x_n)
 
 
 def active_units(mean: Array, *, threshold: float = 0.01) -> Array:
-    """Which latent dimensions the data move: Var_x(E_q[z_j]) > threshold, [N, d] -> bool [d].
+    """Latent dimensions that depend on the data.
+
+        Var_x(E_q[z_j]) > threshold
+
+    Args:
+      mean: of the posteriors, [N, d].
+      threshold: in squared units of the code.
+
+    Returns:
+      [d] bool.
 
     Source: Burda, Grosse & Salakhutdinov 2016, section 5.2.
     """
@@ -24,23 +33,35 @@ def active_units(mean: Array, *, threshold: float = 0.01) -> Array:
 
 
 class Moments(NamedTuple):
-    """The aggregate posterior's moments; those of the prior N(0, I) are 0 and 1."""
+    """Moments of the aggregate posterior; those of the prior N(0, I) are 0 and 1."""
 
     mean: Array  # E[z_j], [d]
     second: Array  # E[z_j^2] = E[sigma_j^2 + mu_j^2], [d]
 
 
 def aggregate_moments(mean: Array, log_variance: Array) -> Moments:
-    """Moments of the aggregate posterior q(z) = (1/N) sum_n q(z|x_n), from the posteriors' [N, d]."""
-    chex.assert_equal_shape([mean, log_variance])
+    """Moments of the aggregate posterior, q(z) = (1/N) sum_n q(z|x_n).
+
+        E[z_j] = mean_n mu_nj,   E[z_j^2] = mean_n (sigma_nj^2 + mu_nj^2)
+
+    Args:
+      mean, log_variance: of the posteriors, [N, d].
+
+    Returns:
+      Both moments, [d].
+
+    Raises:
+      ValueError: shapes that differ.
+    """
+    check_same_shape(mean=mean, log_variance=log_variance)
     return Moments(jnp.mean(mean, axis=0), jnp.mean(jnp.exp(log_variance) + jnp.square(mean), axis=0))
 
 
 class RateParts(NamedTuple):
-    """What the mean rate is spent on, in nats: rate = information + divergence."""
+    """The two parts of the mean rate, in nats: rate = information + divergence."""
 
-    information: Array  # I(n; z), what a code says of its example; at most log N
-    divergence: Array  # KL(q(z) || p(z)), how far the codes together are from the prior
+    information: Array  # I(n; z), of a code about its example; at most log N
+    divergence: Array  # KL(q(z) || p(z)), of all codes together from the prior
 
 
 def rate_parts(mean: Array, log_variance: Array, key: Key) -> RateParts:
@@ -48,18 +69,22 @@ def rate_parts(mean: Array, log_variance: Array, key: Key) -> RateParts:
 
         (1/N) sum_n KL(q(z|x_n) || p(z)) = I(n; z) + KL(q(z) || p(z)),   I = E[log q(z|x_n) / q(z)]
 
-    I by one draw of z for each example, q(z) by the sum over all N; the divergence is what is left of the rate.
+    I is estimated from one draw of z for each example, with q(z) summed over all N; the divergence is the rest of the
+    rate.
 
     Args:
-      mean, log_variance: [N, d].
+      mean, log_variance: of the posteriors, [N, d].
       key: draws z.
 
     Returns:
-      Two scalars; the first is an estimate, and the second then exact in their sum.
+      Two scalars, in nats; the first is an estimate, and their sum is exact.
 
-    Source: Hoffman & Johnson 2016 (ELBO surgery).
+    Raises:
+      ValueError: shapes that differ.
+
+    Source: Hoffman & Johnson 2016.
     """
-    chex.assert_equal_shape([mean, log_variance])
+    check_same_shape(mean=mean, log_variance=log_variance)
     num = len(mean)
     noise = jax.random.normal(key, mean.shape, mean.dtype)
 
@@ -74,26 +99,49 @@ def rate_parts(mean: Array, log_variance: Array, key: Key) -> RateParts:
     return RateParts(information, jnp.mean(gaussian_kl_to_standard(mean, log_variance)) - information)
 
 
-# Ways through the latent space
+# Walks through the latent space
 
 
 def linear_walk(start: Array, end: Array, *, num: int) -> Array:
-    """Points on the straight line, z(t) = (1 - t) a + t b at num even t from 0 to 1: [...] -> [num, ...]."""
-    chex.assert_equal_shape([start, end])
+    """Points on the straight line between two codes.
+
+        z(t) = (1 - t) a + t b,   at evenly spaced t from 0 to 1
+
+    Args:
+      start, end: a and b, [...].
+      num: of points.
+
+    Returns:
+      [num, ...].
+
+    Raises:
+      ValueError: shapes that differ.
+    """
+    check_same_shape(start=start, end=end)
     t = jnp.linspace(0, 1, num).reshape(-1, *(1,) * start.ndim)
     return (1 - t) * start[None] + t * end[None]
 
 
 def spherical_walk(start: Array, end: Array, *, num: int) -> Array:
-    """Points on the arc between two codes, for a Gaussian prior, whose mass lies near a sphere: [d] -> [num, d].
+    """Points on the arc between two codes, for a Gaussian prior, whose mass lies near a sphere.
 
         z(t) = sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b,   w the angle between a and b
 
-    Where the codes point the same way, or a code is 0, it is the straight line.
+    Where the codes have the same direction, or one of them is 0, it is the straight line.
 
-    Source: Shoemake 1985; White 2016 (Sampling generative networks).
+    Args:
+      start, end: a and b, [d].
+      num: of points.
+
+    Returns:
+      [num, d].
+
+    Raises:
+      ValueError: shapes that differ.
+
+    Source: Shoemake 1985; White 2016.
     """
-    chex.assert_equal_shape([start, end])
+    check_same_shape(start=start, end=end)
     norms = jnp.linalg.norm(start) * jnp.linalg.norm(end)
     cosine = jnp.clip(jnp.vdot(start, end) / jnp.where(norms > 0, norms, 1), -1, 1)
     angle = jnp.where(norms > 0, jnp.arccos(cosine), 0)
@@ -105,21 +153,41 @@ def spherical_walk(start: Array, end: Array, *, num: int) -> Array:
 
 
 def gaussian_levels(num: int) -> Array:
-    """Phi^-1(u) at u = 1/2n, 3/2n, ..., (2n-1)/2n: coordinates that share the mass of N(0, 1) evenly, [num]."""
+    """Coordinates that divide the mass of N(0, 1) evenly.
+
+        Phi^-1(u),   u = 1/2n, 3/2n, ..., (2n-1)/2n
+
+    Args:
+      num: n.
+
+    Returns:
+      [num], increasing.
+    """
     return jax.scipy.special.ndtri((jnp.arange(num) + 0.5) / num)
 
 
 def data_levels(codes: Array, num: int) -> Array:
-    """The codes' own quantiles at the same u, for a latent space without a prior: [N, d] -> [num, d]."""
+    """Quantiles of the codes in each dimension, for a latent space without a prior.
+
+        F_j^-1(u),   u = 1/2n, 3/2n, ..., (2n-1)/2n
+
+    Args:
+      codes: [N, d].
+      num: n.
+
+    Returns:
+      [num, d], increasing along the first axis.
+    """
     return jnp.quantile(codes, (jnp.arange(num) + 0.5) / num, axis=0)
 
 
 def grid(origin: Array, first: Array, second: Array, *, axes: tuple[int, int] = (0, 1)) -> Array:
-    """A plane of codes: the first axis grows to the right, the second upwards, the others stay at the origin.
+    """Codes on a plane: the first coordinate grows to the right, the second upwards, the others stay at the origin.
 
     Args:
       origin: [d].
       first, second: coordinates [n], [m] along the two axes.
+      axes: the two dimensions that vary.
 
     Returns:
       [m * n, d], row after row from the top.
@@ -130,19 +198,30 @@ def grid(origin: Array, first: Array, second: Array, *, axes: tuple[int, int] = 
 
 
 def traversals(origin: Array, levels: Array) -> Array:
-    """One walk for each dimension, the others at the origin: origin [d], levels [n, d] -> [d, n, d]."""
+    """One walk along each dimension, with the others at the origin.
+
+    Args:
+      origin: [d].
+      levels: coordinates along each dimension, [n, d].
+
+    Returns:
+      [d, n, d].
+    """
     moves = jnp.eye(len(origin), dtype=bool)[:, None]
     return jnp.where(moves, levels[None], origin[None, None])
 
 
 def concept_vector(codes: Array, has: Array) -> Array:
-    """The direction of a concept: mean code of those that have it less that of those that do not.
+    """Direction of a concept: mean code of the examples that have it, less that of the others.
 
         c = mean{f(x) : concept} - mean{f(x) : no concept},   x' = g(f(x) + alpha c) has more of it
 
     Args:
       codes: f(x), [N, d].
-      has: bool [N], some true and some false.
+      has: [N] bool, some true and some false; otherwise the vector is NaN.
+
+    Returns:
+      c, [d].
 
     Source: Larsen et al. 2016, section 4.3; White 2016.
     """
@@ -151,14 +230,33 @@ def concept_vector(codes: Array, has: Array) -> Array:
     return (share - rest) @ codes
 
 
-# How regular it is: near codes give near images, and any code of the prior a valid one
+# Regularity: near codes give near images
 
 
 def step_lengths(images: Array) -> Array:
-    """How far each frame of a walk is from the one before: [T, ...] -> ||x_{t+1} - x_t||, [T - 1]."""
-    return jnp.linalg.norm(jnp.diff(images, axis=0).reshape(len(images) - 1, -1), axis=1)
+    """Distance between consecutive frames of a walk.
+
+        ||x_{t+1} - x_t||
+
+    Args:
+      images: x, [T, ...].
+
+    Returns:
+      [T - 1], >= 0, in units of x.
+    """
+    return jnp.linalg.norm(jnp.diff(as_float(images), axis=0).reshape(len(images) - 1, -1), axis=1)
 
 
 def largest_slope(decode: Callable[[Array], Array], codes: Array) -> Array:
-    """The largest ||x_{t+1} - x_t|| / ||z_{t+1} - z_t|| along a walk of codes [T, d], x = decode(z); scalar."""
+    """Largest slope of a decoder along a walk of codes.
+
+        max_t ||x_{t+1} - x_t|| / ||z_{t+1} - z_t||,   x = decode(z)
+
+    Args:
+      decode: [T, d] -> [T, ...].
+      codes: z, [T, d], where consecutive codes differ.
+
+    Returns:
+      [], >= 0.
+    """
     return jnp.max(step_lengths(decode(codes)) / step_lengths(codes))

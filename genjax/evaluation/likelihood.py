@@ -1,4 +1,4 @@
-"""How likely a latent-variable model finds data: importance sampling in bounded memory, for any number of samples."""
+"""Log-likelihood of a latent-variable model by importance sampling, in bounded memory for any number of samples."""
 
 from __future__ import annotations
 
@@ -25,21 +25,25 @@ def log_likelihood(log_weight: Callable[[Key], Array], key: Key, *, num_samples:
         log p(x) ~ log (1/k) sum_i w_i,   log w = log p(x|z) + log p(z) - log q(z|x),   z ~ q(z|x)
 
     It is below log p(x) in expectation, by about the variance of w / E[w] over 2 k. Sample i draws from
-    `fold_in(key, i)`, so the size of a chunk changes nothing but memory and speed.
+    `fold_in(key, i)`, so the chunk size changes nothing but memory and speed.
 
     Args:
       log_weight: key -> log w [B], one draw of z for each example, as the importance sampler of a VAE makes it.
+      key: draws z.
       num_samples: k, any number.
       chunk_size: samples held at a time, inside one compiled loop.
 
     Returns:
-      The estimates, with the standard error of log (1/k) sum_i w_i by the delta method:
-      sqrt(sum_i v_i^2 - 1/k), v = w / sum_j w_j. Where a few weights carry the sum, that is too small.
+      The estimates [B], in nats, larger = better, with the standard error of log (1/k) sum_i w_i by the delta method:
+      sqrt(sum_i v_i^2 - 1/k), v = w / sum_j w_j. Where a few weights dominate the sum, that is too small.
+
+    Raises:
+      ValueError: fewer than one sample, or chunks of fewer than one.
 
     Source: Burda, Grosse & Salakhutdinov 2016, section 5, with k = 5000.
     """
     if num_samples < 1 or chunk_size < 1:
-        raise ValueError(f"one sample or more, in chunks of one or more; not {num_samples} in chunks of {chunk_size}")
+        raise ValueError(f"num_samples and chunk_size must be at least 1; got {num_samples} and {chunk_size}")
     chunk = min(chunk_size, num_samples)
 
     def add(index: Array, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -48,7 +52,7 @@ def log_likelihood(log_weight: Callable[[Key], Array], key: Key, *, num_samples:
         log_w = jax.vmap(lambda i: log_weight(jax.random.fold_in(key, i)))(number)
         log_w = jnp.where((number < num_samples)[:, None], log_w, -jnp.inf)
         new_peak = jnp.maximum(peak, jnp.max(log_w, axis=0))
-        unit = jnp.where(jnp.isneginf(new_peak), 0, new_peak)  # no weight yet is no NaN
+        unit = jnp.where(jnp.isneginf(new_peak), 0, new_peak)  # before the first weight: no NaN
         shrink, w = jnp.exp(peak - unit), jnp.exp(log_w - unit[None])
         return new_peak, shrink * total + jnp.sum(w, axis=0), shrink**2 * squares + jnp.sum(w**2, axis=0)
 

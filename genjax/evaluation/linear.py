@@ -1,11 +1,13 @@
-"""Linear autoencoders and linear denoisers in closed form: what training one must come to.
+"""Linear autoencoders and linear denoisers in closed form: what a trained one must converge to.
 
 Samples are in rows. With S_i the singular values of the centred data X [n, D] and V its right singular vectors,
 
     l_i = S_i^2 / n   and   (1/n) X^T X = V diag(l) V^T
 
-and the best rank-d reconstruction leaves (1/n) min ||X - X'||_F^2 = sum_{i > d} l_i (Eckart & Young 1936), which
-principal component analysis reaches, and with it every linear autoencoder at its optimum (Baldi & Hornik 1989).
+and the best rank-d reconstruction leaves (1/n) min ||X - X'||_F^2 = sum_{i > d} l_i. Principal component analysis
+reaches it, and so does every linear autoencoder at its optimum.
+
+Source: Eckart & Young 1936; Baldi & Hornik 1989.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class Affine(NamedTuple):
     bias: Array  # b [E]
 
     def __call__(self, x: Array) -> Array:
-        """The map of each row: x [B, D] -> [B, E]."""
+        """Maps each row: x [B, D] -> [B, E]."""
         return x @ self.kernel + self.bias[None]
 
 
@@ -35,13 +37,13 @@ def _params(encoder: Affine, decoder: Affine) -> Params:
 
 
 def pca(x: Array, *, latent_dim: int, weight: float = 0.0) -> Params:
-    """The global optimum of a linear autoencoder, with or without the penalty `weight_l2(weight)`.
+    """Global optimum of a linear autoencoder, with or without the penalty `weight_l2`.
 
         min (1/n) sum_i ||x_i - x'_i||^2 + (lambda / 2) (||W_e||_F^2 + ||W_d||_F^2)
         W_e = V_d diag(max(0, 1 - lambda / (2 l_i)))^{1/2},   W_d = W_e^T,   biases so that the mean maps to itself
 
-    Without the penalty it is the PCA of x: codes are the principal components, in falling order of variance. Of all
-    the optima, equal up to an invertible map of the code, it is the one of orthonormal axes.
+    Without the penalty it is the PCA of x: codes are the principal components, by decreasing variance. The optima are
+    equal up to an invertible map of the code; this is the one with orthonormal axes.
 
     Args:
       x: [n, ...], flattened to [n, D].
@@ -49,10 +51,9 @@ def pca(x: Array, *, latent_dim: int, weight: float = 0.0) -> Params:
       weight: lambda.
 
     Returns:
-      Params of an autoencoder of two single-layer `networks.mlp`.
+      Params of an autoencoder of two single-layer `networks.mlp`: {"encoder": {"layer_1": ...}, "decoder": ...}.
 
-    References:
-      Baldi & Hornik 1989; Kunin et al. 2019 (https://arxiv.org/abs/1901.08168), theorem 2.
+    Source: Baldi & Hornik 1989; Kunin et al. 2019 (https://arxiv.org/abs/1901.08168), theorem 2.
     """
     x = x.reshape(x.shape[0], -1)
     mean = jnp.mean(x, axis=0)
@@ -67,13 +68,20 @@ def pca(x: Array, *, latent_dim: int, weight: float = 0.0) -> Params:
 def canonicalise(params: Params, x: Array) -> Params:
     """The same linear autoencoder with its code rotated to the principal axes of its reconstructions of x.
 
-    Reconstructions stay what they are; the decoder's rows become orthonormal and the codes of x centred, uncorrelated
-    and in falling order of variance. At the optimum they are the principal components of x, up to sign, where l_i are
-    distinct; the sign is the one that makes each axis's largest entry positive.
+        x' - m = U S Q^T,   code (x' - m) Q   with m the mean reconstruction
+
+    The reconstructions do not change; the decoder's rows become orthonormal, and the codes of x centred, uncorrelated
+    and by decreasing variance. At the optimum they are the principal components of x where the l_i are distinct; the
+    sign makes the largest entry of each axis positive.
 
     Args:
       params: of an autoencoder of two single-layer `networks.mlp`, the decoder of full rank.
       x: [n, ...], flattened to [n, D].
+
+    Returns:
+      Params of the same structure and shapes.
+
+    Source: Kunin et al. 2019 (https://arxiv.org/abs/1901.08168).
     """
     x = x.reshape(x.shape[0], -1)
     encoder, decoder = (Affine(**params[name]["layer_1"]) for name in ("encoder", "decoder"))
@@ -91,7 +99,9 @@ def canonicalise(params: Params, x: Array) -> Params:
 
 
 def largest_angle(a: ArrayLike, b: ArrayLike) -> float:
-    """The largest principal angle between two subspaces, as accurate where it is small: asin ||(I - B B^T) A||_2.
+    """Largest principal angle between two subspaces, computed so that small angles are as accurate as large ones.
+
+        asin ||(I - B B^T) A||_2
 
     Args:
       a: [d, D], rows that span the first; orthonormalised to A.
@@ -100,8 +110,7 @@ def largest_angle(a: ArrayLike, b: ArrayLike) -> float:
     Returns:
       In radians, from 0 to pi / 2.
 
-    References:
-      Bjorck & Golub 1973.
+    Source: Bjorck & Golub 1973.
     """
     basis_a, basis_b = (np.linalg.qr(np.asarray(rows, np.float64).T)[0] for rows in (a, b))
     residual = basis_a - basis_b @ (basis_b.T @ basis_a)
@@ -109,22 +118,21 @@ def largest_angle(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def wiener(covariance: Array, *, variance: float, rank: int | None = None) -> Array:
-    """The best linear denoiser of centred x under white noise: the optimum of a linear denoising autoencoder.
+    """Best linear denoiser of centred x under white noise: the optimum of a linear denoising autoencoder.
 
-        A = C (C + sigma^2 I)^{-1},   of rank k:  A = sum_{i <= k} l_i / (l_i + sigma^2) u_i u_i^T
+        A = C (C + sigma^2 I)^{-1},   with rank k:  A = sum_{i <= k} l_i / (l_i + sigma^2) u_i u_i^T
 
     for C = U diag(l) U^T; it leaves E ||x - A (x + n)||^2 = tr C - sum_{i <= k} l_i^2 / (l_i + sigma^2).
 
     Args:
-      covariance: C [D, D].
+      covariance: C, [D, D].
       variance: sigma^2.
       rank: k; None for D.
 
     Returns:
-      A [D, D], symmetric.
+      A, [D, D], symmetric.
 
-    References:
-      Wiener 1949; Pretorius et al. 2018.
+    Source: Wiener 1949; Pretorius et al. 2018.
     """
     values, u = jnp.linalg.eigh(covariance)
     gains = values / (values + variance)
@@ -134,15 +142,20 @@ def wiener(covariance: Array, *, variance: float, rank: int | None = None) -> Ar
 
 
 def linear_mmse(x: Array, corrupted: Array) -> Affine:
-    """The best affine denoiser in the mean square, from examples of any corruption.
+    """Affine denoiser with the smallest mean squared error, from examples of any corruption.
 
         x' = m_x + (y - m_y) C_yy^{-1} C_yx
 
-    For additive white noise and many examples it tends to `wiener` of x's covariance.
+    For additive white noise and many examples it tends to `wiener` of the covariance of x.
 
     Args:
       x: [n, D], clean.
-      corrupted: y [n, D].
+      corrupted: y, [n, D].
+
+    Returns:
+      The map y -> x', with kernel [D, D] and bias [D].
+
+    Source: Kay 1993, section 12.3.
     """
     mean_x, mean_y = x.mean(axis=0), corrupted.mean(axis=0)
     centred = corrupted - mean_y[None]

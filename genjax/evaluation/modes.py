@@ -1,4 +1,4 @@
-"""How many modes of a known mixture a set of samples reaches, and how closely."""
+"""Modes of a known mixture that a set of samples covers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from genjax.evaluation.feature_sets import two_sets
+
 
 class ModeCoverage(NamedTuple):
-    """What `mode_coverage` finds."""
+    """The result of `mode_coverage`."""
 
-    covered: int  # modes that have their samples, of K
-    share: float  # of the samples that lie near a mode
+    covered: int  # modes with enough samples, of K
+    share: float  # of the samples that are near a mode
     counts: np.ndarray  # [K], samples near each mode
 
 
@@ -24,25 +26,29 @@ def mode_coverage(
     radius: float = 3.0,
     minimum: float = 0.1,
 ) -> ModeCoverage:
-    """Modes covered by samples of a mixture of equal round Gaussians, and the share of samples that are of some mode.
+    """Modes that samples of a mixture of equal round Gaussians cover, and the share of samples near a mode.
 
-    A sample is near its nearest mode within `radius` standard deviations; a mode is covered by `minimum` N / K samples
-    near it or more. Of N draws from a mixture in the plane, all modes are covered, and 1 - e^{-9/2} = 98.9 % are near.
+        sample near mode k: k = argmin_j ||x - mu_j|| and ||x - mu_k|| <= radius * sigma
+        mode k covered: at least minimum * N / K samples are near it
+
+    Of N draws from a mixture in the plane, all modes are covered and 1 - e^{-9/2} = 98.9 % of the samples are near one.
 
     Args:
-      samples: [N, D].
-      means: [K, D].
-      standard_deviation: of each Gaussian, in the samples' units.
+      samples: x, [N, D].
+      means: mu, [K, D].
+      standard_deviation: sigma of each Gaussian, in the samples' units.
       radius: in standard deviations.
-      minimum: as a share of the N / K that a mode would have; the literature asks for a single sample
-        (Srivastava et al. 2017; Lin et al. 2018, section 4.1).
+      minimum: as a share of N / K; the sources count a mode from a single sample on.
+
+    Returns:
+      Covered modes of K, the share in [0, 1], and the samples near each mode [K].
 
     Raises:
-      ValueError: samples and means of different dimensions.
+      ValueError: samples and means of different dimensions or without rows, or values that are not finite.
+
+    Source: Srivastava et al. 2017; Lin et al. 2018, section 4.1.
     """
-    x, centres = np.asarray(samples, np.float64), np.asarray(means, np.float64)
-    if x.ndim != 2 or centres.ndim != 2 or x.shape[1] != centres.shape[1]:
-        raise ValueError(f"samples [N, D] and means [K, D] do not fit: {x.shape} and {centres.shape}")
+    x, centres = two_sets(samples, means, at_least=1)
     distance = np.linalg.norm(x[:, None] - centres[None], axis=2)
     near = distance.min(axis=1) <= radius * standard_deviation
     counts = np.bincount(distance.argmin(axis=1)[near], minlength=len(centres))

@@ -1,13 +1,15 @@
-"""What nearest neighbours say of a map, of a code, or of an example: distances are Euclidean."""
+"""Nearest-neighbour measures of maps, codes and examples, with Euclidean distances."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from genjax.evaluation.feature_sets import vectors
+
 
 def trustworthiness(x: ArrayLike, codes: ArrayLike, *, num_neighbours: int = 12) -> float:
-    """Whether neighbours in the map are neighbours in the data (Venna & Kaski 2001).
+    """Share of neighbours in a map that are neighbours in the data too.
 
         T(k) = 1 - 2 / (n k (2n - 3k - 1)) sum_i sum_{j among i's k nearest in the map} max(0, r(i, j) - k)
 
@@ -19,50 +21,69 @@ def trustworthiness(x: ArrayLike, codes: ArrayLike, *, num_neighbours: int = 12)
       num_neighbours: k < N / 2.
 
     Returns:
-      In [0, 1]; 1 where no stranger is shown as a neighbour, about 1/2 for a map at random.
+      In [0, 1]; 1 where all neighbours in the map are neighbours in the data, about 1/2 for a random map.
+
+    Raises:
+      ValueError: values that are not finite, or too few examples for k.
+
+    Source: Venna & Kaski 2001.
     """
     from sklearn import manifold
 
-    return float(manifold.trustworthiness(_flat(x), _flat(codes), n_neighbors=num_neighbours))
+    return float(manifold.trustworthiness(vectors(x), vectors(codes), n_neighbors=num_neighbours))
 
 
 def knn_accuracy(
     codes: ArrayLike, labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike, *, num_neighbours: int = 5
 ) -> float:
-    """Accuracy of the majority label among the nearest training codes (of equals the smallest label).
+    """Accuracy of the majority label among the nearest training codes; ties go to the smallest label.
+
+        1/M sum_j 1[y_j = majority of the labels of the k codes nearest to z_j]
 
     Args:
       codes: [N, d].
       labels: [N].
-      test_codes: [M, d].
-      test_labels: [M].
+      test_codes: z, [M, d].
+      test_labels: y, [M].
+      num_neighbours: k, at most N.
+
+    Returns:
+      In [0, 1]; larger = better.
+
+    Raises:
+      ValueError: codes that are not finite, or fewer than k of them.
+
+    Source: Cover & Hart 1967.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    classifier = KNeighborsClassifier(num_neighbours).fit(_flat(codes), np.asarray(labels))
-    return float(classifier.score(_flat(test_codes), np.asarray(test_labels)))
+    if num_neighbours > len(np.asarray(codes)):
+        raise ValueError(f"num_neighbours must be at most the {len(np.asarray(codes))} codes; got {num_neighbours}")
+
+    classifier = KNeighborsClassifier(num_neighbours).fit(vectors(codes), np.asarray(labels))
+    return float(classifier.score(vectors(test_codes), np.asarray(test_labels)))
 
 
 def knn_distance(x: ArrayLike, reference: ArrayLike, *, num_neighbours: int = 5) -> np.ndarray:
-    """Mean squared distance to the nearest references, an outlier score of its own.
+    """Mean squared distance to the nearest references, used as an outlier score.
 
         s(x) = 1/k sum_{r among x's k nearest in the reference} ||x - r||^2
 
     Args:
       x: [M, ...]; flattened.
-      reference: [N, ...].
-      num_neighbours: k, or all references where there are fewer.
+      reference: r, [N, ...].
+      num_neighbours: k; all references where there are fewer.
 
     Returns:
-      [M], in squared units of the data.
+      [M], >= 0, in squared units of the data.
+
+    Raises:
+      ValueError: values that are not finite.
+
+    Source: Angiulli & Pizzuti 2002, with squared distances.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    search = NearestNeighbors(n_neighbors=min(num_neighbours, len(np.asarray(reference)))).fit(_flat(reference))
-    distances, _ = search.kneighbors(_flat(x))
+    search = NearestNeighbors(n_neighbors=min(num_neighbours, len(np.asarray(reference)))).fit(vectors(reference))
+    distances, _ = search.kneighbors(vectors(x))
     return np.square(distances).mean(axis=1)
-
-
-def _flat(values: ArrayLike) -> np.ndarray:
-    values = np.asarray(values, np.float64)
-    return values.reshape(len(values), -1)

@@ -1,4 +1,4 @@
-"""What a linear classifier can read from features, with the uncertainty of which labels it was given."""
+"""Accuracy of a linear classifier on frozen features, with its uncertainty over draws of the labelled examples."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from genjax.evaluation.feature_sets import vectors
 
 
 class Probe(NamedTuple):
@@ -21,12 +23,12 @@ class Probe(NamedTuple):
 
     @property
     def standard_error(self) -> float:
-        """Of the mean: the draws' sample standard deviation / sqrt(draws)."""
+        """Standard error of the mean: the draws' sample standard deviation / sqrt(draws)."""
         return float(self.accuracies.std(ddof=1) / np.sqrt(len(self.accuracies)))
 
 
 def draw_labels(labels: ArrayLike, *, per_class: int, draws: int, seed: int) -> np.ndarray:
-    """Rows of a training set whose labels a probe may see, `per_class` of each class in each draw.
+    """Rows of a training set whose labels a probe may use, `per_class` of each class in each draw.
 
     Args:
       labels: [N] integers.
@@ -38,13 +40,13 @@ def draw_labels(labels: ArrayLike, *, per_class: int, draws: int, seed: int) -> 
       [draws, classes * per_class] indices, class after class.
 
     Raises:
-      ValueError: if a class has fewer examples.
+      ValueError: a class with fewer examples.
     """
     labels, draw = np.asarray(labels), np.random.RandomState(seed)
     members = [np.flatnonzero(labels == value) for value in np.unique(labels)]
     fewest = min(map(len, members))
     if fewest < per_class:
-        raise ValueError(f"{per_class} labels a class asked for, and the smallest class has {fewest} examples")
+        raise ValueError(f"per_class must be at most {fewest}, the size of the smallest class; got {per_class}")
     return np.array([np.concatenate([draw.permutation(m)[:per_class] for m in members]) for _ in range(draws)])
 
 
@@ -57,23 +59,33 @@ def linear_probe(
     rows: ArrayLike,
     strengths: Sequence[float] = (0.001, 0.01, 0.1, 1.0, 10.0),
 ) -> Probe:
-    """Accuracy of multinomial logistic regression on frozen features, its strength C chosen without the test set.
+    """Accuracy of multinomial logistic regression on frozen features, with its strength C chosen without the test set.
 
-    Features are centred and divided by one number, so that their mean variance over the labelled rows is 1: that
-    favours none, and leaves a rotation of features as good as they are. Of each draw, every fifth row validates: the C
-    that is best there (the smallest of equals) is refitted on all of the draw's rows, and tested.
+        p(y|h) = softmax(h W + b),   min over W, b of 1/2 ||W||_F^2 - C sum_n log p(y_n|h_n)
+
+    Features are centred and divided by one number, so that their mean variance over the labelled rows is 1. That
+    favours no feature, and rotated features are as good as the original ones. In each draw, every fifth row is for
+    validation: the C that is best there (the smallest of equals) is refitted on all rows of the draw and tested.
 
     Args:
-      features: [N, ...] of the training set; flattened.
-      labels: [N].
+      features: h, [N, ...] of the training set; flattened.
+      labels: y, [N].
       test_features: [M, ...].
       test_labels: [M].
-      rows: [draws, n], as `draw_labels` gives them: the same for all features that are to be compared.
+      rows: [draws, n], as `draw_labels` makes them: the same for all features to be compared.
       strengths: values of C, the inverse weight of the L2 penalty.
+
+    Returns:
+      The test accuracies, [draws], in [0, 1].
+
+    Raises:
+      ValueError: features that are not finite.
+
+    Source: Alain & Bengio 2017.
     """
     from sklearn.linear_model import LogisticRegression
 
-    x, t = _flat(features), _flat(test_features)
+    x, t = vectors(features), vectors(test_features)
     y, truth = np.asarray(labels), np.asarray(test_labels)
 
     def accuracy(strength: float, fit: np.ndarray, inputs: np.ndarray, targets: np.ndarray) -> float:
@@ -89,8 +101,3 @@ def linear_probe(
         return accuracy(best, draw, t, truth)
 
     return Probe(np.array([one(draw) for draw in np.asarray(rows)]))
-
-
-def _flat(features: ArrayLike) -> np.ndarray:
-    features = np.asarray(features, np.float64)
-    return features.reshape(len(features), -1)

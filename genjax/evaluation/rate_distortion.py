@@ -1,4 +1,4 @@
-"""What a code costs and what it keeps: uniform quantisation, entropy, and curves of rate against distortion."""
+"""Rate and distortion of codes: uniform quantisation, entropy, and curves of rate against PSNR."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ class Quantiser(NamedTuple):
 
 
 def with_step(values: ArrayLike, *, step: ArrayLike) -> Quantiser:
-    """A quantiser of a given step, aligned to 0, that covers these values: [N, D], for training ones.
+    """A quantiser with a given step, aligned to 0, that covers the given values.
 
-    One step for all is what spends bits where they matter: a coordinate that hardly varies costs hardly anything.
+        value = low + k step,   low a multiple of the step
+
+    One step for all coordinates spends bits where they matter: a coordinate that hardly varies costs hardly anything.
 
     Args:
-      step: [] for all coordinates, or [D].
+      values: [N, D], those of the training set.
+      step: [] for all coordinates, or [D], > 0.
+
+    Returns:
+      The quantiser.
     """
     values = np.asarray(values, np.float64)
     step = np.broadcast_to(np.asarray(step, np.float64), values.shape[1:])
@@ -31,42 +37,83 @@ def with_step(values: ArrayLike, *, step: ArrayLike) -> Quantiser:
 
 
 def with_bits(values: ArrayLike, *, bits: int) -> Quantiser:
-    """A quantiser of 2^bits symbols spread over each coordinate's own range in these values: [N, D], training ones."""
+    """A quantiser with 2^bits symbols spread over each coordinate's own range.
+
+        step_j = (max_n x_nj - min_n x_nj) / (2^bits - 1)
+
+    Args:
+      values: x, [N, D], those of the training set.
+      bits: 1 or more.
+
+    Returns:
+      The quantiser.
+    """
     values = np.asarray(values, np.float64)
     low, high = values.min(0), values.max(0)
-    width = np.where(high > low, high - low, 1.0)  # a coordinate that never varies has one value, and any step
+    width = np.where(high > low, high - low, 1.0)  # any step serves a coordinate that never varies
     return Quantiser(low, width / (2**bits - 1), 2**bits)
 
 
 def quantise(values: ArrayLike, quantiser: Quantiser) -> np.ndarray:
-    """The nearest symbols: [N, D] -> int64 [N, D] from 0 to K - 1, within half a step where not beyond the range."""
+    """Nearest symbols, within half a step except beyond the range.
+
+        k = round((x - low) / step), clipped to 0, ..., K - 1
+
+    Args:
+      values: x, [N, D].
+      quantiser: as `with_step` or `with_bits` makes it.
+
+    Returns:
+      [N, D] int64 from 0 to K - 1.
+    """
     symbols = np.round((np.asarray(values, np.float64) - quantiser.low) / quantiser.step)
     return np.clip(symbols, 0, quantiser.num_symbols - 1).astype(np.int64)
 
 
 def dequantise(symbols: ArrayLike, quantiser: Quantiser) -> np.ndarray:
-    """The values that symbols stand for: [N, D] integers -> float64 [N, D]."""
+    """Values that symbols stand for.
+
+        x = low + k step
+
+    Args:
+      symbols: k, [N, D] integers.
+      quantiser: the one they were made with.
+
+    Returns:
+      [N, D] float64.
+    """
     return quantiser.low + quantiser.step * np.asarray(symbols)
 
 
 def histogram(symbols: ArrayLike, *, num_symbols: int) -> np.ndarray:
-    """How often each symbol occurs in each column: [N, D] integers -> int64 [D, K]."""
+    """Number of occurrences of each symbol in each column.
+
+    Args:
+      symbols: [N, D] integers from 0 to K - 1.
+      num_symbols: K.
+
+    Returns:
+      [D, K] int64.
+    """
     columns = np.asarray(symbols).T
     return np.array([np.bincount(column, minlength=num_symbols) for column in columns], np.int64)
 
 
 def empirical_entropy(symbols: ArrayLike) -> float:
-    """Entropy of the columns' own frequencies, summed: the least that a code of independent columns needs.
+    """Entropy of the columns' own frequencies, summed: the shortest code of independent columns.
 
         H = -sum_j sum_k p_jk log2 p_jk,   p_jk = the share of k in column j
 
-    A lower bound on what an encoder that must be told the frequencies can reach; none of a clever model's.
+    An encoder that also has to transmit the frequencies needs more; a model of the dependence between columns may need
+    less.
 
     Args:
       symbols: [N, D] integers.
 
     Returns:
-      In bits a row.
+      Bits per row, >= 0.
+
+    Source: Shannon 1948.
     """
     from scipy.stats import entropy
 
@@ -74,16 +121,16 @@ def empirical_entropy(symbols: ArrayLike) -> float:
 
 
 def envelope(rates: ArrayLike, psnrs: ArrayLike) -> np.ndarray:
-    """The points of a cloud of (rate, PSNR) worth using: of each PSNR the cheapest, and none below a chord of others.
+    """Upper concave envelope of points (rate, PSNR): the points that no chord of others passes above.
 
-    The upper concave envelope of PSNR over rate: what time-sharing between settings cannot beat.
+    Time-sharing between settings reaches the chords of this envelope, and nothing above it.
 
     Args:
       rates: [N].
       psnrs: [N].
 
     Returns:
-      Their indices, in order of rate: [M].
+      Indices of its points in order of rate, [M].
     """
     rates, psnrs = np.asarray(rates, np.float64), np.asarray(psnrs, np.float64)
     hull: list[int] = []
@@ -101,21 +148,22 @@ def envelope(rates: ArrayLike, psnrs: ArrayLike) -> np.ndarray:
 def rate_savings(
     rates: ArrayLike, psnrs: ArrayLike, anchor_rates: ArrayLike, anchor_psnrs: ArrayLike, *, num: int = 200
 ) -> np.ndarray:
-    """How much less a curve costs than an anchor at equal PSNR, at `num` PSNRs over all that both curves reach.
+    """Relative rate of a curve compared with an anchor at equal PSNR, over all PSNRs that both curves reach.
 
         R(D) / R_anchor(D) - 1
 
-    with the logarithm of the rate interpolated over PSNR by monotone cubics (PCHIP), which do not overshoot.
+    The logarithm of the rate is interpolated over PSNR by monotone cubics (PCHIP), which do not overshoot.
 
     Args:
       rates, psnrs: the points of the curve, [N >= 2], any order, rates > 0, no PSNR twice.
       anchor_rates, anchor_psnrs: those of the anchor.
+      num: of PSNRs.
 
     Returns:
       [num]; -0.2 is 20 % fewer bits than the anchor.
 
     Raises:
-      ValueError: a curve of one point, or curves that share no range of PSNR.
+      ValueError: a curve of one point, or curves without a common range of PSNR.
     """
     curve, anchor, low, high = _common(rates, psnrs, anchor_rates, anchor_psnrs)
     at = np.linspace(low, high, num)
@@ -123,14 +171,23 @@ def rate_savings(
 
 
 def bd_rate(rates: ArrayLike, psnrs: ArrayLike, anchor_rates: ArrayLike, anchor_psnrs: ArrayLike) -> float:
-    """Bjontegaard's mean difference in rate at equal PSNR (VCEG-M33, 2001), with PCHIP interpolation.
+    """Bjontegaard's mean difference in rate at equal PSNR, with PCHIP interpolation.
 
         BD = exp( 1/(D2 - D1) integral_{D1}^{D2} log R(D) - log R_anchor(D) dD ) - 1
 
-    over the range [D1, D2] of PSNR that both curves reach. Arguments and errors as in `rate_savings`.
+    over the range [D1, D2] of PSNR that both curves reach.
+
+    Args:
+      rates, psnrs: the points of the curve, [N >= 2], any order, rates > 0, no PSNR twice.
+      anchor_rates, anchor_psnrs: those of the anchor.
 
     Returns:
-      -0.2 means 20 % fewer bits than the anchor at the same PSNR.
+      A number; -0.2 means 20 % fewer bits than the anchor at the same PSNR.
+
+    Raises:
+      ValueError: a curve of one point, or curves without a common range of PSNR.
+
+    Source: Bjontegaard 2001 (VCEG-M33).
     """
     curve, anchor, low, high = _common(rates, psnrs, anchor_rates, anchor_psnrs)
     return float(np.expm1((curve.integrate(low, high) - anchor.integrate(low, high)) / (high - low)))
@@ -141,7 +198,9 @@ def _common(rates: ArrayLike, psnrs: ArrayLike, anchor_rates: ArrayLike, anchor_
     curve, anchor = _log_rate(rates, psnrs), _log_rate(anchor_rates, anchor_psnrs)
     low, high = max(curve.x[0], anchor.x[0]), min(curve.x[-1], anchor.x[-1])
     if not low < high:
-        raise ValueError(f"the curves share no range of PSNR: one spans {curve.x[[0, -1]]}, one {anchor.x[[0, -1]]}")
+        raise ValueError(
+            f"the curves have no common range of PSNR: {curve.x[[0, -1]]} and {anchor.x[[0, -1]]}"
+        )
     return curve, anchor, float(low), float(high)
 
 
@@ -150,6 +209,6 @@ def _log_rate(rates: ArrayLike, psnrs: ArrayLike):
 
     psnrs = np.asarray(psnrs, np.float64)
     if len(psnrs) < 2:
-        raise ValueError(f"a curve needs two points or more, not {len(psnrs)}")
+        raise ValueError(f"a curve needs at least 2 points; got {len(psnrs)}")
     order = np.argsort(psnrs)
     return PchipInterpolator(psnrs[order], np.log(np.asarray(rates, np.float64))[order])

@@ -87,7 +87,7 @@ def test_copies_of_training_examples_are_found():
 
 
 def test_sets_that_are_too_small_or_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"more than 3 points; got \(3, 2\) and \(9, 2\)"):
+    with pytest.raises(ValueError, match=r"at least 4 samples each; got \(3, 2\) and \(9, 2\)"):
         coverage.precision_recall(np.zeros((3, 2)), np.zeros((9, 2)))
     with pytest.raises(ValueError, match=r"got \(9, 1\) and \(9, 2\)"):
         coverage.density_coverage(np.zeros((9, 1)), np.zeros((9, 2)))

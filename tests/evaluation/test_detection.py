@@ -46,3 +46,40 @@ def test_what_separates_and_what_knows_nothing():
 def test_the_threshold_leaves_the_share_of_inliers_above_it():
     scores = np.random.RandomState(0).normal(size=1000)
     assert (scores > detection.threshold(scores, quantile=0.95)).sum() == 50
+
+
+MEASURES = [detection.auroc, detection.aupr, detection.fpr_at_tpr]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("scores", [([1, 2], []), ([], [1, 2]), ([], []), (1.0, 2.0)])
+def test_a_class_without_scores_is_refused(measure, scores):
+    with pytest.raises(ValueError, match="need at least one score each") as error:
+        measure(*scores)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_nan_is_refused_and_infinity_is_a_score(measure):
+    with pytest.raises(ValueError, match="1 of 4 are"):
+        measure([1, 2], [3, np.nan])
+    assert measure([1, 2], [3, np.inf]) == measure([1, 2], [3, 9])
+    assert measure([-np.inf, 2], [1, np.inf]) == measure([-5, 2], [1, 9])
+    assert measure([1, np.inf], [2, np.inf]) == measure([1, 4], [2, 4])
+
+
+def test_infinite_scores_of_outliers_are_perfect():
+    assert detection.auroc([1, 2], [3, np.inf]) == 1
+    assert detection.auroc([1, 2], [-np.inf, -np.inf]) == 0
+
+
+@pytest.mark.parametrize("tpr", [0.0, -0.1, 1.1, float("nan")])
+def test_a_rate_that_cannot_be_reached_is_refused(tpr):
+    with pytest.raises(ValueError, match="tpr must lie"):
+        detection.fpr_at_tpr([1, 2], [3, 4], tpr=tpr)
+
+
+@pytest.mark.parametrize(("scores", "quantile"), [([], 0.9), ([1, np.nan], 0.9), ([1, np.inf], 0.9), ([1, 2], 1.1)])
+def test_a_threshold_needs_finite_scores(scores, quantile):
+    with pytest.raises(ValueError, match="must"):
+        detection.threshold(scores, quantile=quantile)

@@ -85,11 +85,11 @@ def test_what_is_no_code_is_refused(data):
 @pytest.mark.parametrize(
     ("symbols", "counts", "said"),
     [
-        ([[4]], [[1, 1, 1, 1]], "0 to 3; got 4 to 4"),
+        ([[4]], [[1, 1, 1, 1]], "0 and 3; got 4 to 4"),
         ([[-1]], [[1, 1]], "got -1 to -1"),
         ([[1, 1]], [[1, 1]], r"1\]; got int64 \(1, 2\)"),
         ([[0.5]], [[1, 1]], "float64"),
-        ([[0]], [[1, -1]], "none negative"),
+        ([[0]], [[1, -1]], "not negative"),
         ([[0]], [1, 1], r"\[D, K\]"),
     ],
 )

@@ -108,3 +108,33 @@ def test_attribute_errors_are_those_beyond_the_ideals():
     errors = identity.attribute_errors(read, of_ideal, truth, {"one": [0], "same": [1], "both": [0, 2]})
     assert errors == pytest.approx({"one": 0.2, "same": 0.0, "both": ((0.09 + 0.25) / 2) ** 0.5 - 0.1})
     assert set(identity.attribute_errors(of_ideal, of_ideal, truth, {"all": [0, 1, 2]}).values()) == {0.0}
+
+
+def test_identities_without_pairs_vectors_or_direction_are_refused():
+    v = np.eye(3)
+    for label in ([0, 1, 2], [1, 1, 1]):
+        with pytest.raises(ValueError, match="occurs twice"):
+            identity.verification_auroc(v, label)
+    with pytest.raises(ValueError, match=r"none of \[1\]"):
+        identity.centroids(v, [0, 2, 2])
+    with pytest.raises(ValueError, match="mean vector of identity 1 is 0"):
+        identity.centroids(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), [0, 1, 1])
+
+
+def test_bytes_are_taken_as_numbers():
+    draw = np.random.RandomState(0)
+    swapped, target, ideal = draw.randint(0, 256, (3, 2, 4, 4, 3)).astype(np.uint8)
+    candidates = draw.randint(0, 256, (2, 3, 4, 4, 3)).astype(np.uint8)
+    weights = draw.uniform(size=(2, 2, 4, 4)).astype(np.float32)
+
+    def quality(dtype):
+        pictures = {"target": target, "ideal": ideal, "candidates": candidates}
+        pictures = {name: picture.astype(dtype) for name, picture in pictures.items()}
+        return identity.swap_quality(
+            swapped.astype(dtype), face=weights[0], background=weights[1], wanted=np.array([0, 1]), **pictures
+        )
+
+    found = quality(np.uint8)
+    mean = np.mean(np.square(swapped.astype(np.float64) - ideal))
+    np.testing.assert_allclose(found.psnr, -10 * np.log10(mean), rtol=1e-5)
+    np.testing.assert_allclose(found, quality(np.float32), rtol=1e-5)

@@ -82,5 +82,15 @@ def test_other_shapes_are_named(measure):
 
 
 def test_an_even_window_is_refused():
-    with pytest.raises(ValueError, match="not 8"):
+    with pytest.raises(ValueError, match="got 8"):
         images.ssim(np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 1)), width=8)
+
+
+def test_bytes_are_taken_as_numbers():
+    draw = np.random.RandomState(0)
+    x, y = draw.randint(0, 256, (2, 2, 12, 13, 1)).astype(np.uint8)
+    mean_squares = np.mean(np.square(x.astype(np.float64) - y), axis=(1, 2, 3))
+    np.testing.assert_allclose(images.psnr(x, y, peak=255), 10 * np.log10(255**2 / mean_squares), rtol=1e-5)
+    np.testing.assert_allclose(images.set_psnr(x, y, peak=255), 10 * np.log10(255**2 / mean_squares.mean()), rtol=1e-5)
+    slow = [slow_ssim(a, b, peak=255) for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(images.ssim(x, y, peak=255), slow, rtol=1e-4)

@@ -113,3 +113,8 @@ def test_the_largest_slope_is_the_decoders(key):
 
     slope = latent.largest_slope(decode, jnp.linspace(-1, 1, 21)[:, None])
     np.testing.assert_allclose(slope, 5, rtol=1e-4)
+
+
+def test_steps_between_frames_of_bytes():
+    frames = np.array([[[200, 3]], [[0, 7]], [[4, 7]]], np.uint8)
+    np.testing.assert_allclose(latent.step_lengths(frames), [np.sqrt(200**2 + 4**2), 4], rtol=1e-6)

@@ -121,5 +121,5 @@ def test_probabilistic_pca_of_the_digits(key, float64):
 
 
 def test_no_samples_are_refused(key):
-    with pytest.raises(ValueError, match="one sample or more"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         log_likelihood(lambda key: stochastic.sample_gaussian(jnp.zeros(2), jnp.zeros(2), key), key, num_samples=0)

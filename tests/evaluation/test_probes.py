@@ -22,7 +22,7 @@ def test_draws_hold_each_class_equally_and_no_row_twice(labels):
 
 
 def test_too_few_examples_are_said(labels):
-    with pytest.raises(ValueError, match="smallest class has"):
+    with pytest.raises(ValueError, match="size of the smallest class"):
         probes.draw_labels(labels, per_class=200, draws=1, seed=0)
 
 

@@ -101,9 +101,9 @@ def test_bd_rate_is_the_mean_of_the_savings_in_logarithms():
 @pytest.mark.parametrize("measure", [rate_distortion.bd_rate, rate_distortion.rate_savings])
 def test_curves_without_common_psnr_are_refused(measure):
     rates, psnrs = CURVE
-    with pytest.raises(ValueError, match="no range"):
+    with pytest.raises(ValueError, match="no common range"):
         measure(rates, psnrs + 20, rates, psnrs)
-    with pytest.raises(ValueError, match="two points or more"):
+    with pytest.raises(ValueError, match="at least 2 points"):
         measure(rates[:1], psnrs[:1], rates, psnrs)
 
 

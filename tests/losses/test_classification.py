@@ -37,8 +37,12 @@ def test_extreme_logits(label, value, slope):
 def test_shapes_are_checked():
     logits, label = jnp.zeros((4, 3)), jnp.zeros(4, jnp.int32)
     chex.assert_shape(jax.jit(softmax_cross_entropy)(logits, label), (4,))
-    for wrong in (label[:3], label[:, None], label.astype(jnp.float32)):
-        with pytest.raises(ValueError):
+    for wrong, message in (
+        (label[:3], r"\(4, 3\) and \(3,\)"),
+        (label[:, None], r"\(4, 3\) and \(4, 1\)"),
+        (label.astype(jnp.float32), "integers; got float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
             softmax_cross_entropy(logits, wrong)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"axes must be 2; got scores \(3,\)"):
         softmax_cross_entropy(logits[0], label)

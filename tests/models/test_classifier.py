@@ -119,5 +119,5 @@ def test_labels_of_another_shape_are_refused(small, key):
     parts, params, batch = small
     with pytest.raises(ValueError, match="needs labels"):
         classifier.objective(parts)(params, batch._replace(label=None), key)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="label"):
         classifier.objective(parts)(params, batch._replace(label=jnp.zeros((6, 1), jnp.int32)), key)
