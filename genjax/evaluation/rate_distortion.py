@@ -198,9 +198,7 @@ def _common(rates: ArrayLike, psnrs: ArrayLike, anchor_rates: ArrayLike, anchor_
     curve, anchor = _log_rate(rates, psnrs), _log_rate(anchor_rates, anchor_psnrs)
     low, high = max(curve.x[0], anchor.x[0]), min(curve.x[-1], anchor.x[-1])
     if not low < high:
-        raise ValueError(
-            f"the curves have no common range of PSNR: {curve.x[[0, -1]]} and {anchor.x[[0, -1]]}"
-        )
+        raise ValueError(f"the curves have no common range of PSNR: {curve.x[[0, -1]]} and {anchor.x[[0, -1]]}")
     return curve, anchor, float(low), float(high)
 
 
