@@ -24,8 +24,8 @@ def log_likelihood(log_weight: Callable[[Key], Array], key: Key, *, num_samples:
 
         log p(x) ~ log (1/k) sum_i w_i,   log w = log p(x|z) + log p(z) - log q(z|x),   z ~ q(z|x)
 
-    It is below log p(x) in expectation, by about the variance of w / E[w] over 2 k. Sample i draws from `fold_in(key,
-    i)`, so the chunk size changes nothing but memory and speed.
+    It is below log p(x) in expectation, by about the variance of w / E[w] over 2 k. Sample i draws from
+    `fold_in(key, i)`, so the chunk size changes nothing but memory and speed.
 
     Args:
       log_weight: key -> log w [B], one draw of z for each example, as the importance sampler of a VAE makes it.

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 
 from genjax import stochastic
+from genjax.shapes import check_same_shape
 from genjax.types import Array, Key
 
 Logit = Any  # [B], [B, ...], or a tuple of such
@@ -34,13 +34,22 @@ class Adversarial(NamedTuple):
 
 
 def mean_logit(logit: Logit) -> Array:
-    """One number for each example: the mean over a map, and over the scales. [B], [B, ...] or a tuple -> [B]."""
+    """Mean of a logit over each map and over the scales.
+
+        a_i = 1/S sum_s mean(a_i^(s))
+
+    Args:
+      logit: [B], [B, ...] or a tuple of such, one for each of S scales.
+
+    Returns:
+      [B].
+    """
     return _mean(lambda a: a, logit)
 
 
 def _mean(loss: Callable[..., Array], *logits: Logit) -> Array:
-    """A loss of each logit, averaged to [B]; logits that meet in one loss have one shape."""
-    chex.assert_trees_all_equal_shapes(logits[0], *logits)
+    """A loss of each logit, averaged to [B]; logits that enter one loss must have the same shape."""
+    check_same_shape(**{f"logits[{i}]": logit for i, logit in enumerate(logits)})
     scales = [loss(*each) for each in zip(*map(jax.tree.leaves, logits), strict=True)]
     means = [jnp.mean(values, axis=tuple(range(1, values.ndim))) for values in scales]
     return jnp.mean(jnp.stack(means), axis=0)
@@ -134,13 +143,20 @@ Unbounded without such a constraint: a penalty, spectral normalisation, or clipp
 
 
 def weighted(adversarial: Adversarial, *, alpha: float) -> Adversarial:
-    """Each player's own term of L = (1 - alpha) L_D + alpha L_G.
+    """Weighs the two players' losses against each other.
 
-    Each term is its own player's alone. Minimised by both together, L would be no game: it has its minimum at D(x) = 1
-    and D(G(z)) = alpha. So alpha shifts the players' learning rates, and under Adam, which knows no scale, nothing.
+        L_D' = (1 - alpha) L_D,   L_G' = alpha L_G;   L = L_D' + L_G'
+
+    Each loss is minimised by its own player alone. If both players minimised L together, it would not be a game: L has
+    its minimum at D(x) = 1 and D(G(z)) = alpha. So alpha only shifts the players' learning rates; under Adam, which is
+    invariant to the scale of a loss, it has no effect.
 
     Args:
+      adversarial: the game.
       alpha: in [0, 1].
+
+    Returns:
+      The game with weighted losses, [B] each, in the units of the given one.
 
     Raises:
       ValueError: alpha outside [0, 1].
@@ -153,28 +169,28 @@ def weighted(adversarial: Adversarial, *, alpha: float) -> Adversarial:
     )
 
 
-# Penalties on the critic's gradient; each is differentiable in the critic's parameters
+# Penalties on the critic's gradient, differentiable in the critic's parameters
 
 
 def _gradient(critic: Critic, x: Array) -> Array:
-    """The gradient of each example's mean logit in that example, as vectors: [B, ...] -> [B, D]."""
+    """Gradient of each example's mean logit in that example, as vectors: [B, ...] -> [B, D]."""
     return jax.grad(lambda x: jnp.sum(mean_logit(critic(x))))(x).reshape(len(x), -1)
 
 
 def _gradient_norm(critic: Critic, x: Array) -> Array:
-    """Its Euclidean norm, [B], of derivative 0 where it is 0."""
+    """Euclidean norm of that gradient, [B], with a derivative of 0 where it is 0."""
     return optax.safe_norm(_gradient(critic, x), 0.0, axis=-1)
 
 
 def _between(real: Array, fake: Array, key: Key) -> Array:
-    """A point of the straight line from each fake to its real example: u real + (1 - u) fake, u ~ U[0, 1]."""
-    chex.assert_equal_shape([real, fake])
+    """A random point on the straight line between each fake and real example: u real + (1 - u) fake, u ~ U[0, 1]."""
+    check_same_shape(real=real, fake=fake)
     u = jax.random.uniform(key, (len(real),) + (1,) * (real.ndim - 1), real.dtype)
     return u * real + (1 - u) * fake
 
 
 def gradient_penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
-    """How far the critic's slope is from 1 between real and fake examples: WGAN-GP.
+    """Squared distance of the critic's slope from 1 between real and fake examples: WGAN-GP.
 
         (||grad D(x^)||_2 - 1)^2,   x^ = u x + (1 - u) x~,   u ~ U[0, 1] for each example
 
@@ -184,10 +200,10 @@ def gradient_penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Arra
       key: draws u.
 
     Returns:
-      [B]; the paper's weight is 10.
+      [B], >= 0; its weight in the paper is 10.
 
     Raises:
-      AssertionError: naming the shapes where they differ.
+      ValueError: shapes that differ.
 
     Source: Gulrajani et al. 2017, equation 3.
     """
@@ -195,31 +211,50 @@ def gradient_penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Arra
 
 
 def lipschitz_penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
-    """As `gradient_penalty`, but only for slopes above 1: max(0, ||grad D(x^)||_2 - 1)^2 (WGAN-LP; Petzka et al. 2018).
+    """`gradient_penalty` for slopes above 1 only: WGAN-LP.
 
-    It asks for no more than a 1-Lipschitz critic, and is 0 for each of them.
+        max(0, ||grad D(x^)||_2 - 1)^2,   x^ = u x + (1 - u) x~,   u ~ U[0, 1] for each example
+
+    It is 0 for every 1-Lipschitz critic.
+
+    Args:
+      critic: D.
+      real, fake: x and x~, [B, ...].
+      key: draws u.
+
+    Returns:
+      [B], >= 0.
+
+    Raises:
+      ValueError: shapes that differ.
+
+    Source: Petzka et al. 2018.
     """
     return jnp.square(jax.nn.relu(_gradient_norm(critic, _between(real, fake, key)) - 1))
 
 
 def r1_penalty(critic: Critic, real: Array) -> Array:
-    """Half the critic's squared slope at real examples, 1/2 ||grad D(x)||_2^2.
+    """Half the critic's squared slope at real examples.
 
-    With it, and the weight gamma, the game of two smooth players converges near its equilibrium, which it need not do
-    without (Mescheder, Geiger & Nowozin 2018, equation 9).
+        1/2 ||grad D(x)||_2^2
+
+    With it, weighted by gamma, the game of two smooth players converges near its equilibrium, which it need not do
+    without.
 
     Args:
       critic: D.
       real: x, [B, ...].
 
     Returns:
-      [B].
+      [B], >= 0.
+
+    Source: Mescheder, Geiger & Nowozin 2018, equation 9.
     """
     return 0.5 * jnp.sum(jnp.square(_gradient(critic, real)), axis=-1)
 
 
 def dragan_penalty(critic: Critic, real: Array, key: Key, *, scale: stochastic.Scalar) -> Array:
-    """How far the critic's slope is from 1 around real examples: DRAGAN.
+    """Squared distance of the critic's slope from 1 around real examples: DRAGAN.
 
         (||grad D(x + scale n)||_2 - 1)^2,   n ~ N(0, I)
 
@@ -230,7 +265,7 @@ def dragan_penalty(critic: Critic, real: Array, key: Key, *, scale: stochastic.S
       scale: standard deviation of the noise, in units of x.
 
     Returns:
-      [B].
+      [B], >= 0.
 
     Source: Kodali et al. 2017, section 2.3.
     """

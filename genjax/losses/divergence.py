@@ -61,7 +61,22 @@ def gaussian_kl_to_standard(mean: Array, log_variance: Array) -> Array:
 
 
 def gaussian_kl_to_standard_per_dimension(mean: Array, log_variance: Array) -> Array:
-    """The terms of `gaussian_kl_to_standard`, one for each latent dimension: [B, d], in nats, each >= 0."""
+    """The terms of `gaussian_kl_to_standard`, one for each latent dimension.
+
+        KL(N(mu_k, e^{s_k}) || N(0, 1)) = 1/2 (e^{s_k} + mu_k^2 - 1 - s_k)
+
+    Args:
+      mean: mu, [B, d].
+      log_variance: s = log sigma^2, [B, d]; e^s is `bounded_exp`.
+
+    Returns:
+      [B, d], each >= 0, in nats.
+
+    Raises:
+      ValueError: shapes that differ.
+
+    Source: Kingma & Welling 2014, appendix B.
+    """
     return 0.5 * _twice_kl_to_standard(mean, log_variance)
 
 

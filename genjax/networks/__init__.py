@@ -1,4 +1,4 @@
-"""Networks, each an (init, apply) pair; the only folder that knows Flax."""
+"""Networks, each an (init, apply) pair; the only folder that imports Flax."""
 
 from genjax.networks.adversarial import (
     average_pool,

@@ -1,8 +1,9 @@
-"""Generators and discriminators of images, and what bounds a discriminator's slope.
+"""Generators and discriminators of images.
 
-None has batch normalisation. It would make an example's output depend on the others of its batch, so that a gradient
-penalty, which is of one example's slope, would no longer mean what it says (Gulrajani et al. 2017, section 4), and it
-keeps averages, which are no parameters. Generators normalise each pixel by itself; discriminators nothing.
+None has batch normalisation. It would make the output for an example depend on the others in its batch, so that a
+gradient penalty would no longer be about the slope at one example (Gulrajani et al. 2017, section 4), and it keeps
+running averages, which are not parameters. Generators normalise each pixel on its own; discriminators normalise
+nothing.
 """
 
 from __future__ import annotations
@@ -17,30 +18,60 @@ import jax.numpy as jnp
 
 from genjax.networks.convolutional import Convolution, convolutional_encoder
 from genjax.networks.linen import from_linen
+from genjax.shapes import check_rank
 from genjax.types import Array, Key, Network, Params
 
 leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)
 
 
 def pixel_norm(x: Array) -> Array:
-    """Each pixel's channels over their root mean square, x / sqrt(mean_c x_c^2 + 1e-8) (Karras et al. 2018)."""
+    """Divides each pixel's channels by their root mean square.
+
+        x / sqrt(mean_c x_c^2 + 1e-8)
+
+    Args:
+      x: [..., C].
+
+    Returns:
+      [..., C].
+
+    Source: Karras et al. 2018, section 4.2.
+    """
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-8)
 
 
 def average_pool(x: Array) -> Array:
-    """Means of 2 x 2 pixels: [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), C]; an odd edge is paired with itself."""
+    """Halves an image by averaging 2 x 2 pixels; an odd edge is averaged with itself.
+
+    Args:
+      x: [B, H, W, C].
+
+    Returns:
+      [B, ceil(H/2), ceil(W/2), C].
+
+    Raises:
+      ValueError: x is not [B, H, W, C].
+    """
+    check_rank(4, x=x)
     batch, height, width, channels = x.shape
     x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return jnp.mean(x.reshape(batch, (height + 1) // 2, 2, (width + 1) // 2, 2, channels), axis=(2, 4))
 
 
 def upsample(x: Array) -> Array:
-    """Each pixel as 2 x 2 equal ones: [B, H, W, C] -> [B, 2H, 2W, C]."""
+    """Doubles an image by repeating each pixel 2 x 2 times.
+
+    Args:
+      x: [B, H, W, C].
+
+    Returns:
+      [B, 2H, 2W, C].
+    """
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def _sizes(image_shape: tuple[int, int, int], num: int) -> list[tuple[int, int]]:
-    """(H, W), and what `num` halvings make of it, rounded up."""
+    """(H, W), and the sizes after each of `num` halvings, rounded up."""
     sizes = [image_shape[:2]]
     for _ in range(num):
         sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
@@ -78,7 +109,7 @@ class _ResidualGenerator(nn.Module):
             y = jax.nn.relu(pixel_norm(x))
             y = convolution(kernel_size=3, kind="upsampled", name=f"convolution_{depth}_1")(y)
             y = convolution(kernel_size=3, name=f"convolution_{depth}_2")(jax.nn.relu(pixel_norm(y)))
-            # of 1 x 1, so the same before the upsampling as after it
+            # a convolution of 1 x 1 is the same before and after the upsampling
             x = (y + upsample(convolution(kernel_size=1, name=f"shortcut_{depth}")(x)))[:, :height, :width]
         return jax.nn.sigmoid(Convolution(self.image_shape[2], 3, 1, name="output")(jax.nn.relu(pixel_norm(x))))
 
@@ -121,91 +152,134 @@ class _MatchingDiscriminator(nn.Module):
 
 
 def dcgan_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
-    """The generator of DCGAN: z [B, input_dim] -> x [B, H, W, C] in (0, 1), for any H, W, C >= 1.
+    """The generator of DCGAN, the mirror of `dcgan_discriminator`, for any H, W, C >= 1.
 
         x^L = z W + b;   x^{l-1} = crop(transposed_convolution(relu(pixel_norm(x^l))) + b^l);   x = sigm(x^0)
 
-    with kernels of 4 x 4 and strides of 2: the mirror of `dcgan_discriminator` (Radford, Metz & Chintala 2016), with
-    the pixel's own normalisation in the place of the batch's.
+    with kernels of 4 x 4 and strides of 2, and pixel normalisation instead of batch normalisation.
 
     Args:
-      input_dim: length of z, with the label where there is one.
+      input_dim: length of z, including the label where there is one.
       image_shape: (H, W, C).
-      features: channels of x^1, ..., x^L: as many halvings of the size, rounded up, as there are entries.
+      features: channels of x^1, ..., x^L; each entry halves the size, rounded up.
+
+    Returns:
+      A network z [B, input_dim] -> x [B, H, W, C] in (0, 1).
+
+    Source: Radford, Metz & Chintala 2016.
     """
     height, width, channels = image_shape
     return from_linen(_Generator((height, width, channels), tuple(features)), (input_dim,))
 
 
 def dcgan_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
-    """The discriminator of DCGAN: x [B, H, W, C] -> logit [B]; strided convolutions, leaky rectifiers, a linear layer.
+    """The discriminator of DCGAN: strided convolutions, leaky rectifiers and a linear layer.
 
-    It is `convolutional_encoder` with one output, kernels of 4 x 4, strides of 2 and slopes of 0.2 (Radford, Metz &
-    Chintala 2016).
+    It is `convolutional_encoder` with one output, kernels of 4 x 4, strides of 2 and slopes of 0.2.
+
+    Args:
+      image_shape: (H, W, C).
+      features: channels of the convolutions.
+
+    Returns:
+      A network x [B, H, W, C] -> logit [B].
+
+    Source: Radford, Metz & Chintala 2016.
     """
     return convolutional_encoder(image_shape, (), features=features, activation=leaky_relu)
 
 
 def residual_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
-    """A generator of residual blocks: z [B, input_dim] -> x [B, H, W, C] in (0, 1), for any H, W, C >= 1.
+    """A generator of residual blocks, for any H, W, C >= 1.
 
         x^L = z W + b;   x^{l-1} = crop(c_2(act(c_1(up(act(x^l))))) + up(c_0(x^l)));   x = sigm(c(act(x^0)))
 
-    where act = relu(pixel_norm(.)), up doubles the size, and c, c_1, c_2 are convolutions of 3 x 3, c_0 of 1 x 1
-    (Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4).
+    where act = relu(pixel_norm(.)), up doubles the size, c, c_1, c_2 are convolutions of 3 x 3, and c_0 is one of 1 x
+    1.
 
     Args:
-      input_dim: length of z, with the label where there is one.
+      input_dim: length of z, including the label where there is one.
       image_shape: (H, W, C).
       features: channels of x^1, ..., x^L; x^0 has those of x^1.
+
+    Returns:
+      A network z [B, input_dim] -> x [B, H, W, C] in (0, 1).
+
+    Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
     """
     height, width, channels = image_shape
     return from_linen(_ResidualGenerator((height, width, channels), tuple(features)), (input_dim,))
 
 
 def residual_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
-    """A discriminator of residual blocks: x [B, H, W, C] -> logit [B], for any H, W, C >= 1.
+    """A discriminator of residual blocks, for any H, W, C >= 1.
 
         x^l = pool(c_2(act(c_1(act(x^{l-1}))))) + c_0(pool(x^{l-1}));   logit = flat(act(x^L)) W + b
 
-    where act is a leaky rectifier (the first block begins without it), pool halves the size by averages, and c_1, c_2
-    are convolutions of 3 x 3, c_0 of 1 x 1 (Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4).
+    where act is a leaky rectifier (the first block begins without it), pool averages 2 x 2 pixels, c_1, c_2 are
+    convolutions of 3 x 3, and c_0 is one of 1 x 1.
+
+    Args:
+      image_shape: (H, W, C).
+      features: channels of x^1, ..., x^L.
+
+    Returns:
+      A network x [B, H, W, C] -> logit [B].
+
+    Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
     """
     return from_linen(_ResidualDiscriminator(tuple(features)), tuple(image_shape))
 
 
 def patch_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
-    """A map of logits, each of a patch of the image: x [B, H, W, C] -> [B, ceil(H / 2^L), ceil(W / 2^L)].
+    """A discriminator with a map of logits, one for each patch of the image.
 
-    L convolutions of 4 x 4 and stride 2 and leaky rectifiers, then one of 3 x 3: each logit sees a square of
-    5 * 2^L - 2 pixels a side, 18 with two layers (Isola et al. 2017, section 3.2.2).
+    L convolutions of 4 x 4 and stride 2 with leaky rectifiers, then one of 3 x 3. Each logit depends on a square with
+    sides of 5 * 2^L - 2 pixels, 18 with two layers.
 
     Args:
       image_shape: (H, W, C).
       features: channels of the L convolutions.
+
+    Returns:
+      A network x [B, H, W, C] -> logits [B, ceil(H / 2^L), ceil(W / 2^L)].
+
+    Source: Isola et al. 2017, section 3.2.2.
     """
     return from_linen(_PatchDiscriminator(tuple(features)), tuple(image_shape))
 
 
 def matching_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
-    """A patch discriminator that shows its hidden maps, for `losses.feature_matching`: x [B, H, W, C] -> (maps, logit).
+    """A patch discriminator that also returns its hidden maps, for `losses.feature_matching`.
 
-    Of 2 x - 1, L convolutions of 4 x 4 and stride 2 and one of 3 x 3, each with a leaky rectifier, give the L + 1 maps
-    [B, ceil(H / 2^l), ceil(W / 2^l), features[l - 1]], the last of them twice; another of 3 x 3 gives the logits
-    [B, ceil(H / 2^L), ceil(W / 2^L)] (Wang et al. 2018, appendix; without normalisation).
+    On 2 x - 1, L convolutions of 4 x 4 and stride 2 and one of 3 x 3, each with a leaky rectifier, give the L + 1 maps;
+    a further convolution of 3 x 3 gives the logits.
 
     Args:
       image_shape: (H, W, C).
       features: channels of the L convolutions.
+
+    Returns:
+      A network x [B, H, W, C] -> (maps, logits): map l is [B, ceil(H / 2^l), ceil(W / 2^l), features[l - 1]], the last
+      shape occurs twice, and the logits are [B, ceil(H / 2^L), ceil(W / 2^L)].
+
+    Source: Wang et al. 2018, appendix; without normalisation.
     """
     return from_linen(_MatchingDiscriminator(tuple(features)), tuple(image_shape))
 
 
 def multi_scale(discriminators: Sequence[Network]) -> Network:
-    """Discriminators of the same image at halved sizes: x [B, H, W, C] -> a tuple of answers, the finest first.
+    """Discriminators of the same image at successively halved sizes.
 
-    The first sees x, the next `average_pool(x)`, and so on; each is made for its size (Wang et al. 2018, section 3.2).
-    Its params are {"scale_1": the first's, ...}.
+    The first gets x, the next `average_pool(x)`, and so on.
+
+    Args:
+      discriminators: each made for its size, the finest first.
+
+    Returns:
+      A network x [B, H, W, C] -> a tuple of their outputs; its params are {"scale_1": the first's, ...}.
+
+    Source: Wang et al. 2018, section 3.2.
     """
 
     def init(key: Key) -> Params:

@@ -1,8 +1,8 @@
-"""Strided convolutions that are matrix products on a CPU and XLA's own convolutions elsewhere.
+"""Strided convolutions: matrix products on a CPU, and XLA's own convolutions elsewhere.
 
 XLA's CPU convolutions are slow, and several times slower still inside a compiled loop, where most training time is
-spent. The same maps as products of matrices are not. Both forms are plain functions of JAX, so every transformation
-(gradients of any order and mode, vmap, scan) works through either.
+spent; the same maps as matrix products are not. Both forms are plain functions of JAX, so every transformation
+(gradients of any order and mode, vmap, scan) works with either.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def convolution(x: Array, kernel: Array, *, stride: int) -> Array:
     def on_cpu(x: Array, kernel: Array) -> Array:
         kh, kw, channels, features = kernel.shape
         if stride == 1 and features < channels and kh % 2 == 1 == kw % 2:
-            return _transposed_on_cpu(x, kernel, stride)  # the same map, and wide arrays only of few features
+            return _transposed_on_cpu(x, kernel, stride)  # the same map, where only arrays of few features are wide
         padding = lax.padtype_to_pads(x.shape[1:3], (kh, kw), (stride, stride), "SAME")
         x, step = jnp.pad(x, ((0, 0), *padding, (0, 0))), stride
         if kh % stride == 0 == kw % stride:  # with blocks as pixels the stride is 1: fewer and longer slices
@@ -83,12 +83,12 @@ def transposed_convolution(x: Array, kernel: Array, *, stride: int) -> Array:
 
 
 def upsampled_convolution(x: Array, kernel: Array) -> Array:
-    """`convolution` of stride 1 of an image whose pixels are each shown as 2 x 2, without drawing that image.
+    """`convolution` of stride 1 on an image whose pixels are each repeated 2 x 2 times, without making that image.
 
         y[b, i, j, o] = sum_{t, u, c} x[b, (i + t - top) // 2, (j + u - left) // 2, c] * kernel[t, u, c, o]
 
-    Each pair of taps that meets one pixel is added first: it is `transposed_convolution` of stride 2 with the kernel
-    K[n] = kernel[n - 1] + kernel[n] on both axes, at 4/9 of the products for a kernel of 3 x 3.
+    The taps that multiply the same pixel are added first: it is `transposed_convolution` of stride 2 with the kernel
+    K[n] = kernel[n - 1] + kernel[n] on both axes, with 4/9 of the products for a kernel of 3 x 3.
 
     Args:
       x: [B, H, W, C].
@@ -122,8 +122,8 @@ def _transposed_on_cpu(x: Array, kernel: Array, stride: int) -> Array:
     (_, height, width, _), (kh, kw, _, features) = x.shape, kernel.shape
     blocks = _blocks(kernel, stride)
     rows, columns, channels, block = blocks.shape
-    # Output block m is sum_i x[m - i] @ blocks[i]: gather then multiply, or multiply then add up where it belongs.
-    # Both are the same sum; take the one with the smaller array in between.
+    # Output block m is sum_i x[m - i] @ blocks[i]: gather and then multiply, or multiply and then scatter. Both are the
+    # same sum; the one with the smaller intermediate array is used.
     if rows * columns * channels < kh * kw * features:
         margin = ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0))
         patches = _patches(jnp.pad(x, margin), (rows, columns), 1)
@@ -140,13 +140,13 @@ def _transposed_on_cpu(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _product(x: Array, kernel: Array) -> Array:
-    """x @ kernel, whose gradient in the kernel is a product in the order that is up to twice as fast on a CPU."""
+    """x @ kernel, with the gradient in the kernel as a product in the order that is up to twice as fast on a CPU."""
     transposed = lax.optimization_barrier(kernel.T)  # or XLA undoes it
     return lax.dot_general(x, transposed, (((x.ndim - 1,), (1,)), ((), ())))
 
 
 def _patches(x: Array, window: tuple[int, ...], stride: int) -> Array:
-    """What each position of the window sees: [B, H, W, C] -> [B, h, w, kh * kw * C], in the kernel's order."""
+    """The values under each position of the window: [B, H, W, C] -> [B, h, w, kh * kw * C], in the kernel's order."""
     size, channels = x.shape[1:3], x.shape[3]
     last = [(n - k) // stride * stride for n, k in zip(size, window, strict=True)]
     views = [
@@ -158,7 +158,7 @@ def _patches(x: Array, window: tuple[int, ...], stride: int) -> Array:
 
 
 def _blocks(kernel: Array, stride: int) -> Array:
-    """What one pixel adds to each stride x stride block of outputs: -> [ceil(kh/s), ceil(kw/s), C, s * s * O]."""
+    """The part of one pixel in each stride x stride block of outputs: -> [ceil(kh/s), ceil(kw/s), C, s * s * O]."""
     kh, kw, channels, features = kernel.shape
     rows, columns = -(-kh // stride), -(-kw // stride)
     padding = ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0))
@@ -168,14 +168,14 @@ def _blocks(kernel: Array, stride: int) -> Array:
 
 
 def _space_to_depth(x: Array, stride: int) -> Array:
-    """Takes blocks as pixels: [B, H * s, W * s, C] -> [B, H, W, s * s * C]."""
+    """Turns blocks into pixels: [B, H * s, W * s, C] -> [B, H, W, s * s * C]."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // stride, stride, width // stride, stride, channels).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(batch, height // stride, width // stride, -1)
 
 
 def _depth_to_space(x: Array, stride: int) -> Array:
-    """Lays out blocks: [B, H, W, s * s * C] -> [B, H * s, W * s, C]."""
+    """Turns pixels into blocks: [B, H, W, s * s * C] -> [B, H * s, W * s, C]."""
     batch, height, width, block = x.shape
     x = x.reshape(batch, height, width, stride, stride, block // stride**2).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(batch, height * stride, width * stride, block // stride**2)

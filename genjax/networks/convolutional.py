@@ -1,4 +1,4 @@
-"""Convolutional encoder and its mirror image, for images of any size."""
+"""A convolutional encoder and a decoder that mirrors it, for images of any size."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def convolutional_encoder(
     stride: int = 2,
     activation: Callable[[Array], Array],
 ) -> Network:
-    """Strided convolutions and a linear last layer: x [B, H, W, C] -> [B, *output_shape], for any H, W, C >= 1.
+    """An encoder of strided convolutions and a linear last layer, for any H, W, C >= 1.
 
         x^l = act(convolution(x^{l-1}) + b^l), each size going n -> ceil(n / stride);   y = flat(x^L) W + b
 
@@ -94,6 +94,11 @@ def convolutional_encoder(
       kernel_size: of every convolution, on both axes.
       stride: of every convolution, on both axes.
       activation: act.
+
+    Returns:
+      A network x [B, H, W, C] -> y [B, *output_shape].
+
+    Source: LeCun et al. 1998.
     """
     module = _Encoder(tuple(output_shape), tuple(features), kernel_size, stride, activation)
     return from_linen(module, tuple(image_shape))
@@ -108,7 +113,7 @@ def convolutional_decoder(
     stride: int = 2,
     activation: Callable[[Array], Array],
 ) -> Network:
-    """The mirror of `convolutional_encoder`: z [B, input_dim] -> logits [B, H, W, C], for any H, W, C >= 1.
+    """The mirror of `convolutional_encoder`, for any H, W, C >= 1.
 
         x^L = z W + b;   x^{l-1} = crop(transposed_convolution(act(x^l)) + b^l)
 
@@ -121,6 +126,11 @@ def convolutional_decoder(
       kernel_size: of every transposed convolution, on both axes.
       stride: of every transposed convolution, on both axes.
       activation: act.
+
+    Returns:
+      A network z [B, input_dim] -> logits [B, H, W, C].
+
+    Source: Dumoulin & Visin 2016, chapter 4.
     """
     height, width, channels = image_shape
     module = _Decoder((height, width, channels), tuple(features), kernel_size, stride, activation)

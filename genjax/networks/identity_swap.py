@@ -1,6 +1,6 @@
-"""The networks of an identity swap: an encoder of the target, blocks that put the source's identity in, a decoder.
+"""The networks of an identity swap: a generator with blocks that insert an identity, and the identity encoder's body.
 
-No normalisation uses other examples, and none is used outside the blocks. Convolutions are padded with zeros.
+No normalisation depends on other examples, and only the blocks normalise. Convolutions are padded with zeros.
 """
 
 from __future__ import annotations
@@ -14,43 +14,52 @@ import jax.numpy as jnp
 
 from genjax.networks.convolutional import Convolution, convolutional_encoder
 from genjax.networks.linen import from_linen
+from genjax.shapes import check_rank, check_same_shape
 from genjax.types import Array, Network
 
 _leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.1)
-# of a v of unit length: with 1 the scales and shifts hardly depend on it for hundreds of steps; with 16 some generators
-# end in black and white, for Adam's steps are as much larger there
+# factor on a v of unit length: with 1 the scales and shifts hardly depend on v for hundreds of steps; with 16 some
+# generators end in black and white, because Adam's steps are larger by the same factor
 _GAIN = 4.0
 
 
 def adaptive_instance_norm(x: Array, scale: Array, shift: Array, *, epsilon: float = 1e-5) -> Array:
-    """Gives each channel of each image the wanted mean and standard deviation over its pixels: AdaIN.
+    """Adaptive instance normalisation (AdaIN): gives each channel of each image a mean and standard deviation.
 
         y_c = scale_c (x_c - mu_c) / sqrt(var_c + epsilon) + shift_c
 
-    with mu_c and var_c (biased) over H x W. Blind to the image's own means and deviations: of x and of a x + b, a > 0,
-    it makes the same, up to epsilon. Scale 1 and shift 0 is instance normalisation.
+    with mu_c and var_c (biased) over H x W. The image's own means and deviations are lost: x and a x + b, a > 0, give
+    the same result, up to epsilon. Scale 1 and shift 0 is instance normalisation.
 
     Args:
       x: [B, H, W, C].
       scale, shift: [B, C].
+      epsilon: keeps the division finite.
 
     Returns:
       [B, H, W, C].
 
+    Raises:
+      ValueError: shapes that do not fit.
+
     Source: Huang & Belongie 2017, equation 8.
     """
+    check_rank(4, x=x)
+    check_same_shape(scale=scale, shift=shift)
+    if scale.shape != (x.shape[0], x.shape[3]):
+        raise ValueError(f"x [B, H, W, C] and scale [B, C] do not fit: {x.shape} and {scale.shape}")
     mean = jnp.mean(x, axis=(1, 2), keepdims=True)
     variance = jnp.mean(jnp.square(x - mean), axis=(1, 2), keepdims=True)
     return scale[:, None, None] * (x - mean) * jax.lax.rsqrt(variance + epsilon) + shift[:, None, None]
 
 
 class _Modulated(nn.Module):
-    """A convolution of 3 x 3, and AdaIN to the moments that the identity asks for: 1 + v W + b, and v W' + b'."""
+    """A convolution of 3 x 3, then AdaIN with moments from the identity: scale 1 + v W + b, shift v W' + b'."""
 
     @nn.compact
     def __call__(self, x: Array, v: Array) -> Array:
         channels = x.shape[-1]
-        x = Convolution(channels, 3, 1, use_bias=False, name="convolution")(x)  # AdaIN would take a bias away again
+        x = Convolution(channels, 3, 1, use_bias=False, name="convolution")(x)  # AdaIN would remove a bias
         scale, shift = nn.Dense(channels, name="scale")(v), nn.Dense(channels, name="shift")(v)
         return adaptive_instance_norm(x, 1 + scale, shift)
 
@@ -100,22 +109,25 @@ def identity_swap_generator(
     skips: bool = False,
     blend: bool = False,
 ) -> Network:
-    """The generator of SimSwap: target [B, H, W, C] in [0, 1] and identity v [B, m] -> image [B, H, W, C] in (0, 1).
+    """The generator of SimSwap: draws the target image with another identity.
 
         h = Enc(2 x - 1);   N times  h <- h + AdaIN(conv(relu(AdaIN(conv(h), v))), v);   y = sigm(Dec(h))
 
-    Enc is a convolution of 5 x 5 and one of 3 x 3 and stride 2 for each further entry of `features`, Dec its mirror of
-    pixels doubled and convolutions of 3 x 3, with leaky rectifiers. The identity enters through the scales and shifts
-    of AdaIN alone, affine in 4 v, for a v of unit length.
+    Enc is a convolution of 5 x 5 and one of 3 x 3 and stride 2 for each further entry of `features`; Dec is its mirror
+    of doubled pixels and convolutions of 3 x 3; both have leaky rectifiers. The identity enters only through the scales
+    and shifts of AdaIN, which are affine in 4 v, for a v of unit length.
 
     Args:
       image_shape: (H, W, C), any.
       identity_dim: m.
       features: channels, from the full size to the smallest, where the blocks are.
-      num_blocks: N; the paper's is 9.
-      skips: the decoder also sees the encoder's maps of each size, which the paper's does not.
-      blend: the decoder gives a mask as well, m [B, H, W, 1], and the image is m y + (1 - m) x: what is not of the face
-        need not be drawn anew (Pumarola et al. 2018, equation 1).
+      num_blocks: N; 9 in the paper.
+      skips: whether the decoder also gets the encoder's maps of each size; not in the paper.
+      blend: whether the decoder also returns a mask m [B, H, W, 1], and the image is m y + (1 - m) x, so that what does
+        not belong to the face is copied from the target (Pumarola et al. 2018, equation 1).
+
+    Returns:
+      A network (target [B, H, W, C] in [0, 1], identity v [B, m]) -> image [B, H, W, C] in (0, 1).
 
     Source: Chen et al. 2020, section 3; AdaIN without batch statistics.
     """
@@ -127,9 +139,15 @@ def identity_swap_generator(
 def identity_network(
     image_shape: Sequence[int], identity_dim: int, *, features: Sequence[int] = (32, 64, 128)
 ) -> Network:
-    """The body of an identity encoder: x [B, H, W, C] in [0, 1] -> [B, m], of any length.
+    """The body of an identity encoder: convolutions of 3 x 3, stride 2 and rectifiers on 2 x - 1, then a linear layer.
 
-    Convolutions of 3 x 3, stride 2 and rectifiers on 2 x - 1, then a linear layer.
+    Args:
+      image_shape: (H, W, C).
+      identity_dim: m.
+      features: channels of the convolutions.
+
+    Returns:
+      A network x [B, H, W, C] in [0, 1] -> [B, m], of any length.
     """
     encoder = convolutional_encoder(
         image_shape, (identity_dim,), features=features, kernel_size=3, activation=jax.nn.relu

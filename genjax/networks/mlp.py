@@ -45,12 +45,11 @@ def mlp(
     activation: Callable[[Array], Array],
     output_activation: Callable[[Array], Array] | None = None,
 ) -> Network:
-    """A multilayer perceptron, x [B, *input_shape] -> y [B, *output_shape] (Rumelhart, Hinton & Williams 1986).
+    """A multilayer perceptron.
 
         h^0 = x,   h^l = act(h^{l-1} W^l + b^l),   y = act_out(h^{L-1} W^L + b^L)
 
-    with samples in rows. Its params are {"layer_l": {"kernel": W^l [n_{l-1}, n_l], "bias": b^l [n_l]}}, l = 1..L.
-    `hidden=()` is a single layer, and with one output a single neuron (Rosenblatt 1958).
+    with samples in rows. `hidden=()` is a single layer, and with one output a single neuron (Rosenblatt 1958).
 
     Args:
       input_shape: of one example; flattened in row-major order.
@@ -58,6 +57,12 @@ def mlp(
       hidden: widths n_1, ..., n_{L-1}.
       activation: act, of the hidden layers.
       output_activation: act_out; None for the identity, as for logits.
+
+    Returns:
+      A network x [B, *input_shape] -> y [B, *output_shape]; its params are
+      {"layer_l": {"kernel": W^l [n_{l-1}, n_l], "bias": b^l [n_l]}}, l = 1..L.
+
+    Source: Rumelhart, Hinton & Williams 1986.
     """
     module = _MLP(tuple(output_shape), tuple(hidden), activation, output_activation)
     return from_linen(module, tuple(input_shape))

@@ -1,4 +1,4 @@
-"""Spectral normalisation: a network whose every layer is linear of norm 1."""
+"""Spectral normalisation: a network whose layers are linear maps of norm 1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SMALLEST = 1e-12
 
 
 def _matrices(params: Params) -> dict[str, Array]:
-    """Every kernel by the path to it, as a matrix [inputs, outputs]; biases and scalars are none."""
+    """Every kernel by its path, as a matrix [inputs, outputs]; biases and scalars are left out."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {_name(path): leaf.reshape(-1, leaf.shape[-1]) for path, leaf in leaves if jnp.ndim(leaf) >= 2}
 
@@ -32,13 +32,12 @@ def _iterate(matrices: dict[str, Array], vectors: dict[str, Array]) -> dict[str,
 
 
 def spectral_norm(network: Network, *, num_start: int = 15) -> tuple[Network, Callable[[Params], Params]]:
-    """Divides each kernel by an estimate of its largest singular value (Miyato et al. 2018, algorithm 1).
+    """Divides each kernel by an estimate of its largest singular value.
 
         W / sigma,   sigma = v^T W u,   v = W u / ||W u||,   u <- W^T W u / ||W^T W u||
 
-    with W [inputs, outputs], a convolution's [kh * kw * C, O]. Exact where u is the first right singular vector; no
-    gradient flows into u and v. A convolution may still stretch its input by more, for its kernel meets overlapping
-    patches.
+    with W [inputs, outputs], a convolution's [kh * kw * C, O]. It is exact where u is the first right singular vector;
+    no gradient flows into u and v. A convolution may still stretch its input by more, because its patches overlap.
 
     Args:
       network: any; its kernels are its parameters of two axes or more.
@@ -46,7 +45,9 @@ def spectral_norm(network: Network, *, num_start: int = 15) -> tuple[Network, Ca
 
     Returns:
       (the network, whose params are {"network": the given one's, "vectors": {path: u [outputs]}}; `power_iteration`,
-      params -> params with each u refined once, as `gan.model(project=)` takes it).
+      params -> params with each u refined once, which is due after every update).
+
+    Source: Miyato et al. 2018, algorithm 1.
     """
 
     def init(key: Key) -> Params:

@@ -160,3 +160,11 @@ def by_scipy(x, layer, stride):
     )
     y = whole.reshape(len(x), kernel.shape[3], *whole.shape[1:]).transpose(0, 2, 3, 1)
     return y[:, ::stride, ::stride] + bias
+
+
+def test_moments_of_another_shape_are_refused():
+    x = jnp.zeros((2, 4, 4, 3))
+    with pytest.raises(ValueError, match=r"\(2, 4, 4, 3\) and \(2, 1\)"):
+        adaptive_instance_norm(x, jnp.zeros((2, 1)), jnp.zeros((2, 1)))
+    with pytest.raises(ValueError, match="scale, shift need the same shape"):
+        adaptive_instance_norm(x, jnp.zeros((2, 3)), jnp.zeros((2, 1)))

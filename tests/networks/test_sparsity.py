@@ -25,6 +25,19 @@ def test_k_sparse_breaks_ties_by_the_lowest_index():
     assert np.all(np.sum(np.asarray(networks.k_sparse(z, k=2)) != 0, axis=1) <= 2)
 
 
+@pytest.mark.parametrize("shape", [(7,), (2, 3, 7), (2, 1, 3, 7)])
+def test_k_sparse_of_any_rank_is_along_the_last_axis(key, shape):
+    z = np.asarray(jax.random.normal(key, shape))
+    expected = np.where(np.argsort(np.argsort(-z, axis=-1), axis=-1) < 3, z, 0)
+    np.testing.assert_array_equal(networks.k_sparse(jnp.asarray(z), k=3), expected)
+
+
+@pytest.mark.parametrize("k", [0, 4, -1])
+def test_k_outside_the_code_is_refused(k):
+    with pytest.raises(ValueError, match=f"code's 3 units; got {k}"):
+        networks.k_sparse(jnp.zeros((2, 3)), k=k)
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -63,7 +76,7 @@ def test_group_threshold_switches_whole_groups_off():
 
 
 def test_groups_must_fill_the_code():
-    with pytest.raises(ValueError, match="6 units has no groups of 4"):
+    with pytest.raises(ValueError, match="divide the code's 6 units; got 4"):
         networks.group_threshold(jnp.zeros((1, 6)), threshold=1.0, group_size=4)
 
 
@@ -90,3 +103,18 @@ def test_unit_norm_rows_stop_the_code_from_shrinking(key):
     np.testing.assert_allclose(reconstruction_loss(plain, 10.0), reconstruction_loss(plain, 1.0), rtol=1e-5)
     dictionary = networks.unit_norm_rows(plain)
     assert np.abs(reconstruction_loss(dictionary, 10.0) - reconstruction_loss(dictionary, 1.0)).min() > 1e-2
+
+
+@pytest.mark.parametrize("row", [0.0, 1e-30])
+def test_a_row_of_zeros_stays_zero_and_has_a_finite_gradient(row):
+    dictionary = networks.unit_norm_rows(networks.mlp((2,), (2,), hidden=(), activation=jax.nn.relu))
+    kernel = jnp.array([[3.0, 4.0], [row, 0.0]])
+
+    def apply(kernel):
+        return dictionary.apply({"layer_1": {"kernel": kernel, "bias": jnp.zeros(2)}}, jnp.eye(2))
+
+    np.testing.assert_allclose(apply(kernel), [[0.6, 0.8], [0, 0]], atol=1e-7)
+    gradient = jax.grad(lambda kernel: apply(kernel)[0, 0] + apply(kernel)[1, 1])(kernel)
+    # d (w_1 / ||w||) / dw = (w_2^2, -w_1 w_2) / ||w||^3
+    np.testing.assert_allclose(gradient[0], [16 / 125, -12 / 125], rtol=1e-5)
+    assert np.isfinite(gradient).all()
