@@ -84,3 +84,6 @@ class Model(NamedTuple):
     train_step: Callable[[Any, Any, Key], tuple[Any, Metrics]]  # state, batch, key -> state, metrics
     evaluate: Callable[[Any, Any, Key], Metrics]  # state, batch, key -> metrics
     sample: Callable[..., Array] | None = None  # state, num, key, *context -> [num, ...]
+
+    def __repr__(self) -> str:
+        return f"Model({', '.join(name for name in self._fields if getattr(self, name) is not None)})"

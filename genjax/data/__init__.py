@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from genjax import lazy
 from genjax.data import digits, folder, tfds, toys
 from genjax.data.dataset import Dataset, Split, from_arrays
 from genjax.errors import BadInput
 from genjax.paths import expand_user
 
 __all__ = ["Dataset", "Split", "from_arrays", "load"]
+__getattr__, __dir__ = lazy.submodules(__name__)
 
 
 def _faces() -> Dataset:

@@ -1,1 +1,5 @@
 """Models: one file each, read from top to bottom."""
+
+from genjax import lazy
+
+__getattr__, __dir__ = lazy.submodules(__name__)

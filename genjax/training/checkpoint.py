@@ -7,17 +7,9 @@ are read as they were stored, and used only where their paths, dtypes, shapes an
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
-import logging as python_logging
-import os
-import re
 import shutil
-import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +22,7 @@ from absl import logging
 from genjax.errors import BadInput
 from genjax.paths import refuse_patterns
 from genjax.training.digest import flatten, is_key, params_sha256
+from genjax.training.quietly import quietly
 
 
 class Checkpoints:
@@ -95,7 +88,7 @@ class Checkpoints:
         dtypes or shapes than `template`, naming the first.
         """
         self.wait()
-        _quietly(self._manager.reload)
+        quietly(self._manager.reload)
         found = _newest_whole(self._manager, self._directory)
         if found is None:
             return None
@@ -106,7 +99,7 @@ class Checkpoints:
             if self._writes:
                 shutil.rmtree(aside, ignore_errors=True)
                 (self._directory / str(step)).rename(aside)
-        _quietly(self._manager.reload)
+        quietly(self._manager.reload)
         self._newest = found.step, found.sha256
         return found.step, state
 
@@ -116,7 +109,7 @@ class Checkpoints:
             self.wait()
         finally:
             self._worker.shutdown()
-            _quietly(self._manager.close)
+            quietly(self._manager.close)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -140,7 +133,7 @@ class Checkpoints:
             meta=ocp.args.JsonSave(meta),
         )
         try:
-            saved = _quietly(functools.partial(self._manager.save, step, args=items))
+            saved = quietly(functools.partial(self._manager.save, step, args=items))
         except OSError as error:
             self._clear_unfinished()  # which may well be what fills the disk
             raise BadInput(
@@ -174,7 +167,7 @@ def restore_part(
         try:
             found = _newest_whole(manager, root)
         finally:
-            _quietly(manager.close)
+            quietly(manager.close)
     if found is None:
         raise BadInput(f"no checkpoint in {root}; give the directory of a run that has saved one")
     for step, reason in found.damaged.items():
@@ -204,7 +197,7 @@ def _manager(directory: Path, *, keep: int | None, writes: bool) -> ocp.Checkpoi
         )
         return ocp.CheckpointManager(directory, options=options)
 
-    return _quietly(make)
+    return quietly(make)
 
 
 def _newest_whole(manager: ocp.CheckpointManager, directory: Path) -> _Found | None:
@@ -212,7 +205,7 @@ def _newest_whole(manager: ocp.CheckpointManager, directory: Path) -> _Found | N
     steps = sorted(manager.all_steps(), reverse=True)
     for step in steps:
         try:
-            leaves, stored, sha256 = _quietly(functools.partial(_read, manager, step))
+            leaves, stored, sha256 = quietly(functools.partial(_read, manager, step))
         except PermissionError as error:
             raise BadInput(f"checkpoint {step} in {directory} cannot be read: {error.strerror}") from error
         except (OSError, RuntimeError) as error:
@@ -269,59 +262,3 @@ def _fit(template: Any, leaves: dict[str, np.ndarray], where: str) -> Any:
         for x, like in zip(placed, wanted, strict=True)
     ]
     return jax.tree.unflatten(structure, whole)
-
-
-def _quietly(call: Callable[[], Any]) -> Any:
-    """`call()`, without what Orbax prints, and with any failure of it as one plain line.
-
-    Orbax logs each read and write. Where one fails, it gives up others that are under way in its event loops, and its
-    exception holds them through its traceback; when they are freed they complain, of exceptions that nobody retrieved
-    and of loops that are closed. So only a line of the exception is kept, and the rest is freed here, unheard.
-
-    Raises:
-      OSError: where the operating system refused.
-      RuntimeError: for any other failure.
-    """
-    with _unheard():
-        try:
-            return call()
-        except Exception as error:
-            plain = _one_line(error)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that were never awaited
-            gc.collect()
-            time.sleep(0.2)  # until TensorStore's threads have ended what was given up
-    raise plain
-
-
-def _one_line(error: Exception) -> Exception:
-    """An exception in the place of Orbax's, which holds nothing of it but its first words."""
-    found = re.search(r"os_error_code='(\d+)'", str(error))  # so TensorStore says it, in a ValueError
-    code = int(found[1]) if found else getattr(error, "errno", None)
-    if code is not None:
-        return OSError(code, os.strerror(code))
-    return RuntimeError(f"{type(error).__name__}: {str(error)[:100]}".splitlines()[0])
-
-
-@contextlib.contextmanager
-def _unheard() -> Iterator[None]:
-    """Keeps from the screen what Orbax logs, and what it has given up prints when it is freed."""
-
-    def is_wanted(record: python_logging.LogRecord) -> bool:
-        given_up = record.name == "asyncio" and "never retrieved" in record.getMessage()
-        return not given_up and f"{os.sep}orbax{os.sep}" not in record.pathname
-
-    def print_wanted(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            previous(unraisable)
-
-    loggers, previous = (logging.get_absl_logger(), python_logging.getLogger("asyncio")), sys.unraisablehook
-    for logger in loggers:
-        logger.addFilter(is_wanted)
-    sys.unraisablehook = print_wanted
-    try:
-        yield
-    finally:
-        sys.unraisablehook = previous
-        for logger in loggers:
-            logger.removeFilter(is_wanted)

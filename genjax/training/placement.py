@@ -32,6 +32,9 @@ class Placement(NamedTuple):
     place_fed: Callable[[Any], Any] = jax.device_put  # this process's part of batches [steps, B, ...], to whole ones
     num_seeds: int | None = None  # runs, whose arrays are stacked along a first axis; None for one, not stacked
 
+    def __repr__(self) -> str:
+        return f"Placement(num_seeds={self.num_seeds})"
+
 
 ALONE = Placement(lambda f: f, jax.device_put, jax.device_put)
 """One run on the default device."""
