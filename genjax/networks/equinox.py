@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from genjax.networks.moving_averages import refresh, statistics_of
+from genjax.networks.stateful import refresh, statistics_of
 from genjax.types import Array, Key, Network, Params, StatefulNetwork
 
 Make = Callable[[Key], Any]  # key -> an equinox.Module

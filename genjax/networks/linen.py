@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.networks.moving_averages import refresh, statistics_of
+from genjax.networks.stateful import refresh, statistics_of
 from genjax.types import Array, Key, Network, Params, StatefulNetwork
 
 Shape = tuple[int, ...]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from genjax.networks.moving_averages import refresh, statistics_of
+from genjax.networks.stateful import refresh, statistics_of
 from genjax.types import Array, Key, Network, Params, StatefulNetwork
 
 Make = Callable[[nnx.Rngs], nnx.Module]
