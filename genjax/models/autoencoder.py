@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -167,15 +167,17 @@ def model(
     parts: Autoencoder,
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | descent.Scheduled,
-    *,
-    reduction: gradients.Reduction = gradients.whole_batch,
+    **options: Unpack[descent.Options],
 ) -> Model:
     """An autoencoder that trains on the given objective: `objective(parts)` of this module, or one of your own.
+
+    Args:
+      options: the keyword arguments of `descent.model`.
 
     Returns:
       A Model; it cannot sample.
     """
-    return descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)
+    return descent.model(partial(init_params, parts=parts), optimizer, objective, **options)
 
 
 def codec(parts: Autoencoder) -> Codec:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def objective(parts: Classifier) -> gradients.Objective:
       most probable class (of equals the first) is the label. It draws nothing.
 
     Raises:
-      ValueError: there, for a batch without labels.
+      ValueError: when the returned objective gets a batch without labels.
     """
 
     def classified(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
@@ -76,12 +76,14 @@ def model(
     parts: Classifier,
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | descent.Scheduled,
-    *,
-    reduction: gradients.Reduction = gradients.whole_batch,
+    **options: Unpack[descent.Options],
 ) -> Model:
     """A classifier that trains on the given objective: `objective(parts)` of this module, or one of your own.
+
+    Args:
+      options: the keyword arguments of `descent.model`.
 
     Returns:
       A Model; it cannot sample.
     """
-    return descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)
+    return descent.model(partial(init_params, parts=parts), optimizer, objective, **options)

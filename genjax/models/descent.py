@@ -1,4 +1,4 @@
-"""Descent of one objective by one optimizer: what every model here is but the adversarial ones.
+"""Descent of one objective by one optimizer: every model here but those of several players, see `alternating`.
 
 theta <- theta - update(grad J(theta; batch, key)),   key = fold_in(the run's, step)
 """
@@ -6,13 +6,14 @@ theta <- theta - update(grad J(theta; batch, key)),   key = fold_in(the run's, s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from genjax import gradients
+from genjax.models import moving_average
 from genjax.types import Array, Batch, Key, Metrics, Model, Params
 
 
@@ -22,6 +23,12 @@ class State(NamedTuple):
     step: Array  # [] int32, updates done
     params: Params
     optimizer_state: Any
+    average: Params = ()  # of the params over the steps; () where none is kept
+
+    @property
+    def evaluation_params(self) -> Params:
+        """The params to evaluate and sample with: the average where one is kept, else the last ones."""
+        return self.average if jax.tree.leaves(self.average) else self.params
 
 
 class Scheduled(NamedTuple):
@@ -36,37 +43,72 @@ class Scheduled(NamedTuple):
     at: Callable[[Array], gradients.Objective]  # step [] int32 -> objective
 
 
+class Options(TypedDict, total=False):
+    """The keyword arguments of `model`, which every model of one objective takes and passes on to it."""
+
+    evaluation: gradients.Objective | Scheduled | None
+    refresh: gradients.Refresh | None
+    averaging: float | None
+    reduction: gradients.Reduction
+
+
 def model(
     init_params: Callable[[Key], Params],
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | Scheduled,
     *,
+    evaluation: gradients.Objective | Scheduled | None = None,
+    refresh: gradients.Refresh | None = None,
+    averaging: float | None = None,
     reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
     """A model that descends an objective of parameters of any structure.
 
     Args:
-      objective: `objective(params, batch, key) -> (loss [B], metrics {name: [B]})`.
+      objective: `objective(params, batch, key) -> (loss [B], metrics {name: [B]})`, with statistics as a third value
+        where `refresh` takes them.
+      evaluation: the objective of `evaluate`, with metrics of the same names: one without dropout, say, or with a batch
+        normalisation's running moments. By default `objective`.
+      refresh: `refresh(params, statistics) -> params` after each update, see `gradients.updater`.
+      averaging: the decay, in [0, 1), of a moving average of the params (`moving_average.cumulative`), which `evaluate`
+        and samplers use. None keeps no average, and the state has no arrays for one.
       reduction: how gradients are taken over the batch, one of `genjax.gradients`.
 
     Returns:
       A Model whose state is a `State`; it cannot sample. `evaluate` is at the objective of the state's step.
-    """
 
-    def objective_at(step: Array) -> gradients.Objective:
-        return objective.at(step) if isinstance(objective, Scheduled) else objective
+    Raises:
+      ValueError: averaging outside [0, 1).
+    """
+    evaluation = objective if evaluation is None else evaluation
+    weight = None if averaging is None else moving_average.cumulative(averaging)
 
     def init(key: Key) -> State:
         params = init_params(key)
-        return State(jnp.zeros([], jnp.int32), params, optimizer.init(params))
+        return State(
+            step=jnp.zeros([], jnp.int32),
+            params=params,
+            optimizer_state=optimizer.init(params),
+            average=() if weight is None else moving_average.start(params),
+        )
 
     def train_step(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        update = gradients.updater(objective_at(state.step), optimizer, reduction=reduction)
+        update = gradients.updater(_at(objective, state.step), optimizer, reduction=reduction, refresh=refresh)
         params, optimizer_state, metrics = update(state.params, state.optimizer_state, batch, key)
-        return State(state.step + 1, params, optimizer_state), metrics
+        new = State(
+            step=state.step + 1,
+            params=params,
+            optimizer_state=optimizer_state,
+            average=() if weight is None else moving_average.update(state.average, params, weight(state.step)),
+        )
+        return new, metrics
 
     def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
-        return gradients.batch_means(*objective_at(state.step)(state.params, batch, key))
+        return gradients.batch_means(*_at(evaluation, state.step)(state.evaluation_params, batch, key))
 
     return Model(init, train_step, evaluate)
+
+
+def _at(objective: gradients.Objective | Scheduled, step: Array) -> gradients.Objective:
+    return objective.at(step) if isinstance(objective, Scheduled) else objective

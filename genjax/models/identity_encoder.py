@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def objective(parts: IdentityEncoder, *, margin: Scalar, corruption: Corruption 
       the nearest class is the label, without the margin.
 
     Raises:
-      ValueError: there, for a batch without labels.
+      ValueError: when the returned objective gets a batch without labels.
 
     Source: Deng et al. 2019, equation 3.
     """
@@ -99,12 +99,17 @@ def model(
     *,
     margin: optax.Schedule,
     corruption: Corruption | None = None,
-    reduction: gradients.Reduction = gradients.whole_batch,
+    **options: Unpack[descent.Options],
 ) -> Model:
     """An identity encoder whose margin is a function of the step, such as an Optax schedule.
+
+    Args:
+      margin: step -> m, in radians.
+      corruption: of the pictures, see `objective`.
+      options: the keyword arguments of `descent.model`.
 
     Returns:
       A Model; it cannot sample. `evaluate` is at the margin of the state's step, over the training identities.
     """
     at_step = descent.Scheduled(lambda step: objective(parts, margin=jnp.asarray(margin(step)), corruption=corruption))
-    return descent.model(partial(init_params, parts=parts), optimizer, at_step, reduction=reduction)
+    return descent.model(partial(init_params, parts=parts), optimizer, at_step, **options)

@@ -1,9 +1,11 @@
-"""Regression of a vector by a network: what reads the known factors of a picture back from its pixels.
+"""Regression of a vector by a network, which predicts the known factors of a rendered picture.
 
 y = f(x; theta),   J = E ||f(x) - y||^2
 """
 
 from __future__ import annotations
+
+from typing import Unpack
 
 import optax
 
@@ -24,7 +26,7 @@ def objective(network: Network) -> gradients.Objective:
       draws nothing.
 
     Raises:
-      ValueError: there, for a batch without labels.
+      ValueError: when the returned objective gets a batch without labels.
     """
 
     def regressed(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
@@ -36,12 +38,13 @@ def objective(network: Network) -> gradients.Objective:
     return regressed
 
 
-def model(
-    network: Network, optimizer: optax.GradientTransformation, *, reduction: gradients.Reduction = gradients.whole_batch
-) -> Model:
+def model(network: Network, optimizer: optax.GradientTransformation, **options: Unpack[descent.Options]) -> Model:
     """A network that is trained to give the batch's label.
+
+    Args:
+      options: the keyword arguments of `descent.model`.
 
     Returns:
       A Model; it cannot sample.
     """
-    return descent.model(network.init, optimizer, objective(network), reduction=reduction)
+    return descent.model(network.init, optimizer, objective(network), **options)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -199,12 +199,14 @@ def model(
     parts: SFNN,
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | descent.Scheduled,
-    *,
-    reduction: gradients.Reduction = gradients.whole_batch,
+    **options: Unpack[descent.Options],
 ) -> Model:
     """A network that trains on the given objective: `objective(parts, num_draws=M)`, or one of your own.
+
+    Args:
+      options: the keyword arguments of `descent.model`.
 
     Returns:
       A Model; it has no `sample` without an x: that is `sample` of this module.
     """
-    return descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)
+    return descent.model(partial(init_params, parts=parts), optimizer, objective, **options)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -186,20 +186,22 @@ def model(
     parts: VAE,
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | descent.Scheduled,
-    *,
-    reduction: gradients.Reduction = gradients.whole_batch,
+    **options: Unpack[descent.Options],
 ) -> Model:
     """A VAE that trains on the given objective: one of this module, or one of your own.
+
+    Args:
+      options: the keyword arguments of `descent.model`.
 
     Returns:
       A Model; `sample` gives the means E[x|z] at z ~ p(z).
     """
 
     def sample(state: descent.State, num: int, key: Key, *context: Any) -> Array:
-        z = sample_prior(state.params, num, key, *context, parts=parts)
-        return decode(state.params, z, *context, parts=parts)
+        z = sample_prior(state.evaluation_params, num, key, *context, parts=parts)
+        return decode(state.evaluation_params, z, *context, parts=parts)
 
-    trained = descent.model(partial(init_params, parts=parts), optimizer, objective, reduction=reduction)
+    trained = descent.model(partial(init_params, parts=parts), optimizer, objective, **options)
     return trained._replace(sample=sample)
 
 
