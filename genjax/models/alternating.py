@@ -1,0 +1,174 @@
+"""Players that take turns, each with its own objective, parameters and optimizer.
+
+theta_p <- theta_p - update_p(grad_p J_p(theta_p; the others', batch, key)),   p = 1, ..., P in every step
+
+A player's turn meets the others as they are by then: those before it have moved in this step, those after it have not.
+Simultaneous descent of the same game may circle where taking turns does not (Goodfellow et al. 2014, algorithm 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax import gradients
+from genjax.errors import BadInput
+from genjax.models import moving_average
+from genjax.types import Array, Key, Metrics, Model, Params
+
+
+class Player(NamedTuple):
+    """A player: what it minimises, in which of the model's parameters, and how.
+
+    Its `objective(own, others, batch, key) -> (loss [B], metrics {name: [B]})` may return statistics as a third value
+    (see `gradients`). `own` are the params under its name, and `others` is {name: params} of all other players and of
+    what is frozen.
+    """
+
+    name: str  # the key of its params
+    objective: gradients.Objective
+    optimizer: optax.GradientTransformation
+    steps: int | None = None  # updates per turn, see `model`
+    refresh: gradients.Refresh | None = None  # (params, statistics) -> params after each update
+    averaging: moving_average.Weight | None = None  # of its params over the steps; None keeps no average
+
+
+class State(NamedTuple):
+    """What is carried from step to step."""
+
+    step: Array  # [] int32, turns done by each player
+    params: dict[str, Params]  # by player
+    optimizer_states: dict[str, Any]  # by player
+    average: dict[str, Params]  # of the params over the steps, by those players that keep one
+    frozen: dict[str, Params]  # what the objectives use and nothing changes
+
+    @property
+    def evaluation_params(self) -> dict[str, Params]:
+        """The params to evaluate and sample with: a player's average where it keeps one, else the last ones."""
+        return self.params | self.average
+
+
+def model(
+    init_params: Callable[[Key], dict[str, Params]],
+    players: Sequence[Player],
+    *,
+    prepare: Callable[[State, Any, Key], Any] | None = None,
+    frozen: Mapping[str, Params] | None = None,
+    reduction: gradients.Reduction = gradients.whole_batch,
+) -> Model:
+    """A model of players that take turns in the given order, once per step.
+
+    A player of `steps=k` cuts the batch into k equal parts and makes one update on each, with a key of its own for each
+    (the player's, split in k). A player of `steps=None` makes one update, with the player's key as it is, on the last
+    part that the player before it used: the whole batch where no player has cut it.
+
+    Args:
+      init_params: key -> {name: params} of the players.
+      players: in the order of their turns.
+      prepare: `prepare(state, batch, key)`, of the state before the step, makes of the batch what the players take as
+        theirs, whose arrays have the batch's rows as their first axis.
+      frozen: {name: params}, which `others` shows to every player beside the other players' params.
+      reduction: how all players take their gradients over the batch, one of `genjax.gradients`.
+
+    Returns:
+      A Model whose state is a `State`; it cannot sample. A player's metrics are of its params before each update, means
+      over its updates; "loss" is the last player's. `evaluate` is each player's objective on the whole batch, at the
+      state's `evaluation_params`.
+
+    Raises:
+      ValueError: two players (or a frozen part) of one name; at trace time, two players' metrics of one name.
+      BadInput: at trace time, a batch that a player's steps do not divide.
+    """
+    names = [player.name for player in players] + list(frozen or {})
+    if len(set(names)) < len(names):
+        raise ValueError(f"players and frozen params must have names of their own, not {names}")
+    updates = {
+        player.name: gradients.updater(player.objective, player.optimizer, reduction=reduction, refresh=player.refresh)
+        for player in players
+    }
+
+    def init(key: Key) -> State:
+        params = init_params(key)
+        return State(
+            step=jnp.zeros([], jnp.int32),
+            params=params,
+            optimizer_states={player.name: player.optimizer.init(params[player.name]) for player in players},
+            average={p.name: moving_average.start(params[p.name]) for p in players if p.averaging is not None},
+            frozen=jax.tree.map(jnp.copy, dict(frozen or {})),  # not the caller's memory: the state may be donated
+        )
+
+    def dealt(state: State, batch: Any, key: Key) -> tuple[Any, list[Key]]:
+        """The batch that the players take, and each player's key."""
+        if prepare is None:
+            return batch, list(jax.random.split(key, len(players)))
+        prepare_key, *keys = jax.random.split(key, 1 + len(players))
+        return prepare(state, batch, prepare_key), keys
+
+    def train_step(state: State, batch: Any, key: Key) -> tuple[State, Metrics]:
+        batch, keys = dealt(state, batch, jax.random.fold_in(key, state.step))
+        params, optimizer_states, average = dict(state.params), dict(state.optimizer_states), dict(state.average)
+        metrics, last = {}, batch
+        for player, player_key in zip(players, keys, strict=True):
+            name = player.name
+            moving, others = (params[name], optimizer_states[name]), _others(params | state.frozen, name)
+            if player.steps is None:
+                *moved, found = updates[name](*moving, others, last, player_key)
+            else:
+                *moved, found, last = _turn(updates[name], player.steps, moving, others, batch, player_key)
+            params[name], optimizer_states[name] = moved
+            metrics = _joined(metrics, found)
+            if player.averaging is not None:
+                average[name] = moving_average.update(average[name], params[name], player.averaging(state.step))
+        new = State(
+            step=state.step + 1,
+            params=params,
+            optimizer_states=optimizer_states,
+            average=average,
+            frozen=state.frozen,
+        )
+        return new, metrics
+
+    def evaluate(state: State, batch: Any, key: Key) -> Metrics:
+        batch, keys = dealt(state, batch, key)
+        params, metrics = state.evaluation_params, {}
+        for player, player_key in zip(players, keys, strict=True):
+            others = _others(params | state.frozen, player.name)
+            found = player.objective(params[player.name], others, batch, player_key)
+            metrics = _joined(metrics, gradients.batch_means(*found))
+        return metrics
+
+    return Model(init, train_step, evaluate)
+
+
+def _others(params: dict[str, Params], name: str) -> dict[str, Params]:
+    return {other: value for other, value in params.items() if other != name}
+
+
+def _turn(
+    update: Callable[..., tuple], steps: int, moving: tuple[Params, Any], others: Params, batch: Any, key: Key
+) -> tuple[Params, Any, Metrics, Any]:
+    """One update on each of the equal parts of a batch: params, optimizer state, mean metrics, and the last part."""
+    num_rows = len(jax.tree.leaves(batch)[0])
+    size, rest = divmod(num_rows, steps)
+    if rest:
+        raise BadInput(f"a batch of {num_rows} examples cannot be divided into {steps} equal parts")
+    parts = jax.tree.map(lambda a: a.reshape(steps, size, *a.shape[1:]), batch)
+
+    def one(moving: tuple[Params, Any], given: tuple[Any, Key]) -> tuple[tuple[Params, Any], Metrics]:
+        params, optimizer_state, metrics = update(*moving, others, *given)
+        return (params, optimizer_state), metrics
+
+    moved, metrics = jax.lax.scan(one, moving, (parts, jax.random.split(key, steps)))
+    return *moved, jax.tree.map(jnp.mean, metrics), jax.tree.map(lambda a: a[-1], parts)
+
+
+def _joined(before: Metrics, found: Metrics) -> Metrics:
+    """The metrics of one more player; its loss takes the place of that of the player before."""
+    shared = before.keys() & found.keys() - {"loss"}
+    if shared:
+        raise ValueError(f"two players have metrics of one name: {', '.join(sorted(shared))}")
+    return before | found
