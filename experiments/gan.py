@@ -6,7 +6,7 @@
     python -m experiments.gan --dataset=mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
     python -m experiments.gan --loss=wasserstein --penalty=gradient --num_critic_steps=5
 
-Which game is played say --loss, --penalty, --clip and --spectral_norm. At each evaluation it draws samples of the same
+--loss, --penalty, --clip and --spectral_norm select the game. At each evaluation it draws samples of the same
 noise (the folder `along`, `training.gif`, and the last as `samples.png`) and measures them. On `ring` and `grid` it
 counts the modes that they cover and the share that lies within 3 standard deviations of one (of the mixture's own draws
 0.989), and draws them over the true density and the discriminator's logit; `grid`, whose modes are many and close, has
@@ -37,7 +37,7 @@ from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation.modes import mode_coverage
 from genjax.losses import mean_logit
-from genjax.models import gan
+from genjax.models import alternating, gan
 from genjax.types import Model, Network, Params
 
 
@@ -101,7 +101,7 @@ CONVOLUTIONAL = {
 }
 
 
-def penalty_of(config: common.Config) -> gan.Penalty | None:
+def penalty_of(config: common.Config) -> gan.CriticPenalty | None:
     """The penalty that the flags name, with its weight."""
     weight = config.penalty_weight
     return {
@@ -194,7 +194,7 @@ def examiner(config: common.Config, examined: common.Examined) -> Callable[[int,
         seen = features.classifier(config, dataset)
         reference = features.reference(dataset, seen, num_samples=config.num_samples)
 
-    def examine(step: int, state: gan.State) -> dict[str, float]:
+    def examine(step: int, state: alternating.State) -> dict[str, float]:
         samples = sample(state, config.num_samples, key)
         path = folder / f"{step:08d}.png"
         if config.dataset in TOYS:
@@ -219,7 +219,7 @@ def conclude(config: common.Config, finished: common.Finished) -> dict[str, floa
     return {}
 
 
-def save_toy(path: Path, config: common.Config, state: gan.State, parts: gan.GAN, samples: ArrayLike) -> None:
+def save_toy(path: Path, config: common.Config, state: alternating.State, parts: gan.GAN, samples: ArrayLike) -> None:
     """Writes the samples over the discriminator's field, and over the density that is the truth."""
     from matplotlib.figure import Figure
 

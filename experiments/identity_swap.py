@@ -332,7 +332,9 @@ def swapper(
 
 def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
     """Draws the grid of swaps; on rendered faces writes the table of measures beside the baselines."""
-    swap = swapper(config, finished.dataset, finished.state.average, finished.state.identity)
+    swap = swapper(
+        config, finished.dataset, finished.state.evaluation_params["generator"], finished.state.frozen["identity"]
+    )
     each = min(24, SCHEDULES[config.schedule].pictures_each)
     scoring = encoder_config(config, "score", features=READERS, seed=1, noise=0.0, pictures_each=each)
     score_body = encoder_body(config, finished.dataset, scoring, lambda: page.load(scoring))

@@ -53,8 +53,10 @@ def main() -> None:
             pixels = pixels.mean(axis=2, keepdims=True)
         return jnp.float32(np.broadcast_to(pixels, (height, width, channels)))[None] / 255
 
-    generator = loading.part(run, "average", identity_swap.build_parts(run.config, run.dataset).generator.init)
-    bodies = loading.part(run, "identity", partial(identity_swap.init_bodies, run.config, run.dataset))
+    generator = loading.part(
+        run, "average/generator", identity_swap.build_parts(run.config, run.dataset).generator.init
+    )
+    bodies = loading.part(run, "frozen/identity", partial(identity_swap.init_bodies, run.config, run.dataset))
     swap = identity_swap.swapper(run.config, run.dataset, generator, bodies)
     picture = np.asarray(swap(read("target"), read("source")))[0]
     note = PngInfo()

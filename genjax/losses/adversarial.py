@@ -24,11 +24,12 @@ Critic = Callable[[Array], Logit]  # x [B, ...] -> its logit, each example on it
 class Adversarial(NamedTuple):
     """A game as each player's own loss; larger is worse for that player.
 
-    `generator(fake_logit)` -> [B]; `discriminator(real_logit, fake_logit)` -> [B]. Both lift the logit of what they
-    want taken for real. The two losses are of two optimisers: nothing minimises their sum.
+    Both losses are functions (real_logit, fake_logit) -> [B] that lift the logit of what their player wants taken for
+    real; of most games the generator's ignores the real logit, which then costs nothing under `jax.jit`. The two losses
+    are of two optimisers: nothing minimises their sum.
     """
 
-    generator: Callable[[Logit], Array]
+    generator: Callable[[Logit, Logit], Array]
     discriminator: Callable[[Logit, Logit], Array]
 
 
@@ -45,15 +46,54 @@ def _mean(loss: Callable[..., Array], *logits: Logit) -> Array:
     return jnp.mean(jnp.stack(means), axis=0)
 
 
+# Each player's loss in each game, of a = real_logit and a~ = fake_logit; `help(HINGE.generator)` shows its equation
+
+
 def _binary_cross_entropy(real_logit: Logit, fake_logit: Logit) -> Array:
-    """-log D(x) - log(1 - D(x~)), D = sigm(a)."""
+    """L_D = -log D(x) - log(1 - D(x~)) = softplus(-a) + softplus(a~), in nats; D = sigm(a)."""
     return _mean(lambda real, fake: jax.nn.softplus(-real) + jax.nn.softplus(fake), real_logit, fake_logit)
 
 
-MINIMAX = Adversarial(
-    lambda fake_logit: _mean(lambda a: -jax.nn.softplus(a), fake_logit),
-    _binary_cross_entropy,
-)
+def _minimax_generator(real_logit: Logit, fake_logit: Logit) -> Array:
+    """L_G = log(1 - D(x~)) = -softplus(a~), in nats; negative."""
+    del real_logit
+    return _mean(lambda a: -jax.nn.softplus(a), fake_logit)
+
+
+def _non_saturating_generator(real_logit: Logit, fake_logit: Logit) -> Array:
+    """L_G = -log D(x~) = softplus(-a~), in nats."""
+    del real_logit
+    return _mean(lambda a: jax.nn.softplus(-a), fake_logit)
+
+
+def _least_squares_generator(real_logit: Logit, fake_logit: Logit) -> Array:
+    """L_G = 1/2 (a~ - 1)^2."""
+    del real_logit
+    return _mean(lambda a: 0.5 * jnp.square(a - 1), fake_logit)
+
+
+def _least_squares_discriminator(real_logit: Logit, fake_logit: Logit) -> Array:
+    """L_D = 1/2 (a - 1)^2 + 1/2 a~^2."""
+    return _mean(lambda real, fake: 0.5 * (jnp.square(real - 1) + jnp.square(fake)), real_logit, fake_logit)
+
+
+def _linear_generator(real_logit: Logit, fake_logit: Logit) -> Array:
+    """L_G = -a~, in units of the logit."""
+    del real_logit
+    return -mean_logit(fake_logit)
+
+
+def _hinge_discriminator(real_logit: Logit, fake_logit: Logit) -> Array:
+    """L_D = max(0, 1 - a) + max(0, 1 + a~), in units of the logit."""
+    return _mean(lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), real_logit, fake_logit)
+
+
+def _wasserstein_discriminator(real_logit: Logit, fake_logit: Logit) -> Array:
+    """L_D = a~ - a, in units of the logit; minus the Wasserstein-1 distance at the best 1-Lipschitz critic."""
+    return _mean(lambda real, fake: fake - real, real_logit, fake_logit)
+
+
+MINIMAX = Adversarial(_minimax_generator, _binary_cross_entropy)
 """The zero-sum game, min_G max_D V, V = E log D(x) + E log(1 - D(G(z))), in nats; D = sigm(logit).
 
     L_D = softplus(-a) + softplus(a~),   L_G = log(1 - D(G(z))) = -softplus(a~)
@@ -62,22 +102,14 @@ L_G is negative and saturates: where the discriminator is sure, its gradient -si
 D = p / (p + g), the game's value V = -L_D is -log 4 + 2 JS(p, g) (Goodfellow et al. 2014, equation 1 and theorem 1).
 """
 
-NON_SATURATING = Adversarial(
-    lambda fake_logit: _mean(lambda a: jax.nn.softplus(-a), fake_logit),
-    _binary_cross_entropy,
-)
+NON_SATURATING = Adversarial(_non_saturating_generator, _binary_cross_entropy)
 """As MINIMAX, but L_G = -log D(G(z)) = softplus(-a~), in nats: the same fixed point, and a gradient that stays.
 
 At the best D its gradient is that of KL(g || p) - 2 JS(p, g) (Goodfellow et al. 2014, section 3; Arjovsky & Bottou
 2017, theorem 2.5).
 """
 
-LEAST_SQUARES = Adversarial(
-    lambda fake_logit: _mean(lambda a: 0.5 * jnp.square(a - 1), fake_logit),
-    lambda real_logit, fake_logit: _mean(
-        lambda real, fake: 0.5 * (jnp.square(real - 1) + jnp.square(fake)), real_logit, fake_logit
-    ),
-)
+LEAST_SQUARES = Adversarial(_least_squares_generator, _least_squares_discriminator)
 """The logit itself, without a sigmoid, is regressed on 1 for real and 0 for fake; squared units of the logit.
 
     L_D = 1/2 (a - 1)^2 + 1/2 a~^2,   L_G = 1/2 (a~ - 1)^2
@@ -85,21 +117,13 @@ LEAST_SQUARES = Adversarial(
 The best answer is p / (p + g), with L_D = 1/2 sum p g / (p + g) (Mao et al. 2017, equation 9).
 """
 
-HINGE = Adversarial(
-    lambda fake_logit: -mean_logit(fake_logit),
-    lambda real_logit, fake_logit: _mean(
-        lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), real_logit, fake_logit
-    ),
-)
+HINGE = Adversarial(_linear_generator, _hinge_discriminator)
 """Margins of 1 on both sides, in units of the logit: L_D = max(0, 1 - a) + max(0, 1 + a~), L_G = -a~.
 
 The best answer is sign(p - g), with L_D = 2 sum min(p, g) (Lim & Ye 2017; Miyato et al. 2018, equations 16 and 17).
 """
 
-WASSERSTEIN = Adversarial(
-    lambda fake_logit: -mean_logit(fake_logit),
-    lambda real_logit, fake_logit: _mean(lambda real, fake: fake - real, real_logit, fake_logit),
-)
+WASSERSTEIN = Adversarial(_linear_generator, _wasserstein_discriminator)
 """The dual of the Wasserstein-1 distance, in units of the data where the critic is 1-Lipschitz.
 
     L_D = a~ - a,   L_G = -a~,   W_1(p, g) = max over 1-Lipschitz critics of E_p a - E_g a = -L_D
@@ -124,7 +148,7 @@ def weighted(adversarial: Adversarial, *, alpha: float) -> Adversarial:
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha weighs the generator's loss from 0 to 1, not {alpha}")
     return Adversarial(
-        lambda fake_logit: alpha * adversarial.generator(fake_logit),
+        lambda real_logit, fake_logit: alpha * adversarial.generator(real_logit, fake_logit),
         lambda real_logit, fake_logit: (1 - alpha) * adversarial.discriminator(real_logit, fake_logit),
     )
 

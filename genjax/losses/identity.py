@@ -91,31 +91,34 @@ def mean_absolute_error(prediction: Array, target: Array) -> Array:
     return sum_features(jnp.abs(as_float(prediction) - as_float(target))) / math.prod(prediction.shape[1:])
 
 
-def feature_matching(maps: Sequence[Maps], wanted: Sequence[Maps], *, first: int = 0) -> Array:
+def feature_matching(maps: Sequence[Maps], wanted: Sequence[Maps], *, last: int | None = None) -> Array:
     """Distance between a discriminator's hidden maps of two images, over its scales and layers.
 
-        L = sum_s sum_{i >= m} 1/N_i ||D_s^(i)(x) - sg D_s^(i)(x')||_1
+        L = sum_s sum_{i > M - n} 1/N_i ||D_s^(i)(x) - sg D_s^(i)(x')||_1
 
-    where N_i is the number of values of a map, and sg stops the gradient. From the first layer on it is pix2pixHD's
-    feature matching; from one of the last on it is SimSwap's weak feature matching, which leaves colours and textures
-    free.
+    where N_i is the number of values of a map, and sg stops the gradient. Of all M layers it is pix2pixHD's feature
+    matching; of the last n it is SimSwap's weak feature matching, which leaves colours and textures free.
 
     Args:
       maps: of x: for each scale s the maps D_s^(1), ..., D_s^(M), each [B, ...].
       wanted: of x', the same shapes.
-      first: m - 1, how many of the first maps are left out; M leaves nothing.
+      last: n, how many of the last maps of each scale are matched, from 0 to M; None for all of them.
 
     Returns:
       [B], >= 0, in units of the maps.
 
     Raises:
-      ValueError: shapes that differ.
+      ValueError: shapes that differ, or a number of maps that is negative or more than each scale has.
 
     Source: Wang et al. 2018, equation 4; Chen et al. 2020, equation 8.
     """
     check_same_shape(maps=tuple(map(tuple, maps)), wanted=tuple(map(tuple, wanted)))
     total = jnp.zeros(len(maps[0][0]))
     for ours, theirs in zip(maps, wanted, strict=True):
-        for x, y in zip(ours[first:], theirs[first:], strict=True):
+        num = len(ours) if last is None else last
+        if not 0 <= num <= len(ours):
+            raise ValueError(f"{num} of the last maps cannot be matched: each scale has {len(ours)}")
+        start = len(ours) - num
+        for x, y in zip(ours[start:], theirs[start:], strict=True):
             total += mean_absolute_error(x, jax.lax.stop_gradient(y))
     return total

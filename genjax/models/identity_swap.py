@@ -14,6 +14,7 @@ picture of a swap is ever shown: the identity loss asks for the source, feature 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -32,11 +33,12 @@ from genjax.losses import (
     mean_logit,
     squared_error,
 )
+from genjax.models import alternating, moving_average
 from genjax.types import Array, Key, Metrics, Model, Network, Pair, Params
 
 
 class Losses(NamedTuple):
-    """The terms of both players and their weights; a term of weight 0 asks for nothing."""
+    """The terms of both players and their weights; a term of weight 0 has no gradient."""
 
     adversarial: Adversarial = HINGE
     identity: Callable[[Array, Array], Array] = identity_loss  # of vectors [B, m] -> [B]
@@ -46,7 +48,7 @@ class Losses(NamedTuple):
     adversarial_weight: float = 1.0
     penalty_weight: float = 1e-5  # of `losses.gradient_penalty`
     matching_weight: float = 10.0
-    first_map: int = -2  # where the maps that are matched begin: the last two
+    matched_maps: int | None = 2  # how many of the discriminator's last maps are matched; None for all of them
     identity_noise: float = 0.0  # sigma, in units of the images' [0, 1]
 
 
@@ -54,12 +56,21 @@ SIMSWAP = Losses()
 """The paper's terms and weights (Chen et al. 2020, equation 9)."""
 
 FREER = SIMSWAP._replace(identity_weight=30.0, matching_weight=2.0, identity_noise=0.05)
-"""The paper's with a fifth of the weight of feature matching, thrice that of the identity, judged through noise."""
+"""The paper's with a fifth of the weight of feature matching, and thrice that of the identity, judged through noise."""
 
 BRIEF = SIMSWAP._replace(identity_weight=3.0, adversarial_weight=0.3, matching_weight=4.0)
-"""The paper's with less of all but the reconstruction, for runs too short to learn that beside the rest."""
+"""The paper's weights, lowered for all terms but reconstruction, for short runs."""
 
-PLAIN = Losses(NON_SATURATING, squared_error, squared_error, 1.0, 1.0, 1.0, 10.0, 0.0)
+PLAIN = Losses(
+    adversarial=NON_SATURATING,
+    identity=squared_error,
+    reconstruction=squared_error,
+    identity_weight=1.0,
+    reconstruction_weight=1.0,
+    adversarial_weight=1.0,
+    penalty_weight=10.0,
+    matching_weight=0.0,
+)
 """Squared distances, cross-entropy and a gradient penalty of the usual weight, without feature matching."""
 
 
@@ -78,17 +89,6 @@ class Wanted(NamedTuple):
     pair: Pair
     identity: Array  # v [B, m], the identities wanted of the targets' pictures
     own: Array  # [B] bool, whether that is the target's own
-
-
-class State(NamedTuple):
-    """What is carried from step to step."""
-
-    step: Array  # [] int32, updates of the generator done
-    params: Params
-    generator_optimizer_state: Any
-    discriminator_optimizer_state: Any
-    average: Params  # of the generator's params over the steps; what a swap uses
-    identity: Params  # of what encodes identities; no step changes them
 
 
 def init_params(key: Key, *, parts: IdentitySwap) -> Params:
@@ -115,14 +115,16 @@ def discriminator_objective(parts: IdentitySwap) -> gradients.Objective:
     """What the discriminator minimises: its loss on the sources' pictures and on swaps, and the gradient penalty.
 
     Returns:
-      `objective(discriminator, generator, wanted, key) -> (loss [B], {"discriminator_loss", "penalty", "real_logit",
-      "fake_logit": [B]})`.
+      `objective(discriminator, {"generator": params}, wanted, key) -> (loss [B], {"discriminator_loss", "penalty",
+      "real_logit", "fake_logit": [B]})`.
     """
     weight = parts.losses.penalty_weight
 
-    def objective(discriminator: Params, generator: Params, wanted: Wanted, key: Key) -> tuple[Array, dict[str, Array]]:
+    def objective(
+        discriminator: Params, others: dict[str, Params], wanted: Wanted, key: Key
+    ) -> tuple[Array, dict[str, Array]]:
         pair = wanted.pair
-        swapped = parts.generator.apply(generator, pair.target, wanted.identity)
+        swapped = parts.generator.apply(others["generator"], pair.target, wanted.identity)
 
         def critic(x: Array) -> Any:
             return _judge(discriminator, x, parts)[1]
@@ -144,25 +146,26 @@ def generator_objective(parts: IdentitySwap) -> gradients.Objective:
     """What the generator minimises: the weighted sum of its terms.
 
     Returns:
-      `objective(generator, discriminator, identity, wanted, key) -> (loss [B], {"identity_loss",
-      "reconstruction_loss", "generator_loss", "matching_loss": [B]})`, the terms without their weights;
-      `reconstruction_loss` is 0 where the identity is not the target's own. The key draws the noise.
+      `objective(generator, {"discriminator": params, "identity": the encoder's}, wanted, key) -> (loss [B],
+      {"identity_loss", "reconstruction_loss", "generator_loss", "matching_loss": [B]})`, the terms without their
+      weights; `reconstruction_loss` is 0 where the identity is not the target's own. The key draws the noise.
     """
     terms = parts.losses
     add_noise = stochastic.gaussian_noise(scale=terms.identity_noise)
 
     def objective(
-        generator: Params, discriminator: Params, identity: Params, wanted: Wanted, key: Key
+        generator: Params, others: dict[str, Params], wanted: Wanted, key: Key
     ) -> tuple[Array, dict[str, Array]]:
         target, v, own = wanted.pair.target, wanted.identity, wanted.own
         swapped = parts.generator.apply(generator, target, v)
-        maps, logits = _judge(discriminator, swapped, parts)
-        target_maps, _ = _judge(discriminator, target, parts)
+        maps, fake_logit = _judge(others["discriminator"], swapped, parts)
+        target_maps, _ = _judge(others["discriminator"], target, parts)
+        _, real_logit = _judge(others["discriminator"], wanted.pair.source, parts)
         seen = add_noise(swapped, key) if terms.identity_noise else swapped
-        of_identity = terms.identity(parts.encode_identity(identity, seen), v)
+        of_identity = terms.identity(parts.encode_identity(others["identity"], seen), v)
         of_reconstruction = jnp.where(own, terms.reconstruction(swapped, target), 0)
-        of_players = terms.adversarial.generator(logits)
-        of_maps = feature_matching(maps, target_maps, first=terms.first_map)
+        of_players = terms.adversarial.generator(real_logit, fake_logit)
+        of_maps = feature_matching(maps, target_maps, last=terms.matched_maps)
         loss = (
             terms.identity_weight * of_identity
             + terms.reconstruction_weight * of_reconstruction
@@ -179,95 +182,72 @@ def generator_objective(parts: IdentitySwap) -> gradients.Objective:
     return objective
 
 
+def wanted_identities(state: alternating.State, pair: Pair, key: Key, *, parts: IdentitySwap) -> Wanted:
+    """What a step asks for: the targets' own identities if it is even, else those of other rows.
+
+    The rows are rolled by 1 to B - 1 places, which the key draws, so that none keeps its own.
+    """
+    v = parts.encode_identity(state.frozen["identity"], pair.source)
+    same = state.step % 2 == 0
+    places = jax.random.randint(key, [], 1, len(v))
+    v = jnp.where(same, v, jnp.roll(v, places, axis=0))
+    return Wanted(pair, v, jnp.full(len(v), same))
+
+
 def model(
     parts: IdentitySwap,
     identity: Params,
     generator_optimizer: optax.GradientTransformation,
     discriminator_optimizer: optax.GradientTransformation,
     *,
-    averaging: float = 0.999,
+    averaging: float | None = 0.999,
     reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
-    """An identity swap trained by alternating updates, the discriminator first.
-
-    Even steps want the targets' own identities, odd steps those of other rows, rolled by 1 to B - 1 places, so that no
-    row keeps its own.
+    """An identity swap trained by alternating updates, the discriminator first, on what `wanted_identities` gives.
 
     Args:
-      identity: the trained params that `parts.encode_identity` takes.
-      averaging: swaps use the generator's average, avg <- (1 - w) avg + w params, w = max(1 - averaging, 9 / (9 + t))
-        at the t-th step, so that the first steps are soon forgotten.
+      identity: the trained params that `parts.encode_identity` takes; no step changes them.
+      generator_optimizer, discriminator_optimizer: one for each player.
+      averaging: the decay, in [0, 1), of an average of the generator's params (`moving_average.discounted`), which
+        `evaluate` uses, and swaps should; None keeps no average.
+      reduction: how both players take their gradients over the batch, one of `genjax.gradients`.
 
     Returns:
-      A Model of batches `Pair`, of two rows or more; it cannot sample. `evaluate` is of the averaged generator: its
-      reconstruction with the targets' own identities, all else with those of the next rows.
+      A Model of batches `Pair`, of two rows or more, whose state is an `alternating.State` with the encoder's params as
+      `frozen["identity"]`; it cannot sample. "loss" is the generator's. `evaluate` gives the reconstruction with the
+      targets' own identities, all else with those of the next rows.
 
     Raises:
       ValueError: averaging outside [0, 1).
     """
-    if not 0 <= averaging < 1:
-        raise ValueError(f"averaging is at least 0 and below 1, not {averaging}")
-    play_discriminator, play_generator = discriminator_objective(parts), generator_objective(parts)
-    update_discriminator = gradients.updater(play_discriminator, discriminator_optimizer, reduction=reduction)
-    update_generator = gradients.updater(play_generator, generator_optimizer, reduction=reduction)
+    discriminator = alternating.Player("discriminator", discriminator_objective(parts), discriminator_optimizer)
+    generator = alternating.Player(
+        "generator",
+        generator_objective(parts),
+        generator_optimizer,
+        averaging=None if averaging is None else moving_average.discounted(averaging),
+    )
 
-    def init(key: Key) -> State:
-        params = init_params(key, parts=parts)
-        return State(
-            jnp.zeros([], jnp.int32),
-            params,
-            generator_optimizer.init(params["generator"]),
-            discriminator_optimizer.init(params["discriminator"]),
-            params["generator"],
-            identity,
-        )
-
-    def train_step(state: State, pair: Pair, key: Key) -> tuple[State, Metrics]:
-        roll_key, penalty_key, noise_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
-        v = parts.encode_identity(state.identity, pair.source)
-        same = state.step % 2 == 0
-        places = jax.random.randint(roll_key, [], 1, len(v))
-        v = jnp.where(same, v, jnp.roll(v, places, axis=0))
-        wanted = Wanted(pair, v, jnp.full(len(v), same))
-        discriminator, discriminator_optimizer_state, of_discriminator = update_discriminator(
-            state.params["discriminator"],
-            state.discriminator_optimizer_state,
-            state.params["generator"],
-            wanted,
-            penalty_key,
-        )
-        generator, generator_optimizer_state, of_generator = update_generator(
-            state.params["generator"],
-            state.generator_optimizer_state,
-            discriminator,
-            state.identity,
-            wanted,
-            noise_key,
-        )
-        weight = jnp.maximum(1 - averaging, 9 / (state.step + 10))
-        new = State(
-            state.step + 1,
-            {"generator": generator, "discriminator": discriminator},
-            generator_optimizer_state,
-            discriminator_optimizer_state,
-            optax.incremental_update(generator, state.average, weight),
-            state.identity,
-        )
-        return new, of_discriminator | of_generator  # the loss is the generator's
-
-    def evaluate(state: State, pair: Pair, key: Key) -> Metrics:
-        v = parts.encode_identity(state.identity, pair.source)
+    def evaluate(state: alternating.State, pair: Pair, key: Key) -> Metrics:
+        params = state.evaluation_params | state.frozen
+        v = parts.encode_identity(params["identity"], pair.source)
         own, other = (
-            Wanted(pair, wanted, jnp.full(len(v), same))
-            for wanted, same in ((v, True), (jnp.roll(v, 1, axis=0), False))
+            Wanted(pair, v, jnp.full(len(v), True)),
+            Wanted(pair, jnp.roll(v, 1, axis=0), jnp.full(len(v), False)),
         )
-        discriminator = state.params["discriminator"]
-        penalty_key, *noise_keys = jax.random.split(key, 3)
-        of_discriminator = gradients.batch_means(*play_discriminator(discriminator, state.average, other, penalty_key))
-        swapped, kept = (
-            gradients.batch_means(*play_generator(state.average, discriminator, state.identity, wanted, noise_key))
-            for wanted, noise_key in zip((other, own), noise_keys, strict=True)
-        )
-        return of_discriminator | swapped | {"reconstruction_loss": kept["reconstruction_loss"]}
+        penalty_key, other_key, own_key = jax.random.split(key, 3)
 
-    return Model(init, train_step, evaluate)
+        def means(player: alternating.Player, wanted: Wanted, key: Key) -> Metrics:
+            return gradients.batch_means(*player.objective(params[player.name], params, wanted, key))
+
+        found = means(discriminator, other, penalty_key) | means(generator, other, other_key)
+        return found | {"reconstruction_loss": means(generator, own, own_key)["reconstruction_loss"]}
+
+    trained = alternating.model(
+        partial(init_params, parts=parts),
+        [discriminator, generator],
+        prepare=partial(wanted_identities, parts=parts),
+        frozen={"identity": identity},
+        reduction=reduction,
+    )
+    return trained._replace(evaluate=evaluate)

@@ -11,7 +11,7 @@ from genjax.networks.adversarial import (
     residual_discriminator,
     residual_generator,
 )
-from genjax.networks.combinators import gaussian_heads, with_log_variance
+from genjax.networks.combinators import gaussian_heads, with_label, with_log_variance
 from genjax.networks.convolution import convolution, transposed_convolution, upsampled_convolution
 from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
 from genjax.networks.equinox import from_equinox, stateful_from_equinox
@@ -54,5 +54,6 @@ __all__ = [
     "transposed_convolution",
     "unit_norm_rows",
     "upsampled_convolution",
+    "with_label",
     "with_log_variance",
 ]

@@ -1,7 +1,10 @@
-"""Networks made of networks: the output heads of encoders and decoders."""
+"""Networks made of networks: the output heads of encoders and decoders, and labels as an input."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 
 from genjax.types import Array, Key, Network, Params
@@ -44,3 +47,28 @@ def with_log_variance(network: Network, *, initial: float = 0.0) -> Network:
         return network.apply(params["mean"], *inputs), params["log_variance"]
 
     return Network(init, apply)
+
+
+def with_label(network: Network, num_classes: int) -> Network:
+    """Makes a network conditional on a label: `apply(params, x, label)`, with label [B] integers.
+
+    The label is appended to the last axis of x as a one-hot vector, in every place: [B, ..., C] -> [B, ..., C + K]
+    (Mirza & Osindero 2014).
+
+    Args:
+      network: takes [B, ..., C + K].
+      num_classes: K.
+
+    Raises:
+      ValueError: at apply, a label that is None.
+    """
+
+    def apply(params: Params, x: Array, label: Array | None) -> Any:
+        if label is None:
+            raise ValueError(f"a network conditional on {num_classes} classes needs labels, and got none")
+        one_hot = jax.nn.one_hot(label, num_classes, dtype=x.dtype)
+        one_hot = one_hot.reshape(len(x), *(1,) * (x.ndim - 2), num_classes)
+        labelled = jnp.concatenate([x, jnp.broadcast_to(one_hot, (*x.shape[:-1], num_classes))], axis=-1)
+        return network.apply(params, labelled)
+
+    return Network(network.init, apply)

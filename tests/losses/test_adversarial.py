@@ -22,6 +22,11 @@ PAIRS = {
 pairs = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 
 
+def generator_loss(pair, fake):
+    """The generator's loss of the fake logit alone: these games ignore the real one."""
+    return pair.generator(jax.tree.map(lambda a: a + jnp.nan, fake), fake)
+
+
 def tables():
     """Two distributions on six atoms."""
     draw = np.random.RandomState(3)
@@ -70,7 +75,7 @@ def test_the_generators_gradient_at_the_best_discriminator(float64):
     theta, best = jnp.log(g), jnp.log(p) - jnp.log(g)
 
     def expected(pair):
-        return jax.grad(lambda t: jax.nn.softmax(t) @ pair.generator(best))(theta)
+        return jax.grad(lambda t: jax.nn.softmax(t) @ generator_loss(pair, best))(theta)
 
     def js(t):
         g = jax.nn.softmax(t)
@@ -89,9 +94,11 @@ def test_the_generators_gradient_at_the_best_discriminator(float64):
 def test_minimax_is_zero_sum_in_the_fake_term(float64):
     a = jnp.linspace(-5, 5, 11)
     of_fake = MINIMAX.discriminator(jnp.zeros(11), a) - np.log(2)
-    np.testing.assert_allclose(MINIMAX.generator(a), -of_fake, rtol=1e-12)
-    np.testing.assert_allclose(MINIMAX.generator(a), np.log(1 - scipy.special.expit(np.asarray(a))), rtol=1e-12)
-    np.testing.assert_allclose(NON_SATURATING.generator(a), -np.log(scipy.special.expit(np.asarray(a))), rtol=1e-12)
+    np.testing.assert_allclose(generator_loss(MINIMAX, a), -of_fake, rtol=1e-12)
+    np.testing.assert_allclose(generator_loss(MINIMAX, a), np.log(1 - scipy.special.expit(np.asarray(a))), rtol=1e-12)
+    np.testing.assert_allclose(
+        generator_loss(NON_SATURATING, a), -np.log(scipy.special.expit(np.asarray(a))), rtol=1e-12
+    )
 
 
 def test_the_best_of_least_squares(float64):
@@ -100,7 +107,7 @@ def test_the_best_of_least_squares(float64):
     np.testing.assert_allclose(logits, p / (p + g), atol=1e-8)
     np.testing.assert_allclose(loss, 0.5 * np.sum(p * g / (p + g)), atol=1e-12)
     # the generator's fixed point: no atom pulls more than another where p = g
-    pull = jax.grad(lambda a: jnp.sum(LEAST_SQUARES.generator(a)))(jnp.full(6, 0.5))
+    pull = jax.grad(lambda a: jnp.sum(generator_loss(LEAST_SQUARES, a)))(jnp.full(6, 0.5))
     np.testing.assert_allclose(pull, -0.5)
 
 
@@ -129,21 +136,21 @@ def test_wasserstein_is_the_dual_of_the_distance(float64):
     other = np.cumsum(np.r_[0, gaps * np.random.RandomState(2).uniform(-1, 1, 5)])
     assert -expected_discriminator_loss(WASSERSTEIN, jnp.asarray(other), p, g) < distance
     # moving the fake atoms along the critic's slope is what the generator's loss asks for
-    np.testing.assert_allclose(jax.grad(lambda b: WASSERSTEIN.generator(b).sum())(jnp.asarray(a)), -1)
+    np.testing.assert_allclose(jax.grad(lambda b: generator_loss(WASSERSTEIN, b).sum())(jnp.asarray(a)), -1)
 
 
 @pairs
 def test_each_player_lifts_what_it_wants_taken_for_real(pair):
     a = jnp.linspace(-0.9, 0.9, 7)
     real, fake = jax.grad(lambda real, fake: pair.discriminator(real, fake).sum(), argnums=(0, 1))(a, a)
-    generator = jax.grad(lambda a: pair.generator(a).sum())(a)
+    generator = jax.grad(lambda a: generator_loss(pair, a).sum())(a)
     assert (real < 0).all() and (generator < 0).all()
     assert ((fake > 0) | ((pair is LEAST_SQUARES) & (a <= 0))).all()
 
 
 def test_the_generators_gradient_where_the_discriminator_is_sure():
     def slope(pair):
-        return float(jax.grad(lambda a: pair.generator(a).sum())(jnp.array([-20.0]))[0])
+        return float(jax.grad(lambda a: generator_loss(pair, a).sum())(jnp.array([-20.0]))[0])
 
     assert abs(slope(MINIMAX)) < 1e-8 and abs(slope(NON_SATURATING) + 1) < 1e-6
 
@@ -153,9 +160,9 @@ def test_finite_at_extreme_logits(pair):
     for real in (-1e3, 1e3):
         for fake in (-1e3, 1e3):
             a, b = jnp.array([real]), jnp.array([fake])
-            values = [pair.discriminator(a, b), pair.generator(b)]
+            values = [pair.discriminator(a, b), generator_loss(pair, b)]
             values += jax.grad(lambda a, b: pair.discriminator(a, b).sum(), argnums=(0, 1))(a, b)
-            values.append(jax.grad(lambda b: pair.generator(b).sum())(b))
+            values.append(jax.grad(lambda b: generator_loss(pair, b).sum())(b))
             assert all(value.dtype == jnp.float32 and np.isfinite(value).all() for value in values)
 
 
@@ -164,7 +171,7 @@ def test_gradients_are_those_of_finite_differences(pair, float64):
     draw = np.random.RandomState(0)
     real, fake = (jnp.asarray(draw.normal(size=(3, 2, 2))) for _ in range(2))
     check_grads(jax.jit(lambda a, b: pair.discriminator(a, b).sum()), (real, fake), order=2, modes=["rev"])
-    check_grads(jax.jit(lambda b: pair.generator(b).sum()), (fake,), order=2, modes=["rev"])
+    check_grads(jax.jit(lambda b: generator_loss(pair, b).sum()), (fake,), order=2, modes=["rev"])
 
 
 @pairs
@@ -174,20 +181,26 @@ def test_maps_and_scales_are_averaged(pair):
     real_small, fake_small = real[:, :2, :2], fake[:, :2, :2]
 
     def by_hand(real, fake):
-        each = pair.discriminator(real.reshape(-1), fake.reshape(-1)), pair.generator(fake.reshape(-1))
+        each = pair.discriminator(real.reshape(-1), fake.reshape(-1)), generator_loss(pair, fake.reshape(-1))
         return [value.reshape(3, -1).mean(1) for value in each]
 
     np.testing.assert_allclose(pair.discriminator(real, fake), by_hand(real, fake)[0], rtol=1e-5)
-    np.testing.assert_allclose(pair.generator(fake), by_hand(real, fake)[1], rtol=1e-5)
+    np.testing.assert_allclose(generator_loss(pair, fake), by_hand(real, fake)[1], rtol=1e-5)
     both = [(a + b) / 2 for a, b in zip(by_hand(real, fake), by_hand(real_small, fake_small), strict=True)]
     np.testing.assert_allclose(pair.discriminator((real, real_small), (fake, fake_small)), both[0], rtol=1e-5)
-    np.testing.assert_allclose(pair.generator((fake, fake_small)), both[1], rtol=1e-5)
+    np.testing.assert_allclose(generator_loss(pair, (fake, fake_small)), both[1], rtol=1e-5)
 
 
 @pairs
 def test_logits_of_other_shapes_are_refused(pair):
     with pytest.raises(AssertionError, match=r"(?s)\(3,\).*\(4,\)"):
         pair.discriminator(jnp.zeros(3), jnp.zeros(4))
+
+
+@pairs
+def test_help_shows_each_players_equation(pair):
+    assert pair.generator.__doc__.startswith("L_G = ")
+    assert pair.discriminator.__doc__.startswith("L_D = ")
 
 
 # The weighted cost
@@ -197,7 +210,10 @@ def test_alpha_scales_each_players_own_term():
     real, fake, alpha = jnp.array([0.3, -2.0]), jnp.array([1.0, 0.5]), 0.3
     pair = losses.weighted(NON_SATURATING, alpha=alpha)
     np.testing.assert_allclose(pair.discriminator(real, fake), 0.7 * NON_SATURATING.discriminator(real, fake))
-    np.testing.assert_allclose(pair.generator(fake), 0.3 * NON_SATURATING.generator(fake), rtol=1e-6)
+    np.testing.assert_allclose(generator_loss(pair, fake), 0.3 * generator_loss(NON_SATURATING, fake), rtol=1e-6)
+    relativistic = losses.Adversarial(lambda a, b: jax.nn.softplus(a - b), lambda a, b: jax.nn.softplus(b - a))
+    of_both = losses.weighted(relativistic, alpha=alpha)
+    np.testing.assert_allclose(of_both.generator(real, fake), 0.3 * np.log1p(np.exp(real - fake)), rtol=1e-6)
     for alpha in (-0.1, 1.1):
         with pytest.raises(ValueError, match="from 0 to 1"):
             losses.weighted(HINGE, alpha=alpha)
@@ -208,7 +224,7 @@ def test_the_joint_minimum_of_the_weighted_cost_is_no_game(float64):
     pair = losses.weighted(NON_SATURATING, alpha=0.3)
     d = np.linspace(0.001, 0.999, 999)
     fake = jnp.asarray(scipy.special.logit(d))
-    joint = [pair.discriminator(jnp.full(999, real), fake) + pair.generator(fake) for real in (0.0, 50.0)]
+    joint = [pair.discriminator(jnp.full(999, real), fake) + generator_loss(pair, fake) for real in (0.0, 50.0)]
     assert np.min(joint[1]) < np.min(joint[0])
     np.testing.assert_allclose(d[np.argmin(joint[1])], 0.3, atol=1e-3)
 

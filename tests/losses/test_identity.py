@@ -65,15 +65,15 @@ def maps(key, scale=1.0):
     return drawn[:2], drawn[2:]
 
 
-@pytest.mark.parametrize(("first", "layers"), [(0, (0, 1)), (1, (1,)), (-1, (1,)), (2, ())])
-def test_feature_matching_is_a_sum_of_means(key, first, layers):
+@pytest.mark.parametrize(("last", "layers"), [(None, (0, 1)), (2, (0, 1)), (1, (1,)), (0, ())])
+def test_feature_matching_is_a_sum_of_means(key, last, layers):
     ours, theirs = maps(key), maps(jax.random.fold_in(key, 1))
     expected = np.zeros(3)
     for b in range(3):
         for x, y in zip(ours, theirs, strict=True):
             expected[b] += sum(np.mean(np.abs(np.asarray(x[i][b]) - np.asarray(y[i][b]))) for i in layers)
-    np.testing.assert_allclose(feature_matching(ours, theirs, first=first), expected, rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(feature_matching(ours, ours, first=first), np.zeros(3))
+    np.testing.assert_allclose(feature_matching(ours, theirs, last=last), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(feature_matching(ours, ours, last=last), np.zeros(3))
 
 
 def test_feature_matching_has_no_gradient_in_what_is_wanted(key):
@@ -90,3 +90,6 @@ def test_shapes_that_do_not_fit_are_refused(key):
         arcface_logits(jnp.zeros((3, 2)), jnp.zeros(3), scale=1.0, margin=0.1)
     with pytest.raises(ValueError, match="maps, wanted need the same shape"):
         feature_matching(maps(key), maps(key)[:1])
+    for last in (-1, 3):
+        with pytest.raises(ValueError, match=f"{last} of the last maps cannot be matched: each scale has 2"):
+            feature_matching(maps(key), maps(key), last=last)

@@ -14,6 +14,7 @@ from genjax.networks import (
     convolutional_encoder,
     gaussian_heads,
     mlp,
+    with_label,
     with_log_variance,
 )
 from genjax.types import Network
@@ -143,3 +144,16 @@ def test_init_is_a_function_of_its_key():
 def test_import_starts_no_backend():
     program = "import genjax.networks; from jax._src import xla_bridge; assert not xla_bridge._backends, 'started'"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_label_is_appended_in_every_place(key):
+    echo = Network(lambda key: {}, lambda params, x: x)
+    network, label = with_label(echo, 4), jnp.array([2, 0, 3])
+    one_hot = np.eye(4)[[2, 0, 3]]
+    vector, image = jax.random.normal(key, (3, 2)), jax.random.normal(key, (3, 5, 6, 1))
+    np.testing.assert_array_equal(network.apply({}, vector, label), np.concatenate([vector, one_hot], 1))
+    planes = np.broadcast_to(one_hot[:, None, None], (3, 5, 6, 4))
+    np.testing.assert_array_equal(network.apply({}, image, label), np.concatenate([image, planes], 3))
+    assert network.apply({}, vector.astype(jnp.bfloat16), label).dtype == jnp.bfloat16
+    with pytest.raises(ValueError, match="conditional on 4 classes needs labels"):
+        network.apply({}, vector, None)

@@ -59,7 +59,8 @@ def swap_gradient(reduction: gradients.Reduction, over: placement.Placement):
     pair = Pair(*(jax.random.uniform(jax.random.key(i), (batch, *shape)) for i in (2, 3)))
     wanted = identity_swap.Wanted(pair, jax.jit(encode)(identity, pair.source), jnp.ones(batch, bool))
     compute = reduction(identity_swap.generator_objective(parts))
-    placed = over.place_own((params["generator"], params["discriminator"], identity, wanted, jax.random.key(4)))
+    others = {"discriminator": params["discriminator"], "identity": identity}
+    placed = over.place_own((params["generator"], others, wanted, jax.random.key(4)))
     gradient, metrics, _ = jax.jit(over.wrap(lambda own, shared: compute(*own)))(placed, ())
     return {"sha256": params_sha256(gradient), "metrics": {name: float(value) for name, value in metrics.items()}}
 
