@@ -1,0 +1,307 @@
+"""What every model of the library keeps, whatever it is: the contract of `genjax.types.Model`, one battery for all."""
+
+import functools
+from collections import Counter
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax import gradients, losses, networks
+from genjax.losses import BERNOULLI, HINGE, NON_SATURATING, SQUARED_ERROR, WASSERSTEIN
+from genjax.models import (
+    alternating,
+    autoencoder,
+    classifier,
+    descent,
+    gan,
+    identity_encoder,
+    identity_swap,
+    moving_average,
+    regressor,
+    sfnn,
+    vae,
+)
+from genjax.stochastic import gaussian_noise
+from genjax.training.checkpoint import Checkpoints
+from genjax.training.digest import flatten, params_sha256
+from genjax.types import Batch, Network, Pair
+
+B, DIM, CLASSES = 4, 3, 2
+ADAM = optax.adam(1e-2)
+
+
+def mlp(num_in, num_out, hidden=(4, 4)):
+    """Of hidden layers as wide in every network, so that two networks of one key would draw the same numbers."""
+    return networks.mlp((num_in,), (num_out,) if num_out else (), hidden=hidden, activation=jnp.tanh)
+
+
+def autoencoder_with(*penalties, code=autoencoder.identity, hidden=(4, 4), corruption=None, **options):
+    def build(**more):
+        parts = autoencoder.Autoencoder(mlp(DIM, 2, hidden), mlp(2, DIM, hidden), SQUARED_ERROR, code)
+        objective = autoencoder.objective(parts, penalties=penalties, corruption=corruption)
+        return autoencoder.model(parts, ADAM, objective, **options, **more)
+
+    return build
+
+
+def vae_of(objective, **options):
+    def build(**more):
+        parts = vae.VAE(networks.gaussian_heads(mlp(DIM, 4)), mlp(2, DIM), BERNOULLI, 2)
+        return vae.model(parts, ADAM, objective(parts), **options, **more)
+
+    return build
+
+
+def build_classifier(**more):
+    parts = classifier.Classifier(mlp(DIM, 4), mlp(4, CLASSES))
+    return classifier.model(parts, ADAM, classifier.objective(parts), **more)
+
+
+def build_regressor(**more):
+    return regressor.model(mlp(DIM, DIM), ADAM, **more)
+
+
+def build_sfnn(**more):
+    parts = sfnn.SFNN(mlp(DIM, 4), networks.with_log_variance(mlp(4, DIM)), losses.GAUSSIAN, 2, jnp.tanh)
+    return sfnn.model(parts, ADAM, sfnn.objective(parts, num_draws=3), **more)
+
+
+def build_identity_encoder(**more):
+    parts = identity_encoder.IdentityEncoder(mlp(DIM, 4), 4, CLASSES)
+    return identity_encoder.model(parts, ADAM, margin=lambda step: 0.3, **more)
+
+
+def gan_with(adversarial=NON_SATURATING, *, num_classes=0, spectral=False, penalty=None, **options):
+    def build(**more):
+        discriminator, project = mlp(DIM + num_classes, 0), None
+        if spectral:
+            discriminator, project = networks.spectral_norm(discriminator)
+        parts = gan.GAN(mlp(2 + num_classes, DIM), discriminator, adversarial, 2, num_classes)
+        return gan.model(parts, ADAM, ADAM, penalty=penalty, project=project, **options, **more)
+
+    return build
+
+
+def gradient_penalty(critic, real, fake, key):
+    return 10 * losses.gradient_penalty(critic, real, fake, key)
+
+
+def build_identity_swap(**more):
+    shape, encode = (2, 2, DIM), partial(identity_encoder.encode, parts=identity_encoder.IdentityEncoder(BODY, 4, 2))
+    flat = networks.mlp((*shape[:2], DIM + 4), shape, hidden=(4, 4), activation=jnp.tanh)
+
+    def swapped(params, x, v):
+        everywhere = jnp.broadcast_to(v[:, None, None], (*x.shape[:3], 4))
+        return flat.apply(params, jnp.concatenate([x, everywhere], axis=-1))
+
+    def judged(params, x):
+        maps = JUDGE.apply(params, x)
+        return [maps, maps**2], maps[..., 0]
+
+    judges = networks.multi_scale([Network(JUDGE.init, judged)])
+    parts = identity_swap.IdentitySwap(Network(flat.init, swapped), judges, encode, identity_swap.FREER)
+    return identity_swap.model(parts, BODY.init(jax.random.key(7)), ADAM, ADAM, **more)
+
+
+BODY = networks.mlp((2, 2, DIM), (4,), hidden=(4,), activation=jnp.tanh)
+JUDGE = networks.mlp((2, 2, DIM), (2, 2, DIM), hidden=(4, 4), activation=jnp.tanh)
+
+
+def build_players(**more):
+    """A saddle of two vectors, the first of which moves twice in each turn and keeps an average."""
+
+    def of(name, other, sign):
+        def objective(own, others, batch, key):
+            loss = jnp.sum(own[None] * (own[None] + sign * others[other][None] * batch.x), axis=1)
+            return loss, {f"{name}_loss": loss}
+
+        return objective
+
+    def init_params(key):
+        return {name: jax.random.normal(k, DIM) for name, k in zip("xy", jax.random.split(key), strict=True)}
+
+    players = [
+        alternating.Player("x", of("x", "y", 1), ADAM, steps=2, averaging=moving_average.cumulative(0.9)),
+        alternating.Player("y", of("y", "x", -1), ADAM),
+    ]
+    return alternating.model(init_params, players, **more)
+
+
+def build_counter(**more):
+    """A mean that is learned by gradients beside one that is refreshed by the batch's sums."""
+
+    def objective(params, batch, key):
+        loss = jnp.sum(jnp.square(params["learned"][None] - batch.x), axis=1)
+        return loss, {"distance": loss}, {"sum": jnp.sum(batch.x, axis=0), "num": jnp.asarray(len(batch.x), jnp.int32)}
+
+    def refresh(params, statistics):
+        return params | {"running": 0.9 * params["running"] + 0.1 * statistics["sum"] / statistics["num"]}
+
+    def init_params(key):
+        return {"learned": jax.random.normal(key, DIM), "running": jnp.zeros(DIM)}
+
+    return descent.model(init_params, gradients.frozen(ADAM, "running"), objective, refresh=refresh, **more)
+
+
+class Case(NamedTuple):
+    build: Any  # (reduction=...) -> Model
+    draws: bool = False  # whether its objective draws from the key
+    label: str = "class"
+    sums: bool = True  # whether its loss is a mean of what each example has alone: not so of batch statistics
+
+
+sigmoid = jax.nn.sigmoid
+CASES = {
+    "autoencoder": Case(autoencoder_with()),
+    "denoising": Case(autoencoder_with(corruption=gaussian_noise(scale=0.5)), draws=True),
+    "weight_l1": Case(autoencoder_with(autoencoder.weight_l1_penalty(0.1))),
+    "weight_l2": Case(autoencoder_with(autoencoder.weight_l2_penalty(0.1), averaging=0.9)),
+    "code_l1": Case(autoencoder_with(autoencoder.code_l1_penalty(0.1))),
+    "code_kl": Case(autoencoder_with(autoencoder.code_kl_penalty(0.1, rate=0.2), code=sigmoid), sums=False),
+    "contractive": Case(autoencoder_with(autoencoder.contractive_penalty(0.1))),
+    "hutchinson": Case(autoencoder_with(autoencoder.hutchinson_contractive_penalty(0.1)), draws=True),
+    "sigmoid_layer": Case(
+        autoencoder_with(autoencoder.sigmoid_layer_contractive_penalty(0.1), code=sigmoid, hidden=())
+    ),
+    "vae": Case(vae_of(vae.objective, averaging=0.9), draws=True),
+    "iwae": Case(vae_of(partial(vae.importance_weighted_objective, num_samples=3)), draws=True),
+    "dreg": Case(vae_of(partial(vae.doubly_reparameterized_objective, num_samples=3)), draws=True),
+    "classifier": Case(build_classifier),
+    "regressor": Case(build_regressor, label="vector"),
+    "sfnn": Case(build_sfnn, draws=True, label="vector"),
+    "identity_encoder": Case(build_identity_encoder),
+    "gan": Case(gan_with(averaging=0.9, num_critic_steps=2), draws=True),
+    "gan_conditional": Case(gan_with(num_classes=CLASSES), draws=True),
+    "gan_spectral": Case(gan_with(HINGE, spectral=True), draws=True),
+    "gan_penalised": Case(gan_with(WASSERSTEIN, penalty=gradient_penalty), draws=True),
+    "identity_swap": Case(build_identity_swap, draws=True, label="pair"),
+    "players": Case(build_players),
+    "statistics": Case(build_counter),
+}
+every_model = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def batch_of(case, dtype=jnp.float32):
+    x = jax.random.uniform(jax.random.key(3), (2, B, 2, 2, DIM) if case.label == "pair" else (B, DIM), dtype)
+    if case.label == "pair":
+        return Pair(*x)
+    return Batch(x, jnp.arange(B) % CLASSES if case.label == "class" else x[:, ::-1])
+
+
+@functools.cache
+def made(case):
+    """The model, a batch, and its compiled functions, once for all tests."""
+    model = case.build()
+    return model, batch_of(case), jax.jit(model.init)(jax.random.key(5)), jax.jit(model.train_step)
+
+
+def check_metrics(metrics, names=None):
+    assert names is None or metrics.keys() == names
+    assert "loss" in metrics
+    for name, value in metrics.items():
+        assert value.shape == () and value.dtype == jnp.float32 and np.isfinite(value), name
+
+
+@every_model
+def test_the_four_functions(case, key, no_key_reuse):
+    """One key for each draw; a state of arrays, safe to donate; one trace; metrics of the same names everywhere."""
+    model, batch = case.build(), batch_of(case)
+    clone, traces = jax.random.clone, Counter()
+
+    def counted(state, batch, key):
+        traces["train_step"] += 1
+        return model.train_step(state, batch, key)
+
+    state = model.init(clone(key))
+    shapes = jax.tree.map(lambda a: (a.shape, a.dtype), flatten(state))  # refuses what is not an array of numbers
+    assert state.step == 0 and state.step.dtype == jnp.int32
+    step, names = jax.jit(counted, donate_argnums=0), None
+    for done in range(1, 4):
+        state, metrics = step(state, batch, clone(key))
+        check_metrics(metrics, names)
+        names = metrics.keys()
+        assert state.step == done
+    # an identity swap takes turns: two steps later it is at the same one, and draws another roll
+    _, one = step(jax.tree.map(jnp.copy, state), batch, clone(key))
+    _, later = step(jax.tree.map(jnp.copy, state)._replace(step=state.step + 2), batch, clone(key))
+    assert (float(one["loss"]) != float(later["loss"])) == case.draws
+    assert traces["train_step"] == 1
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), flatten(state)) == shapes
+
+    before = params_sha256(state)
+    evaluate = jax.jit(model.evaluate)
+    found = evaluate(state, batch, clone(key))
+    check_metrics(found, names)
+    chex.assert_trees_all_equal(evaluate(state, batch, clone(key)), found)
+    if model.sample is not None:
+        samples = model.sample(state, 5, clone(key))
+        assert samples.shape == (5, DIM) and np.isfinite(samples).all()
+        assert not np.array_equal(model.sample(state, 5, jax.random.key(9)), samples)
+    assert params_sha256(state) == before
+    model.init(clone(key))  # donating a state took nothing from the model
+
+
+@every_model
+def test_initial_draws_differ(case):
+    """No two networks are drawn from one key, so that none of their kernels of equal shapes are equal."""
+    kernels = [leaf for leaf in jax.tree.leaves(made(case)[2].params) if np.std(leaf) > 0]
+    for i, one in enumerate(kernels):
+        for other in kernels[:i]:
+            assert one.shape != other.shape or not np.array_equal(one, other)
+
+
+@every_model
+def test_seeds_side_by_side_are_those_alone(case, key):
+    model, batch, state, step = made(case)
+    # two states, of which the second has moved; two keys
+    states = [state, step(state, batch, key)[0]]
+    keys = jax.random.split(key, 2)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    together = jax.jit(jax.vmap(model.train_step, in_axes=(0, None, 0)))(stacked, batch, keys)
+    for i in range(2):
+        one = step(states[i], batch, keys[i])
+        chex.assert_trees_all_close(jax.tree.map(lambda a, i=i: a[i], together), one, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name) for name, case in CASES.items() if case.sums and not case.draws],
+)
+def test_shards_in_order_are_the_whole_batch(case, key):
+    _, batch, state, step = made(case)
+    sharded = case.build(reduction=gradients.ordered(2))
+    found = jax.jit(sharded.train_step)(state, batch, key)
+    chex.assert_trees_all_close(found, step(state, batch, key), rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_a_checkpoint_is_the_state(case, key, tmp_path):
+    model, batch, state, step = made(case)
+    state, _ = step(state, batch, key)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(0, state)
+        restored = checkpoints.restore(jax.eval_shape(model.init, key))
+    assert restored is not None
+    assert type(restored[1]) is type(state) and params_sha256(restored[1]) == params_sha256(state)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float64], ids=["bfloat16", "float64"])
+@every_model
+def test_a_step_keeps_the_dtypes_of_the_state(case, dtype, key):
+    with jax.enable_x64(dtype == jnp.float64):
+        model, batch = case.build(), batch_of(case)
+
+        def cast(tree):
+            return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+        state = jax.eval_shape(lambda key: cast(model.init(key)), key)
+        after, metrics = jax.eval_shape(model.train_step, state, cast(batch), key)
+        chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+        if dtype == jnp.float64:  # in lower precision some losses add in float32
+            assert metrics["loss"].dtype == dtype
