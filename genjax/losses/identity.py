@@ -97,7 +97,7 @@ def feature_matching(maps: Sequence[Maps], wanted: Sequence[Maps], *, last: int 
         L = sum_s sum_{i > M - n} 1/N_i ||D_s^(i)(x) - sg D_s^(i)(x')||_1
 
     where N_i is the number of values of a map, and sg stops the gradient. Of all M layers it is pix2pixHD's feature
-    matching; of the last n, SimSwap's weak feature matching, which leaves colours and textures free.
+    matching; of the last n it is SimSwap's weak feature matching, which leaves colours and textures free.
 
     Args:
       maps: of x: for each scale s the maps D_s^(1), ..., D_s^(M), each [B, ...].
@@ -108,7 +108,7 @@ def feature_matching(maps: Sequence[Maps], wanted: Sequence[Maps], *, last: int 
       [B], >= 0, in units of the maps.
 
     Raises:
-      ValueError: shapes that differ; more maps than a scale has, or fewer than none.
+      ValueError: shapes that differ, or a number of maps that is negative or more than each scale has.
 
     Source: Wang et al. 2018, equation 4; Chen et al. 2020, equation 8.
     """

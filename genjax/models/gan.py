@@ -153,7 +153,8 @@ def model(
 
     Returns:
       A Model whose state is an `alternating.State`. Its metrics are of each player before its own update, means over
-      the discriminator's k; "loss" is the generator's.
+      the discriminator's k; "loss" is the generator's. `sample` of a conditional GAN takes labels, [num]; without them
+      it draws one class after the other.
 
     Raises:
       ValueError: averaging outside [0, 1); at `train_step`, a batch that k does not divide.
@@ -172,9 +173,10 @@ def model(
         averaging=None if averaging is None else moving_average.cumulative(averaging),
     )
 
-    def sample(state: alternating.State, num: int, key: Key) -> Array:
+    def sample(state: alternating.State, num: int, key: Key, label: Array | None = None) -> Array:
         z = jax.random.normal(key, (num, parts.latent_dim))
-        label = jnp.arange(num) % parts.num_classes if parts.num_classes else None  # one class after the other
+        if label is None and parts.num_classes:
+            label = jnp.arange(num) % parts.num_classes
         return generate(state.evaluation_params["generator"], z, label, parts=parts)
 
     trained = alternating.model(partial(init_params, parts=parts), [discriminator, generator], reduction=reduction)

@@ -397,6 +397,7 @@ def test_fakes_are_of_the_labels_of_the_real(key, batch):
     np.testing.assert_allclose(metrics["real_logit"], -4, rtol=1e-6)
     assert model.sample is not None
     np.testing.assert_array_equal(model.sample(model.init(key), 6, key), np.eye(4)[[0, 1, 2, 3, 0, 1]])
+    np.testing.assert_array_equal(model.sample(model.init(key), 2, key, jnp.array([3, 1])), np.eye(4)[[3, 1]])
 
 
 @pytest.mark.slow
