@@ -53,7 +53,10 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         body = networks.convolutional_encoder(shape, feature_shape, features=flags.features, activation=jax.nn.relu)
     head = networks.mlp(feature_shape, (dataset.num_classes,), hidden=(), activation=jax.nn.relu)
     parts = classifier.Classifier(body, head)
-    model = classifier.model(parts, runs.optimizer(flags), classifier.objective(parts), reduction=reduction)
+    objective = classifier.objective(parts)
+    model = classifier.model(
+        parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
+    )
     return runs.Built(model, parts)
 
 

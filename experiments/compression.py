@@ -113,7 +113,10 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         return jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
 
     objective = ensemble_objective(flags, parts)
-    return runs.Built(descent.model(init_params, runs.optimizer(flags), objective, reduction=reduction), parts)
+    model = descent.model(
+        init_params, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
+    )
+    return runs.Built(model, parts)
 
 
 def autoencoder_points(

@@ -107,7 +107,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     rate = stage_rate(flags, dataset) if flags.schedule == "constant" else None
     optimizer = runs.optimizer(flags, learning_rate=rate, b1=flags.adam_b1, b2=0.999, eps=1e-4)
     objective = OBJECTIVES[flags.gradient](parts, num_samples=flags.num_samples)
-    return runs.Built(vae.model(parts, optimizer, objective, reduction=reduction), parts)
+    model = vae.model(parts, optimizer, objective, averaging=flags.averaging or None, reduction=reduction)
+    return runs.Built(model, parts)
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:

@@ -126,7 +126,10 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         return jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
 
     objective = ensemble_objective(flags, parts, shares)
-    return runs.Built(descent.model(init_params, runs.optimizer(flags), objective, reduction=reduction), parts)
+    model = descent.model(
+        init_params, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
+    )
+    return runs.Built(model, parts)
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads

@@ -80,13 +80,15 @@ def build_network(
     )
     num_draws = flags.num_draws if num_stochastic else 1  # without bits all draws are equal
     objective = sfnn.objective(parts, num_draws=num_draws)
-    return runs.Built(sfnn.model(parts, runs.optimizer(flags), objective, reduction=reduction), parts)
+    model = sfnn.model(parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction)
+    return runs.Built(model, parts)
 
 
 def prepare(flags: Flags, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:
     """Trains or finds the Gaussian MLP of each seed, on one device: `auxiliaries` is (its parts, params by seed)."""
     x, y = dataset.train
     assert y is not None
+    flags = flags.replace(averaging=0.0)  # of an auxiliary model only the last parameters are kept
     gaussian = build_network(flags, x.shape[1:], y.shape[1], 0, gradients.whole_batch)
     config = flags.to_config()
     settings = {
