@@ -19,11 +19,11 @@ from threadpoolctl import threadpool_limits
 
 from experiments import classifier as page
 from experiments import common, kept
-from genjax import data
+from genjax import data, gradients
 from genjax.errors import BadInput
 from genjax.evaluation import coverage, distances
 from genjax.models import classifier as family
-from genjax.types import Array, Params
+from genjax.types import Array, Model, Params
 
 AT_LEAST, AT_MOST = 20, 5000
 """How many samples and held-out examples are compared: of more a part, and fewer are not compared."""
@@ -62,11 +62,22 @@ def classifier_config(config: common.Config, dataset: data.Dataset) -> common.Co
         learning_rate=1e-3,
         weight_decay=1e-2,
         network="convolutional" if len(shape) == 3 and max(shape[:2]) > 16 else "mlp",
-        hidden=["256"],
-        features=["32", "64"],
+        hidden=[256],
+        features=[32, 64],
         feature_dim=64,
         cpu_threads=config.cpu_threads,
     )
+
+
+def flags_of(own: common.Config) -> page.Flags:
+    """The flags of the page that are those of `classifier_config`."""
+    return page.Flags(**{name: value for name, value in vars(own).items() if name != "experiment"})
+
+
+def built(own: common.Config, dataset: data.Dataset) -> tuple[family.Classifier, Model]:
+    """The parts and the model of a classifier with the flags of `classifier_config`."""
+    made = page.build(flags_of(own), dataset, gradients.whole_batch)
+    return made.parts, made.model
 
 
 def classifier(config: common.Config, dataset: data.Dataset) -> Features:
@@ -80,11 +91,11 @@ def classifier(config: common.Config, dataset: data.Dataset) -> Features:
       BadInput: data without classes, or a folder that holds other parameters than were trained.
     """
     own = classifier_config(config, dataset)
-    parts, model = page.build_parts(own, dataset), page.build(own, dataset)
+    parts, model = built(own, dataset)
     found = kept.find_or_train(
         own,
         model,
-        lambda: common.read_shuffled(own, dataset),
+        lambda: page.EXPERIMENT.source(flags_of(own), dataset),
         fingerprint=dataset.fingerprint,
         runs=config.runs,
         purpose="to compare samples by",

@@ -29,7 +29,7 @@ def quick():
     """Makes the classifiers small."""
 
     def small(config, dataset):
-        return common.Config(**vars(FULL(config, dataset)) | {"num_steps": 20, "hidden": ["16"], "feature_dim": 6})
+        return common.Config(**vars(FULL(config, dataset)) | {"num_steps": 20, "hidden": [16], "feature_dim": 6})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "classifier_config", small)
@@ -70,7 +70,7 @@ def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
 def test_it_is_what_lies_in_its_folder(trained, dataset):
     _, found = trained
     own = features.classifier_config(CONFIG, dataset)
-    parts = features.page.build_parts(own, dataset)
+    parts, _ = features.built(own, dataset)
     template = jax.eval_shape(partial(classifier.init_params, parts=parts), jax.random.key(0))
     _, params = checkpoint.restore_part(found.folder / "checkpoints", "params", template)
     assert digest.params_sha256(params) == found.params_sha256

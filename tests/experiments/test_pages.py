@@ -4,37 +4,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import flags
 
 from experiments import common, compression, outliers, sparse
-from genjax import data
+from genjax import data, gradients
 from genjax.errors import BadInput
 from genjax.models import autoencoder
 from genjax.types import Batch, Model
 
 
-@pytest.fixture
-def config_of(own_flags):
-    """Gives an experiment's flags with their defaults, but for those given."""
-
-    def config_of(experiment, **given):
-        experiment.define_flags()
-        defaults = {name: flag.value for name, flag in ((name, flags.FLAGS[name]) for name in flags.FLAGS)}
-        assert given.keys() <= defaults.keys()
-        return common.Config(**(defaults | given))
-
-    return config_of
-
-
 @pytest.mark.parametrize("protocol", ["leave_one_out", "one_class"])
-def test_no_autoencoder_learns_from_its_outliers_and_each_from_all_its_inliers(config_of, protocol):
-    config = config_of(outliers.EXPERIMENT, protocol=protocol, hidden=["8"], noise_scale=0.0)
+def test_no_autoencoder_learns_from_its_outliers_and_each_from_all_its_inliers(protocol):
+    flags = outliers.Flags(protocol=protocol, hidden=(8,), noise_scale=0.0)
     dataset = data.load("digits")
-    params = outliers.build(config, dataset).init(jax.random.key(0)).params
+    model, parts, _ = outliers.build(flags, dataset, gradients.whole_batch)
+    params = model.init(jax.random.key(0)).params
     label = np.asarray(dataset.train.label)
-    parts, share = outliers.build_member(config, (8, 8, 1)), np.bincount(label) / len(label)
+    share = np.bincount(label) / len(label)
     shares = 1 - share if protocol == "leave_one_out" else share
-    objective = outliers.ensemble_objective(config, parts, shares)
+    objective = outliers.ensemble_objective(flags, parts, shares)
     x, label = jnp.float32(dataset.train.x[:200] / 16), jnp.asarray(label[:200])
     found = jax.jit(jax.grad(lambda p: objective(p, Batch(x, label), jax.random.key(1))[0].mean()))(params)
 
@@ -62,25 +49,23 @@ def test_the_first_samples_are_the_same_whatever_their_number():
         common.sampler(model._replace(sample=None))
 
 
-def test_the_block_transform_is_undone():
-    for shape in [(3, 8, 8, 1), (2, 28, 20, 3), (1, 5, 9, 1)]:
-        x = np.random.RandomState(0).uniform(size=shape)
-        z = compression.block_dct(x)
-        assert z.shape[1] == 64
-        np.testing.assert_allclose(compression.inverse_block_dct(z, shape), x, atol=1e-12)
-    flat = compression.block_dct(np.full((1, 8, 8, 1), 0.75))
-    np.testing.assert_allclose(flat, 8 * 0.25 * np.eye(64)[:1], atol=1e-12)
+def test_the_extremes_are_the_largest_and_smallest_errors():
+    error = np.array([5.0, 1, 4, 2, 3, 9])
+    inlier = np.array([True, False, False, True, False, False])
+    # outliers by error: 1, 4, 2, 5; inliers 3, 0
+    expected = [[5, 2, 4, 1], [1, 4, 2, 5], [0, 3, 0, 3]]
+    np.testing.assert_array_equal(outliers.extremes(error, inlier, num=4).reshape(3, 4), expected)
 
 
-def test_a_narrow_code_does_not_read_what_it_leaves_out(config_of, key):
-    config = config_of(compression.EXPERIMENT, latent_dims=["2", "5"], hidden=["8"])
-    parts = compression.build_member(config, (8, 8, 1))
+def test_a_narrow_code_does_not_read_what_it_leaves_out(key):
+    flags = compression.Flags(latent_dims=(2, 5), hidden=(8,))
+    parts = compression.build(flags, data.load("digits"), gradients.whole_batch).parts
     params, z = autoencoder.init_params(key, parts=parts), jax.random.uniform(key, (3, 5))
 
     @jax.jit
     @jax.jacobian
     def narrow_and_wide(z):
-        return [compression.decode(params, z, m, parts=parts).sum((1, 2, 3)) for m in compression.masks(config)]
+        return [compression.decode(params, z, m, parts=parts).sum((1, 2, 3)) for m in compression.masks(flags)]
 
     narrow, wide = (np.asarray(g) for g in narrow_and_wide(z))
     assert (narrow[..., 2:] == 0).all() and (np.abs(narrow[..., :2]).sum((0, 1)) > 0).all()

@@ -1,0 +1,45 @@
+"""Every page on two simulated devices, which share each batch: it trains, and what it makes of the result is finite."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+FOLDER = "--dataset=PICTURES --batch_size=16"
+PAGES = {  # the quick ones that stand for the others: auxiliary models, one objective, two players
+    "sfnn": "--hidden=4 --num_stochastic=2 --num_draws=2",
+    "vae": f"--hidden=8 --latent_dim=2 {FOLDER}",
+    "gan": f"--hidden=8 {FOLDER}",
+}
+SLOW = {
+    "autoencoder": f"--hidden=8 --latent_dim=2 {FOLDER}",
+    "classifier": f"--hidden=8 {FOLDER}",
+    "compression": f"--hidden=8 --latent_dims=2,4 --bits=2 {FOLDER}",
+    "contractive": f"--hidden=8 --latent_dim=2 {FOLDER}",
+    "denoising": "--hidden=8 --latent_dim=4 --batch_size=16",
+    "identity_encoder": f"--features=4,8 {FOLDER}",
+    "identity_swap": "--features=4,8 --discriminator_features=4,8 --num_blocks=2 --encoder_steps=4 --dataset=PICTURES "
+    "--batch_size=2",
+    "iwae": f"--hidden=8 --latent_dim=2 --num_test_samples=4 {FOLDER}",
+    "linear_pca": "--batch_size=100",
+    "outliers": f"--hidden=8 {FOLDER}",
+    "sparse": "--num_units=30 --num_draws=2 --batch_size=16",
+    "visualise": f"--hidden=8 {FOLDER}",
+}
+SHORT = ("--num_steps=4", "--log_every=2", "--eval_every=4")
+
+
+@pytest.mark.parametrize("name", [*PAGES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_a_page_on_two_devices(name, train, pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    flags = [flag.replace("PICTURES", f"folder:{pictures}") for flag in (PAGES | SLOW)[name].split()]
+    summary = train(name, tmp_path / "run", *flags, *SHORT)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["bits_of_devices"] == 2
+    assert summary["num_steps"] == 4 and all(math.isfinite(value) for value in summary["metrics"].values())
+
+
+def test_no_page_is_left_out():
+    pages = Path(__file__).parents[2] / "experiments"
+    assert {path.stem for path in pages.glob("*.py") if "\nEXPERIMENT = " in path.read_text()} == {*PAGES, *SLOW}
