@@ -129,8 +129,7 @@ def dcgan() -> Way:
 
 def linear_autoencoder() -> Way:
     """Training of a linear autoencoder on the embedded digits."""
-    layer = partial(networks.mlp, hidden=(), activation=autoencoder.identity)
-    parts = autoencoder.Autoencoder(layer((8, 8, 1), (8,)), layer((8,), (8, 8, 1)), SQUARED_ERROR)
+    parts = autoencoder.Autoencoder(networks.affine((8, 8, 1), (8,)), networks.affine((8,), (8, 8, 1)), SQUARED_ERROR)
     model = autoencoder.model(parts, optax.adam(1e-3), autoencoder.objective(parts))
     return trained(model, data.load("digits"), batch_size=128)
 

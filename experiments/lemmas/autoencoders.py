@@ -27,11 +27,8 @@ def linear_autoencoder_is_pca(key: Key) -> Shown:
     digits = data.load("digits")
     x = digits.train.x / digits.scale
     x = jnp.asarray(x - x.mean(axis=0), jnp.float32)
-    identity = autoencoder.identity
     parts = autoencoder.Autoencoder(
-        networks.mlp(x.shape[1:], (latent_dim,), hidden=(), activation=identity),
-        networks.mlp((latent_dim,), x.shape[1:], hidden=(), activation=identity),
-        SQUARED_ERROR,
+        networks.affine(x.shape[1:], (latent_dim,)), networks.affine((latent_dim,), x.shape[1:]), SQUARED_ERROR
     )
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, chunks * steps))
     model = autoencoder.model(parts, optimizer, autoencoder.objective(parts))

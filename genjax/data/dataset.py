@@ -35,6 +35,10 @@ class Dataset(NamedTuple):
         classes = "no labels" if self.num_classes is None else f"{self.num_classes} classes"
         return f"Dataset({self.name!r}, train={self.train}, test={self.test}, scale={self.scale:g}, {classes})"
 
+    def scaled(self, split: Split, *, at_most: int | None = None) -> np.ndarray:
+        """The first examples of a split, or all of them, as models read them: x / scale, float32 in [0, 1]."""
+        return np.asarray(split.x[:at_most], np.float32) / np.float32(self.scale)
+
 
 def from_arrays(
     name: str,

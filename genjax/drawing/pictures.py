@@ -62,6 +62,22 @@ def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.
     return pairs.reshape(-1, *pairs.shape[2:])
 
 
+def signed(values: ArrayLike) -> np.ndarray:
+    """Values of either sign as images: 0 is middle grey, and the largest magnitude of each is white or black.
+
+        0.5 + v / (2 max |v|)
+
+    Args:
+      values: [N, ...]; what is 0 throughout stays middle grey.
+
+    Returns:
+      [N, ...] in [0, 1].
+    """
+    values = np.asarray(values)
+    largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+    return 0.5 + values / (2 * np.where(largest > 0, largest, 1))
+
+
 def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:
     """A figure of its own, without pyplot's global state, and its axes [rows, columns]."""
     from matplotlib.figure import Figure

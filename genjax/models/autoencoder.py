@@ -24,18 +24,13 @@ from genjax.stochastic import Corruption
 from genjax.types import Array, Batch, Codec, Key, Model, Network, Params
 
 
-def identity(z: Array) -> Array:
-    """The code as the encoder gives it."""
-    return z
-
-
 class Autoencoder(NamedTuple):
     """The parts of an autoencoder; its params are {"encoder": ..., "decoder": ...}."""
 
     encoder: Network  # x [B, ...] -> [B, d]
     decoder: Network  # z [B, d] -> what the reconstruction takes
     reconstruction: Reconstruction
-    code: Callable[[Array], Array] = identity  # encoder's output -> z [B, d]: a sigmoid, or what makes it sparse
+    code: Callable[[Array], Array] | None = None  # encoder's output -> z [B, d], as a sigmoid; None for the identity
 
 
 class Penalty(NamedTuple):
@@ -57,7 +52,8 @@ def init_params(key: Key, *, parts: Autoencoder) -> Params:
 
 def encode(params: Params, x: Array, *, parts: Autoencoder) -> Array:
     """The code: x [B, ...] -> z [B, d]."""
-    return parts.code(parts.encoder.apply(params["encoder"], x))
+    z = parts.encoder.apply(params["encoder"], x)
+    return z if parts.code is None else parts.code(z)
 
 
 def decode(params: Params, z: Array, *, parts: Autoencoder) -> Array:

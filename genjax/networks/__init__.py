@@ -17,13 +17,14 @@ from genjax.networks.convolutional import convolutional_decoder, convolutional_e
 from genjax.networks.equinox import from_equinox, stateful_from_equinox
 from genjax.networks.identity_swap import identity_network, identity_swap_generator
 from genjax.networks.linen import from_linen, stateful_from_linen
-from genjax.networks.mlp import ACTIVATIONS, mlp
+from genjax.networks.mlp import ACTIVATIONS, affine, mlp
 from genjax.networks.nnx import from_nnx, stateful_from_nnx
 from genjax.networks.sparsity import group_threshold, hard_threshold, k_sparse, soft_threshold, unit_norm_rows
 from genjax.networks.spectral import spectral_norm
 
 __all__ = [
     "ACTIVATIONS",
+    "affine",
     "average_pool",
     "convolution",
     "convolutional_decoder",

@@ -49,7 +49,8 @@ def mlp(
 
         h^0 = x,   h^l = act(h^{l-1} W^l + b^l),   y = act_out(h^{L-1} W^L + b^L)
 
-    with samples in rows. `hidden=()` is a single layer, and with one output a single neuron (Rosenblatt 1958).
+    with samples in rows. `hidden=()` is a single layer, and with one output a single neuron (Rosenblatt 1958); see
+    `affine` for a linear one.
 
     Args:
       input_shape: of one example; flattened in row-major order.
@@ -66,3 +67,14 @@ def mlp(
     """
     module = _MLP(tuple(output_shape), tuple(hidden), activation, output_activation)
     return from_linen(module, tuple(input_shape))
+
+
+def affine(input_shape: Sequence[int], output_shape: Sequence[int]) -> Network:
+    """An affine map, x [B, *input_shape] -> y [B, *output_shape].
+
+        y = x W + b
+
+    with samples in rows: an `mlp` without hidden layers, with params {"layer_1": {"kernel": W, "bias": b}}. An encoder
+    and a decoder of this kind are a linear autoencoder.
+    """
+    return from_linen(_MLP(tuple(output_shape), (), jax.nn.relu, None), tuple(input_shape))

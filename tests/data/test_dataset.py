@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genjax import data
+from genjax.data import batching
 from genjax.errors import BadInput
 
 TRAIN = np.arange(24, dtype=np.uint8).reshape(6, 2, 2, 1)
@@ -35,6 +36,18 @@ def test_floats_are_kept_as_float32_of_scale_one():
     assert (made.train.x.dtype, made.train.x.shape, made.scale) == (np.float32, (6, 2), 1.0)
     assert made.num_classes is None
     assert made.train.label is None
+
+
+def test_scaled_examples_are_what_batches_hold():
+    bytes_, sixteenths = build(), data.from_arrays("own", TRAIN % 17, TEST % 17, scale=16)
+    for made, x in ((bytes_, TRAIN / 255), (sixteenths, TRAIN % 17 / 16)):
+        scaled = made.scaled(made.train)
+        assert scaled.dtype == np.float32
+        np.testing.assert_array_equal(scaled, x.astype(np.float32))
+        np.testing.assert_array_equal(made.scaled(made.train, at_most=2), scaled[:2])
+    held_out = batching.held_out(bytes_.test, batch_size=2, scale=bytes_.scale)
+    stored = tuple(a if a is None else a[0] for a in held_out.groups[0])
+    np.testing.assert_array_equal(bytes_.scaled(bytes_.test), held_out.read(stored, None).x)
 
 
 def test_fingerprint_is_the_sha256_of_the_written_out_content():

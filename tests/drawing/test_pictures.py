@@ -44,6 +44,11 @@ def test_originals_stand_over_their_reconstructions():
     assert rows.tolist() == [0, 1, 2, 10, 11, 12, 3, 4, 1, 13, 14, 1]
 
 
+def test_signed_values_are_drawn_about_middle_grey():
+    values = np.array([[[-1.0, 0.5]], [[0, 4]], [[0, 0]]])
+    np.testing.assert_array_equal(pictures.signed(values), [[[0, 0.75]], [[0.5, 1]], [[0.5, 0.5]]])
+
+
 @pytest.mark.parametrize("dim", [1, 2, 5])
 @pytest.mark.parametrize("classes", [None, 3, 12, 30])
 def test_maps_and_curves_are_written(tmp_path, dim, classes):

@@ -1,10 +1,12 @@
-"""The experiments on autoencoders as processes: small runs that end, flags they refuse, and, if slow, their marks."""
+"""The pages on autoencoders: flags that they refuse, small runs as processes, and the marks that they reach."""
 
 import json
 
 import pytest
 
-pytestmark = pytest.mark.slow  # processes: some minutes in all
+from experiments import autoencoder, contractive, denoising
+from genjax import data, gradients
+from genjax.errors import BadInput
 
 SMALL = ("--num_steps=20", "--eval_every=20")
 
@@ -13,6 +15,7 @@ def written(workdir):
     return {path.name for path in workdir.glob("*.png")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -36,24 +39,52 @@ def test_autoencoder(train, tmp_path, flags):
 
 
 @pytest.mark.parametrize(
-    ("name", "flags", "line"),
+    ("page", "flags", "line"),
     [
-        ("autoencoder", ("--latent_dim=64",), "--latent_dim=64: the data have 64 dimensions"),
-        ("autoencoder", ("--code=k_sparse", "--active_units=9"), "--active_units=9: the code has 8 units"),
-        ("autoencoder", ("--code=group", "--group_size=3"), "--group_size=3: a code of 8 units"),
-        ("autoencoder", ("--code_kl=0.1",), "--code_kl=0.1: a linear code has no rates"),
-        ("denoising", ("--noise=gausian",), "--noise=gausian: give some of gaussian, "),
-        ("denoising", ("--noise=masking,masking",), "--noise=masking,masking: give some of gaussian, "),
-        ("contractive", ("--jacobian=closed_form",), "--jacobian=closed_form: the encoder has hidden layers 64,32,16"),
+        (autoencoder, dict(latent_dim=64), "latent_dim: the data have 64 dimensions, so a code of 64"),
+        (autoencoder, dict(code="k_sparse", active_units=9), "active_units: the code has 8 units, so 9"),
+        (autoencoder, dict(code="group", group_size=3), "group_size: a code of 8 units .* of 3"),
+        (autoencoder, dict(code_kl=0.1), "code_kl: the units of a linear code are not rates"),
+        (
+            denoising,
+            dict(noise=("masking", "masking")),
+            "noise: expected each kind at most once",
+        ),
+        (denoising, dict(dataset="curve"), "dataset: the filters need images; curve has vectors"),
+        (contractive, dict(jacobian="closed_form"), "jacobian: closed_form needs an encoder without hidden layers"),
     ],
 )
-def test_flags_that_contradict_each_other(finish, tmp_path, name, flags, line):
-    status, _, err = finish(name, *flags, f"--workdir={tmp_path / 'run'}")
-    assert status == 2
-    assert err.splitlines()[-1].startswith(f"error: {line}")
-    assert not (tmp_path / "run").exists()
+def test_flags_that_contradict_each_other_or_the_data(page, flags, line):
+    given = page.Flags(**flags)
+    dataset = data.load(given.dataset)
+    with pytest.raises(BadInput, match=f"^{line}"):
+        page.build(given, dataset, gradients.whole_batch)
 
 
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (dict(noise=("gausian",)), "noise: expected some of gaussian, .*, not 'gausian'"),
+        (dict(noise=()), "noise: expected some of gaussian, .*, not ''"),
+        (dict(probability=1.1), "probability: expected a number from 0 to 1, not '1.1'"),
+    ],
+)
+def test_flags_out_of_range(flags, line):
+    with pytest.raises(BadInput, match=f"^{line}"):
+        denoising.Flags(**flags)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "flag"), [("autoencoder", "--latent_dim=1"), ("visualise", "--num_neighbours=5"), ("sparse", "--seed=1")]
+)
+def test_vectors_are_not_drawn_as_images(train, tmp_path, name, flag):
+    train(name, tmp_path / "run", *SMALL, "--dataset=curve", flag)
+    drawn = {"autoencoder": {"latent_map.png", "pca_latent_map.png"}, "visualise": {"maps.png"}, "sparse": set()}
+    assert written(tmp_path / "run") == drawn[name] | {"curves.png"}
+
+
+@pytest.mark.slow
 def test_linear_autoencoder_comes_to_pca(train, tmp_path):
     measured = train("linear_pca", tmp_path / "run", "--eval_every=2000")["metrics"]
     assert measured["largest_angle"] < 1e-3
@@ -61,12 +92,14 @@ def test_linear_autoencoder_comes_to_pca(train, tmp_path):
     assert written(tmp_path / "run") == {"axes.png", "curves.png"}
 
 
+@pytest.mark.slow
 def test_penalised_linear_autoencoder_comes_to_its_closed_form(train, tmp_path):
     measured = train("linear_pca", tmp_path / "run", "--eval_every=2000", "--weight_l2=0.1")["metrics"]
     assert measured["largest_angle"] < 1e-3
     assert abs(measured["relative_excess"]) < 1e-3
 
 
+@pytest.mark.slow
 def test_denoising(train, tmp_path):
     flags = ("--noise=gaussian,masking", "--hidden=16", "--latent_dim=8")
     measured = train("denoising", tmp_path / "run", *SMALL, *flags)["metrics"]
@@ -80,6 +113,7 @@ def test_denoising(train, tmp_path):
     assert written(tmp_path / "run") == {"denoised_gaussian.png", "denoised_masking.png", "table.png", "curves.png"}
 
 
+@pytest.mark.slow
 def test_a_denoiser_does_not_depend_on_those_beside_it(train, tmp_path):
     # each has a key of its own kind, and the sum of losses has a gradient for each alone
     lines = {}
@@ -89,6 +123,7 @@ def test_a_denoiser_does_not_depend_on_those_beside_it(train, tmp_path):
     assert lines["alone"] == pytest.approx(lines["beside"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_contractive_on_the_curve(train, tmp_path):
     measured = train("contractive", tmp_path / "run", *SMALL)["metrics"]
     assert {"rank_correlation", "sensitivity_ratio", "pca_rank_correlation", "pca_sensitivity_ratio"} <= set(measured)
@@ -96,6 +131,7 @@ def test_contractive_on_the_curve(train, tmp_path):
     assert written(tmp_path / "run") == {"curve.png", "curves.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [("--jacobian=hutchinson",), ("--jacobian=closed_form", "--hidden=")])
 def test_contractive_on_images(train, tmp_path, flags):
     measured = train("contractive", tmp_path / "run", *SMALL, "--dataset=digits", "--latent_dim=4", *flags)["metrics"]

@@ -86,6 +86,21 @@ def test_mixtures_are_four_atoms_and_a_little_noise(key):
     assert np.allclose(sparse.best_cosines(np.eye(3), -np.eye(3)[:2]), [1, 1, 0])
 
 
+def test_a_known_dictionary_is_learned_from_draws_of_its_own(key):
+    flags, dataset = sparse.Flags(dictionary=True, num_units=8), data.load("digits")
+    model = sparse.build(flags, dataset, gradients.whole_batch).model
+    state, step = model.init(key), jax.jit(model.train_step)
+    (once, first), (again, same) = (step(state, Batch(x), key) for x in (jnp.zeros((4, 64)), jnp.ones((4, 64))))
+    np.testing.assert_equal(jax.tree.map(np.asarray, once.params), jax.tree.map(np.asarray, again.params))
+    assert first["loss"] == same["loss"]  # whatever the batch holds
+    later = step(state._replace(step=state.step + 1), Batch(jnp.zeros((4, 64))), key)[1]
+    assert later["loss"] != first["loss"]  # anew at every step
+    x = sparse.sparse_mixtures(4, jax.random.split(key)[0], atoms=sparse.true_atoms())
+    parts = sparse.build(flags, dataset, gradients.whole_batch).parts
+    found = jax.jit(model.evaluate)(state, Batch(jnp.zeros((4, 64))), key)["reconstruction_loss"]
+    np.testing.assert_allclose(found, autoencoder.score(state.params, x, parts=parts).mean(), rtol=1e-5)
+
+
 def test_a_flag_that_an_old_run_does_not_have_is_named():
     with pytest.raises(BadInput, match="has no --latent_dim; open it with the code it is of"):
         _ = common.Config(seed=0).latent_dim

@@ -15,7 +15,7 @@ from genjax.models import autoencoder
 from genjax.types import Batch, Network
 
 
-def mlps(data_dim=6, latent_dim=2, hidden=(5,), reconstruction=SQUARED_ERROR, code=autoencoder.identity):
+def mlps(data_dim=6, latent_dim=2, hidden=(5,), reconstruction=SQUARED_ERROR, code=None):
     """An encoder and its mirror image."""
     encoder = networks.mlp((data_dim,), (latent_dim,), hidden=hidden, activation=jnp.tanh)
     decoder = networks.mlp((latent_dim,), (data_dim,), hidden=hidden[::-1], activation=jnp.tanh)

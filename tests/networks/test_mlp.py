@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from genjax.networks import mlp
+from genjax.networks import affine, mlp
 
 
 def identity(u):
@@ -55,6 +55,17 @@ def test_number_of_parameters(hidden, parameters):
     widths = [6, *hidden, 4]
     expected = sum((n + 1) * m for n, m in itertools.pairwise(widths))
     assert sum(a.size for a in jax.tree.leaves(params)) == expected
+
+
+def test_affine_map(draw, parameters):
+    network = affine((2, 3), (4, 1))
+    params, x = parameters(network), draw(5, 2, 3)
+    ((W, b),) = layers(params)
+    assert W.shape == (6, 4) and b.shape == (4,)
+    np.testing.assert_allclose(network.apply(params, x)[..., 0], np.asarray(x).reshape(5, 6) @ W + b, atol=1e-5)
+    single = mlp((2, 3), (4, 1), hidden=(), activation=jnp.tanh)
+    key = jax.random.key(0)
+    jax.tree.map(np.testing.assert_array_equal, network.init(key), single.init(key))
 
 
 def test_vmap_over_examples_is_a_loop_over_them(draw, parameters):
