@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+SYNTHETIC_FACES = "synthetic: faces made by a network that swaps identities, not photographs of anybody"
+"""The comment that pictures of swapped faces carry."""
+
 
 def grid(images: ArrayLike, *, columns: int, gap: int = 1) -> np.ndarray:
     """Images side by side, row after row, on a white ground.
@@ -60,6 +63,24 @@ def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.
 
     pairs = np.concatenate([rows(first), rows(second)], axis=1)
     return pairs.reshape(-1, *pairs.shape[2:])
+
+
+def cross_table(rows: ArrayLike, columns: ArrayLike, *blocks: ArrayLike) -> np.ndarray:
+    """Images of each pair of a row and a column, with what the pairs are of to their left and above them.
+
+    Args:
+      rows: [R, H, W, channels], shown to the left of each block.
+      columns: [C, H, W, channels], shown above each block.
+      blocks: K of them side by side, [R, C, H, W, channels] each.
+
+    Returns:
+      [1 + R, K (1 + C), H, W, channels]; the blocks' corners are white.
+    """
+    left, top, tables = np.asarray(rows), np.asarray(columns), [np.asarray(block) for block in blocks]
+    white = np.ones_like(top[:1])
+    head = np.concatenate([np.concatenate([white, top]) for _ in tables])
+    body = [np.concatenate([np.concatenate([image[None], t[r]]) for t in tables]) for r, image in enumerate(left)]
+    return np.stack([head, *body])
 
 
 def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:

@@ -133,3 +133,11 @@ def test_plane(tmp_path, figure):
     assert ax.get_title() == "a line"
     with Image.open(tmp_path / "plane.png") as picture:
         assert min(picture.size) > 100
+
+
+def test_a_cross_table_shows_each_pair_between_its_row_and_its_column():
+    rows, columns = (np.full((n, 1, 1, 1), 0.0) + np.arange(n).reshape(-1, 1, 1, 1) for n in (2, 3))
+    first = (10 * rows[:, None] + columns[None]) + 100
+    table = pictures.cross_table(rows, columns + 5, first, -first)[..., 0, 0, 0]
+    np.testing.assert_array_equal(table[:, :4], [[1, 5, 6, 7], [0, 100, 101, 102], [1, 110, 111, 112]])
+    np.testing.assert_array_equal(table[:, 4:], [[1, 5, 6, 7], [0, -100, -101, -102], [1, -110, -111, -112]])
