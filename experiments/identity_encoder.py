@@ -99,11 +99,11 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     v = vectors(x)
     named, truth = identity.identify(v[~gallery], identity.centroids(v[gallery], label[gallery])), label[~gallery]
     save_mistakes(trained, x[~gallery] / scale, truth, named, x[gallery] / scale, label[gallery])
-    return {
-        "verification_auroc": identity.verification_auroc(v[~gallery], truth),
-        "rank1": float(np.mean(named == truth)),
-        **baseline,
-    }
+    measured = {"rank1": float(np.mean(named == truth)), **baseline}
+    counts = np.unique(truth, return_counts=True)[1]
+    if len(counts) > 1 and counts.max() > 1:  # there are pairs of one identity, and of two
+        measured["verification_auroc"] = identity.verification_auroc(v[~gallery], truth)
+    return measured
 
 
 def save_mistakes(

@@ -80,15 +80,7 @@ LOSSES = {
     "simswap": identity_swap.SIMSWAP,
     "plain": identity_swap.PLAIN,
 }
-OF_LOSSES = (
-    "identity_weight",
-    "reconstruction_weight",
-    "adversarial_weight",
-    "penalty_weight",
-    "matching_weight",
-    "matched_maps",
-    "identity_noise",
-)
+OF_LOSSES = tuple(name for name, value in identity_swap.SIMSWAP._asdict().items() if isinstance(value, int | float))
 SHOWN = 8  # sources and targets in the grid
 AT_A_TIME = 64  # swaps per compiled call
 
@@ -237,11 +229,11 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     swap, judges = swapper(trained), trained.auxiliaries
     if trained.dataset.name == pairs.RENDERED:
         truth = pairs.swap_test(size=flags.image_size)
-        save_grid(trained, swap, truth.target[:SHOWN], truth.target[:SHOWN], truth)
+        save_grid(trained, swap, truth.target[:SHOWN], truth.target[:SHOWN], truth.candidates)
         return measure(flags, trained, truth, swap(truth.target, truth.source))
     target, source = trained.examples
     num = min(SHOWN, len(target))
-    save_grid(trained, swap, target[:num], source[:num], None)
+    save_grid(trained, swap, target[:num], source[:num])
     other = jnp.roll(source, 1, axis=0)
     v = judges.encode(swap(target, other))
     return {
@@ -285,20 +277,14 @@ def measure(flags: Flags, trained: runs.Trained, truth: pairs.SwapTest, swapped:
 
 
 def save_grid(
-    trained: runs.Trained, swap: Callable, target: Array, source: Array, truth: pairs.SwapTest | None
+    trained: runs.Trained, swap: Callable, target: Array, source: Array, candidates: Array | None = None
 ) -> None:
-    """Draws every source, one per row, put into every target, one per column, and the ideal swaps where known."""
+    """Draws every source put into every target, and where they are known the ideal swaps [target, source]."""
     num = len(target)
-    every = (jnp.tile(target, (num, 1, 1, 1)), jnp.repeat(source, num, axis=0))
-    blocks = [np.asarray(swap(*every)).reshape(num, num, *target.shape[1:])]
-    if truth is not None:
-        blocks.append(np.asarray(truth.candidates[:num, :num]).swapaxes(0, 1))
-    pictures.save_captioned_grid(
-        trained.workdir / "swaps.png",
-        pictures.cross_table(source, target, *blocks),
-        title="sources down, targets across" + (": swapped, and the ideal" if truth is not None else ""),
-        comment=pictures.SYNTHETIC_FACES,
-    )
+    swapped = swap(jnp.tile(target, (num, 1, 1, 1)), jnp.repeat(source, num, axis=0))
+    swapped = np.asarray(swapped).reshape(num, num, *target.shape[1:])
+    ideal = None if candidates is None else np.asarray(candidates[:num, :num]).swapaxes(0, 1)
+    pictures.save_swaps(trained.workdir / "swaps.png", swapped, target=target, source=source, ideal=ideal)
 
 
 EXPERIMENT = runs.Experiment(

@@ -30,7 +30,7 @@ encode = jax.jit(identity_encoder.encode, static_argnames="parts")
 
 
 class JudgeFlags(runs.Record):
-    """Auxiliary models."""
+    """Pictures and auxiliary models."""
 
     image_size: int = flag(
         32, "pixels per side: of rendered faces, and of a folder's pictures after resizing", at_least=8, at_most=1024

@@ -185,6 +185,25 @@ def save_captioned_grid(
     figure.savefig(path, dpi=120, metadata={"Comment": comment} if comment else None)
 
 
+def save_swaps(
+    path: Path, swapped: ArrayLike, *, target: ArrayLike, source: ArrayLike, ideal: ArrayLike | None = None
+) -> None:
+    """Writes swaps of every source, one per row, into every target, one per column, labelled as synthetic.
+
+    Args:
+      swapped: [sources, targets, H, W, channels] in [0, 1].
+      target, source: the pictures, [N, H, W, channels] each.
+      ideal: shown beside `swapped`, of the same shape.
+    """
+    blocks = [swapped] if ideal is None else [swapped, ideal]
+    save_captioned_grid(
+        path,
+        cross_table(source, target, *blocks),
+        title="sources down, targets across" + ("" if ideal is None else ": swapped, and the ideal"),
+        comment=SYNTHETIC_FACES,
+    )
+
+
 def save_table(
     path: Path,
     values: ArrayLike,
