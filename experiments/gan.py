@@ -191,11 +191,11 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     if flags.alpha is not None:
         adversarial = losses.weighted(adversarial, alpha=flags.alpha)
     parts = gan.GAN(generator, discriminator, adversarial, flags.latent_dim, num_classes)
-    betas = {"b1": flags.beta1, "b2": flags.beta2}
+    num_updates = flags.num_steps * flags.num_critic_steps
     model = gan.model(
         parts,
-        runs.optimizer(flags, learning_rate=flags.generator_learning_rate, **betas),
-        runs.optimizer(flags, num_updates=flags.num_steps * flags.num_critic_steps, **betas),
+        runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2),
+        runs.optimizer(flags, num_updates=num_updates, b1=flags.beta1, b2=flags.beta2),
         penalty=penalty_of(flags),
         num_critic_steps=flags.num_critic_steps,
         averaging=flags.averaging or None,

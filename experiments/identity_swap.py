@@ -103,16 +103,24 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
     preset: str = flag("quick", "defaults of steps, batch size, encoders and losses", choices=PRESETS)
     discriminator_learning_rate: float = flag(2e-3, "highest learning rate of the discriminator", at_least=0)
     losses: str = flag(None, "terms and their weights; by default those of the preset", choices=LOSSES)
-    identity_weight: float = flag(None, "weight of the identity loss, in place of the chosen losses' own", at_least=0)
-    reconstruction_weight: float = flag(None, "weight of the reconstruction, likewise", at_least=0)
-    adversarial_weight: float = flag(None, "weight of the generator's adversarial loss, likewise", at_least=0)
-    penalty_weight: float = flag(None, "weight of the discriminator's gradient penalty, likewise", at_least=0)
-    matching_weight: float = flag(None, "weight of feature matching, likewise", at_least=0)
+    identity_weight: float = flag(None, "weight of the identity loss; by default that of --losses", at_least=0)
+    reconstruction_weight: float = flag(None, "weight of the reconstruction; by default that of --losses", at_least=0)
+    adversarial_weight: float = flag(
+        None, "weight of the generator's adversarial loss; by default that of --losses", at_least=0
+    )
+    penalty_weight: float = flag(
+        None, "weight of the discriminator's gradient penalty; by default that of --losses", at_least=0
+    )
+    matching_weight: float = flag(None, "weight of feature matching; by default that of --losses", at_least=0)
     matched_maps: int = flag(
-        None, "how many of the discriminator's last hidden maps are matched at each scale, likewise", at_least=0
+        None,
+        "number of the discriminator's last hidden maps to match at each scale; by default that of --losses",
+        at_least=0,
     )
     identity_noise: float = flag(
-        None, "standard deviation of the noise through which the identity is judged, likewise", at_least=0
+        None,
+        "standard deviation of noise on the swap before its identity is judged; by default that of --losses",
+        at_least=0,
     )
     alpha: float | None = flag(
         None,

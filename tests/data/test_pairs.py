@@ -1,5 +1,7 @@
 """Pairs of pictures of one identity: two of each, no identity twice, the same at the same step; the swaps' truth."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,7 +127,7 @@ def test_rendered_attributes_are_those_of_the_picture(key, monkeypatch):
 
 
 def people(num=3, each=5):
-    split = labelled(num, each)
+    split: Any = labelled(num, each)
     return from_arrays("people", split.x, split.x[:2], train_label=split.label, test_label=split.label[:2], scale=7.0)
 
 

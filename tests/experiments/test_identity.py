@@ -166,7 +166,7 @@ def test_an_encoder_that_has_learned_nothing_is_named(tmp_path, monkeypatch, cap
     flags = identity_swap.resolve(SQUARES, dataset)
     own = swap_judges.encoders_to_learn_from(flags, 12)[:1]
     parts = swap_judges.encoder_parts(own[0], dataset)
-    x, label = np.float32(dataset.train.x[:500] / 16), dataset.train.label[:500]
+    x, label = np.float32(dataset.train.x[:500] / 16), np.asarray(dataset.train.label)[:500]
     monkeypatch.setattr(auxiliary, "fit", untrained)
     for cache in ("new", "found"):
         del cache
