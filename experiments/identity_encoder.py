@@ -71,6 +71,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         runs.optimizer(flags),
         margin=identity_encoder.rising_margin(flags.margin, num_steps=flags.num_steps),
         corruption=stochastic.gaussian_noise(scale=flags.noise) if flags.noise else None,
+        averaging=flags.averaging or None,
         reduction=reduction,
     )
     return runs.Built(model, parts)
