@@ -6,13 +6,13 @@
     python -m experiments.gan --dataset=mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
     python -m experiments.gan --loss=wasserstein --penalty=gradient --num_critic_steps=5
 
---loss, --penalty, --clip and --spectral_norm select the game. At each evaluation it draws samples of the same
-noise (the folder `along`, `training.gif`, and the last as `samples.png`) and measures them. On `ring` and `grid` it
-counts the modes that they cover and the share that lies within 3 standard deviations of one (of the mixture's own draws
-0.989), and draws them over the true density and the discriminator's logit; `grid`, whose modes are many and close, has
-15 000 steps by default, a learning rate of 2e-3 and a weak penalty, all else 5000 and 1e-3. Images with labels, where
-enough are held out, it compares with the data by `experiments.features.sample_quality`: what is called a distance there
-is one in the features of the project's own classifier, which is trained first.
+--loss, --penalty, --clip and --spectral_norm select the game. Each evaluation draws samples from the same noise (in the
+folder `along`; the last ones are `samples.png`, and all of them `training.gif`) and measures them. On `ring` and `grid`
+it counts the modes that they cover and the share that lies within 3 standard deviations of a mode (0.989 of the
+mixture's own draws), and shows them over the true density and over the discriminator's logit. The modes of `grid` are
+many and close, so it has 15 000 steps by default, a learning rate of 2e-3 and a weak penalty; all other data sets have
+5000 steps and 1e-3. Labelled images, where enough are held out, are compared with the data: the distances are measured
+in the features of a classifier of the same data (`experiments.reference_classifier`), which is trained first.
 """
 
 from __future__ import annotations
@@ -21,71 +21,26 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags
 from numpy.typing import ArrayLike
 
-from experiments import common, features, training
-from genjax import data, losses, networks
+from experiments import reference_classifier
+from genjax import data, losses, networks, runs
 from genjax.data import toys
-from genjax.drawing import pictures
+from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation.modes import mode_coverage
+from genjax.evaluation.sample_quality import AT_LEAST, sample_quality
+from genjax.gradients import Reduction
 from genjax.losses import mean_logit
-from genjax.models import alternating, gan
-from genjax.types import Model, Network, Params
-
-
-def define_flags() -> None:
-    """Defines the flags of the experiment."""
-    common.define_shared_flags(num_steps=None, batch_size=256, learning_rate=None, eval_every=1000)
-    flags.DEFINE_enum("loss", "non_saturating", list(LOSSES), "the game")
-    flags.DEFINE_float("alpha", None, "weighs L as (1 - alpha) L_D + alpha L_G", lower_bound=0.0, upper_bound=1.0)
-    flags.DEFINE_enum("penalty", "r1", ["none", "gradient", "r1", "dragan", "lipschitz"], "on the critic's slope")
-    flags.DEFINE_float(
-        "penalty_weight",
-        None,
-        "of the penalty; by default 10, of r1 0.1, on `grid`, where modes lie close, 0.003",
-        lower_bound=0.0,
-    )
-    flags.DEFINE_float("clip", None, "keeps the discriminator's parameters within [-clip, clip]", lower_bound=1e-6)
-    flags.DEFINE_bool("spectral_norm", False, "divide the discriminator's kernels by their largest singular values")
-    flags.DEFINE_integer("num_critic_steps", 1, "discriminator updates a step, each on a part of it", lower_bound=1)
-    flags.DEFINE_float("generator_learning_rate", None, "Adam's; by default as the discriminator's", lower_bound=0.0)
-    flags.DEFINE_float("beta1", 0.5, "Adam's, of both players", lower_bound=0.0, upper_bound=0.999999)
-    flags.DEFINE_float("beta2", 0.9, "Adam's, of both players", lower_bound=0.0, upper_bound=0.999999)
-    flags.DEFINE_float(
-        "averaging", 0.99, "of the generator's parameters over the steps", lower_bound=0.0, upper_bound=0.999999
-    )
-    flags.DEFINE_bool("conditional", False, "tell both players the label")
-    flags.DEFINE_enum("network", "mlp", ["mlp", "dcgan", "residual"], "generator and discriminator")
-    flags.DEFINE_list("hidden", ["128", "128", "128"], "widths of the MLPs' hidden layers")
-    flags.DEFINE_list("features", ["32", "64"], "channels of the convolutional discriminator; the generator mirrors it")
-    flags.DEFINE_integer("latent_dim", None, "dimensions of z; by default 2 for toys and 16 for images", lower_bound=1)
-    flags.DEFINE_integer(
-        "num_samples", 2000, "samples that are drawn, counted and compared at each evaluation", lower_bound=20
-    )
-
-
-def resolve(config: common.Config) -> None:
-    """Fills in what follows from other flags."""
-    many_modes = config.dataset == "grid"
-    config.num_steps = config.num_steps or (15_000 if many_modes else 5000)
-    if config.learning_rate is None:
-        config.learning_rate = 2e-3 if many_modes else 1e-3
-    if config.latent_dim is None:
-        config.latent_dim = 2 if config.dataset in TOYS else 16
-    if config.generator_learning_rate is None:
-        config.generator_learning_rate = config.learning_rate
-    if config.penalty_weight is None:
-        of_r1 = 0.003 if many_modes else 0.1
-        config.penalty_weight = of_r1 if config.penalty == "r1" else 10.0
-
+from genjax.losses.adversarial import Critic
+from genjax.models import gan
+from genjax.runs import flag, sampling
+from genjax.types import Array, Key, Network, Params
 
 LOSSES = {
     "minimax": losses.MINIMAX,
@@ -101,154 +56,214 @@ CONVOLUTIONAL = {
 }
 
 
-def penalty_of(config: common.Config) -> gan.CriticPenalty | None:
-    """The penalty that the flags name, with its weight."""
-    weight = config.penalty_weight
-    return {
-        "none": None,
-        "gradient": lambda critic, real, fake, key: weight * losses.gradient_penalty(critic, real, fake, key),
-        "lipschitz": lambda critic, real, fake, key: weight * losses.lipschitz_penalty(critic, real, fake, key),
-        "r1": lambda critic, real, fake, key: weight * losses.r1_penalty(critic, real),
-        # noise of half the data's standard deviation, as in the paper's code
-        "dragan": lambda critic, real, fake, key: (
-            weight * losses.dragan_penalty(critic, real, key, scale=0.5 * jnp.std(real))
-        ),
-    }[config.penalty]
+def _r1(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
+    return losses.r1_penalty(critic, real)
 
 
-def build_parts(config: common.Config, dataset: data.Dataset) -> tuple[gan.GAN, Callable[[Params], Params]]:
-    """The networks and the game that the flags name, and what follows each update of the discriminator."""
-    shape = dataset.train.x.shape[1:]
-    if config.conditional and dataset.num_classes is None:
-        raise BadInput(f"--conditional: {config.dataset} has no labels")
-    num_classes = dataset.num_classes or 0 if config.conditional else 0
-    z_dim, seen = config.latent_dim + num_classes, (*shape[:-1], shape[-1] + num_classes)
-    if config.network == "mlp":
-        hidden = common.widths(config, "hidden")
-        # images end in a sigmoid; a toy's samples are free, and begin in the middle of the data
-        last = jax.nn.sigmoid if len(shape) == 3 else lambda x: x + 0.5
-        generator = networks.mlp((z_dim,), shape, hidden=hidden, activation=jax.nn.relu, output_activation=last)
-        discriminator = networks.mlp(seen, (), hidden=hidden, activation=jax.nn.relu)
-    elif len(shape) == 3:
-        features = common.widths(config, "features")
-        make_generator, make_discriminator = CONVOLUTIONAL[config.network]
-        generator = make_generator(z_dim, shape, features=features)
-        discriminator = make_discriminator(seen, features=features)
-    else:
-        raise BadInput(f"--network={config.network}: {config.dataset} has no images; give --network=mlp")
-    discriminator, project = constrained(config, centred(discriminator))
-    adversarial = LOSSES[config.loss]
-    if config.alpha is not None:
-        adversarial = losses.weighted(adversarial, alpha=config.alpha)
-    return gan.GAN(generator, discriminator, adversarial, config.latent_dim, num_classes), project
+def _dragan(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
+    # noise of half the data's standard deviation, as in the paper's code
+    return losses.dragan_penalty(critic, real, key, scale=0.5 * jnp.std(real))
 
 
-def centred(network: Network) -> Network:
-    """The network of x - 1/2: around 0 its rectifiers fold the data, which lies in [0, 1], from the first step on."""
-    return Network(network.init, lambda params, x: network.apply(params, x - 0.5))
+PENALTIES: dict[str, gan.CriticPenalty] = {
+    "gradient": losses.gradient_penalty,
+    "r1": _r1,
+    "dragan": _dragan,
+    "lipschitz": losses.lipschitz_penalty,
+}
 
 
-def constrained(config: common.Config, discriminator: Network) -> tuple[Network, Callable[[Params], Params]]:
-    """The discriminator under spectral normalisation or clipped weights, and the projection that keeps it there."""
-    if config.clip is not None and config.spectral_norm:
-        raise BadInput("--clip and --spectral_norm are two ways to bound the discriminator's slope; give one of them")
-    if config.spectral_norm:
-        return networks.spectral_norm(discriminator)
-    if config.clip is not None:
-        return discriminator, partial(optax.projections.projection_linf_ball, scale=config.clip)
-    return discriminator, lambda params: params
+class Flags(runs.Flags):
+    """Generative adversarial network."""
 
-
-def build(config: common.Config, dataset: data.Dataset) -> Model:
-    """The model that the flags name; both learning rates fall to 0 along a cosine."""
-    if config.batch_size % config.num_critic_steps:
-        raise BadInput(f"--num_critic_steps={config.num_critic_steps} does not divide --batch_size={config.batch_size}")
-    parts, project = build_parts(config, dataset)
-
-    def adam(learning_rate: float, num_updates: int) -> optax.GradientTransformation:
-        schedule = optax.cosine_decay_schedule(learning_rate, num_updates)
-        return optax.adam(schedule, b1=config.beta1, b2=config.beta2)
-
-    return gan.model(
-        parts,
-        adam(config.generator_learning_rate, config.num_steps),
-        adam(config.learning_rate, config.num_steps * config.num_critic_steps),
-        penalty=penalty_of(config),
-        num_critic_steps=config.num_critic_steps,
-        averaging=config.averaging,
-        project=project,
-        reduction=config.reduction,
+    num_steps: int = flag(None, "number of updates of the generator; by default 5000, on grid 15000", at_least=1)
+    batch_size: int = 256
+    learning_rate: float = flag(
+        None, "highest learning rate of the discriminator; by default 1e-3, on grid 2e-3", at_least=0
+    )
+    schedule: str = "cosine"
+    eval_every: int = 1000
+    averaging: float = 0.99
+    loss: str = flag("non_saturating", "the game", choices=LOSSES)
+    alpha: float | None = flag(
+        None, "weights of the two losses: 1 - alpha for L_D and alpha for L_G; by default both 1", at_least=0, at_most=1
+    )
+    penalty: str = flag("r1", "penalty on the discriminator's gradient", choices=("none", *PENALTIES))
+    penalty_weight: float = flag(
+        None, "weight of the penalty; by default 10, for r1 0.1 and on grid, where modes are close, 0.003", at_least=0
+    )
+    clip: float | None = flag(None, "keep the discriminator's parameters within [-clip, clip]", at_least=1e-6)
+    spectral_norm: bool = flag(False, "divide the discriminator's kernels by their largest singular values")
+    num_critic_steps: int = flag(
+        1, "updates of the discriminator per step, each on an equal part of the batch", at_least=1
+    )
+    generator_learning_rate: float = flag(
+        None, "highest learning rate of the generator; by default that of the discriminator", at_least=0
+    )
+    beta1: float = flag(0.5, "Adam's b1, of both players", at_least=0, at_most=0.999999)
+    beta2: float = flag(0.9, "Adam's b2, of both players", at_least=0, at_most=0.999999)
+    conditional: bool = flag(False, "show both players the label")
+    network: str = flag("mlp", "generator and discriminator", choices=("mlp", *CONVOLUTIONAL))
+    hidden: tuple[int, ...] = flag(
+        (128, 128, 128), "widths of the hidden layers of both MLPs", at_least=1, may_be_empty=True
+    )
+    features: tuple[int, ...] = flag(
+        (32, 64), "channels of the convolutional discriminator; the generator mirrors them", at_least=1
+    )
+    latent_dim: int = flag(None, "dimensions of z; by default 2 for toys and 16 for images", at_least=1)
+    num_samples: int = flag(
+        2000, "samples that each evaluation draws, counts and compares", at_least=AT_LEAST, at_most=10**6
     )
 
 
-def examiner(config: common.Config, examined: common.Examined) -> Callable[[int, Any], dict[str, float]]:
-    """At each evaluation: a picture of samples of the same noise; modes covered, or distances to the data."""
-    _, dataset, key, workdir = examined
-    parts, _ = build_parts(config, dataset)
-    sample = common.sampler(examined.model)
-    folder = workdir / "along"
+def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
+    """Fills in what follows from the data set and from other flags."""
+    many_modes = flags.dataset == "grid"
+    learning_rate = flags.learning_rate
+    if learning_rate is None:
+        learning_rate = 2e-3 if many_modes else 1e-3
+    penalty_weight = flags.penalty_weight
+    if penalty_weight is None:
+        penalty_weight = 10.0 if flags.penalty != "r1" else 0.003 if many_modes else 0.1
+    of_generator = flags.generator_learning_rate
+    return flags.replace(
+        num_steps=flags.num_steps or (15_000 if many_modes else 5000),
+        learning_rate=learning_rate,
+        generator_learning_rate=learning_rate if of_generator is None else of_generator,
+        penalty_weight=penalty_weight,
+        latent_dim=flags.latent_dim or (2 if flags.dataset in TOYS else 16),
+    )
+
+
+def penalty_of(flags: Flags) -> gan.CriticPenalty | None:
+    """The penalty, with its weight."""
+    if flags.penalty == "none":
+        return None
+    penalty = PENALTIES[flags.penalty]
+    return lambda critic, real, fake, key: flags.penalty_weight * penalty(critic, real, fake, key)
+
+
+def build_networks(flags: Flags, shape: tuple[int, ...], num_classes: int) -> tuple[Network, Network]:
+    """Generator and discriminator; with classes, both take a one-hot label as further inputs."""
+    z_dim, seen = flags.latent_dim + num_classes, (*shape[:-1], shape[-1] + num_classes)
+    if flags.network == "mlp":
+        # images end in a sigmoid; a toy's samples are not bounded, and begin in the middle of the data
+        last = jax.nn.sigmoid if len(shape) == 3 else lambda x: x + 0.5
+        return (
+            networks.mlp((z_dim,), shape, hidden=flags.hidden, activation=jax.nn.relu, output_activation=last),
+            networks.mlp(seen, (), hidden=flags.hidden, activation=jax.nn.relu),
+        )
+    if len(shape) != 3:
+        raise BadInput(f"{flags.dataset} has no images; give mlp", parameter="network")
+    generator, discriminator = CONVOLUTIONAL[flags.network]
+    return generator(z_dim, shape, features=flags.features), discriminator(seen, features=flags.features)
+
+
+def centred(network: Network) -> Network:
+    """The network of x - 1/2: data in [0, 1] then lie on both sides of where rectifiers bend before any training."""
+    return Network(network.init, lambda params, x: network.apply(params, x - 0.5))
+
+
+def constrained(flags: Flags, discriminator: Network) -> tuple[Network, Callable[[Params], Params] | None]:
+    """The discriminator under spectral normalisation or clipped weights, and the projection that follows an update."""
+    if flags.clip is not None and flags.spectral_norm:
+        raise BadInput("`clip` and `spectral_norm` are two ways to bound the discriminator's slope; give one of them")
+    if flags.spectral_norm:
+        return networks.spectral_norm(discriminator)
+    if flags.clip is not None:
+        return discriminator, partial(optax.projections.projection_linf_ball, scale=flags.clip)
+    return discriminator, None
+
+
+def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
+    """The networks, the game and the model."""
+    if flags.batch_size % flags.num_critic_steps:
+        raise BadInput(
+            f"{flags.num_critic_steps} does not divide `batch_size`, which is {flags.batch_size}",
+            parameter="num_critic_steps",
+        )
+    if flags.conditional and dataset.num_classes is None:
+        raise BadInput(f"{flags.dataset} has no labels", parameter="conditional")
+    num_classes = dataset.num_classes or 0 if flags.conditional else 0
+    generator, discriminator = build_networks(flags, dataset.train.x.shape[1:], num_classes)
+    discriminator, project = constrained(flags, centred(discriminator))
+    adversarial = LOSSES[flags.loss]
+    if flags.alpha is not None:
+        adversarial = losses.weighted(adversarial, alpha=flags.alpha)
+    parts = gan.GAN(generator, discriminator, adversarial, flags.latent_dim, num_classes)
+    num_updates = flags.num_steps * flags.num_critic_steps
+    model = gan.model(
+        parts,
+        runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2),
+        runs.optimizer(flags, num_updates=num_updates, b1=flags.beta1, b2=flags.beta2),
+        penalty=penalty_of(flags),
+        num_critic_steps=flags.num_critic_steps,
+        averaging=flags.averaging or None,
+        project=project,
+        reduction=reduction,
+    )
+    return runs.Built(model, parts)
+
+
+def prepare(flags: Flags, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:
+    """Finds or trains the classifier that images are compared by, where they have labels and enough are held out."""
+    if dataset.train.x.ndim != 4 or not dataset.num_classes or len(dataset.test.x) < AT_LEAST:
+        return built
+    made = reference_classifier.reference(flags, dataset, num_samples=flags.num_samples, cache=cache)
+    return built._replace(auxiliaries=made)
+
+
+def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
+    """Draws samples of the same noise, and measures the modes that they cover, or how they compare with the data."""
+    samples = sampling.draw(trained.model, trained.state, flags.num_samples, trained.key)
+    folder = trained.workdir / "along"
     folder.mkdir(exist_ok=True)
-    is_image = dataset.train.x.ndim == 4
-    reference = None
-    if is_image and dataset.num_classes and len(dataset.test.x) >= features.AT_LEAST:
-        seen = features.classifier(config, dataset)
-        reference = features.reference(dataset, seen, num_samples=config.num_samples)
-
-    def examine(step: int, state: alternating.State) -> dict[str, float]:
-        samples = sample(state, config.num_samples, key)
-        path = folder / f"{step:08d}.png"
-        if config.dataset in TOYS:
-            save_toy(path, config, state, parts, samples)
-            means, standard_deviation = TOYS[config.dataset]
-            found = mode_coverage(samples, means, standard_deviation=standard_deviation)
-            return {"modes_covered": float(found.covered), "share_near_modes": found.share}
-        if is_image:
-            columns = parts.num_classes or 10
-            pictures.save_grid(path, samples[: 10 * columns], columns=columns)
-        return {} if reference is None else features.sample_quality(samples, reference)
-
-    return examine
+    path = folder / f"{trained.step:08d}.png"
+    if flags.dataset in TOYS:
+        save_toy(path, samples, flags, trained)
+        means, standard_deviation = TOYS[flags.dataset]
+        found = mode_coverage(samples, means, standard_deviation=standard_deviation)
+        return {"modes_covered": float(found.covered), "share_near_modes": found.share}
+    if samples.ndim == 4:
+        columns = trained.parts.num_classes or 10
+        pictures.save_grid(path, samples[: 10 * columns], columns=columns)
+    return {} if trained.auxiliaries is None else sample_quality(samples, trained.auxiliaries)
 
 
-def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
-    """Shows the last picture as samples.png, and all of them one after the other as training.gif."""
-    drawn = sorted((finished.workdir / "along").glob("*.png"))
+def save_toy(path: Path, samples: ArrayLike, flags: Flags, trained: runs.Trained) -> None:
+    """Writes the samples over the true log-density, and over the discriminator's logit where it sees no label."""
+    axis = np.linspace(0, 1, 200)
+    plane = np.stack(np.meshgrid(axis, axis), axis=-1)
+    negative_log_density = toys.modes_negative_log_likelihood(plane.reshape(-1, 2), modes=TOYS[flags.dataset])
+    fields = {"samples over the log-density": -np.minimum(negative_log_density, 20.0).reshape(200, 200)}
+    if not trained.parts.num_classes:
+        logit = discriminate(trained.params["discriminator"], jnp.float32(plane.reshape(-1, 2)), parts=trained.parts)
+        fields["samples over the discriminator's logit"] = np.asarray(mean_logit(logit)).reshape(200, 200)
+    charts.save_points_over_fields(path, samples, fields)
+
+
+discriminate = jax.jit(gan.discriminate, static_argnames="parts")  # compiled once for all evaluations
+
+
+def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
+    """Copies the last picture to samples.png, and joins all of them in training.gif."""
+    drawn = sorted((trained.workdir / "along").glob("*.png"))
     if drawn:
-        shutil.copyfile(drawn[-1], finished.workdir / "samples.png")
-        pictures.save_animation(finished.workdir / "training.gif", drawn)
+        shutil.copyfile(drawn[-1], trained.workdir / "samples.png")
+        pictures.save_animation(trained.workdir / "training.gif", drawn)
     return {}
 
 
-def save_toy(path: Path, config: common.Config, state: alternating.State, parts: gan.GAN, samples: ArrayLike) -> None:
-    """Writes the samples over the discriminator's field, and over the density that is the truth."""
-    from matplotlib.figure import Figure
-
-    axis = np.linspace(0, 1, 200)
-    plane = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    negative_log_density = toys.modes_negative_log_likelihood(plane, modes=TOYS[config.dataset])
-    fields = {"samples over the log-density": -np.minimum(negative_log_density, 20.0)}
-    if not parts.num_classes:  # otherwise there is a field for each label
-        judge = jax.jit(partial(gan.discriminate, parts=parts))
-        logit = mean_logit(judge(state.params["discriminator"], jnp.float32(plane)))
-        fields["samples over the discriminator's logit"] = np.asarray(logit)
-    figure = Figure(figsize=(6 * len(fields), 5.2), layout="constrained")
-    for ax, (title, field) in zip(figure.subplots(1, len(fields), squeeze=False)[0], fields.items(), strict=True):
-        drawn = ax.imshow(field.reshape(200, 200), origin="lower", extent=(0, 1, 0, 1), cmap="viridis")
-        ax.scatter(*np.asarray(samples).T, s=2, color="white", alpha=0.5)
-        ax.set(title=title, xlabel="x1", ylabel="x2", xlim=(0, 1), ylim=(0, 1))
-        figure.colorbar(drawn, ax=ax)
-    figure.savefig(path, dpi=120)
-
-
-EXPERIMENT = common.Experiment(
+EXPERIMENT = runs.Experiment(
     "gan",
-    define_flags,
+    Flags,
     build,
-    conclude,
+    summarise,
     watch=("discriminator_loss", "generator_loss", "real_logit", "fake_logit"),
     resolve=resolve,
-    examiner=examiner,
+    prepare=prepare,
+    monitor=monitor,
 )
 
 if __name__ == "__main__":
-    training.main(EXPERIMENT)
+    runs.main(EXPERIMENT)

@@ -1,13 +1,14 @@
-"""An encoder of identities (ArcFace; Deng et al. 2019): vectors that tell people apart, also those it never saw.
+"""An encoder of identities (ArcFace; Deng et al. 2019): vectors that distinguish people, also those it has never seen.
 
     python -m experiments.identity_encoder
     python -m experiments.identity_encoder --identities=score
     python -m experiments.identity_encoder --dataset=folder:PEOPLE
 
-On `faces` it learns from rendered pictures of 1000 identities, and is measured on 100 others: the AUROC of telling
-pairs of pictures of one from pairs of two, and the share of pictures whose nearest of all identities' centres is their
-own, beside the same by the skin's mean colour. On a folder of people, a subfolder each, it is measured on the pictures
-held out. `experiments.identity_swap` trains one to learn from and another, of other identities, to be scored by.
+On `faces` it learns from rendered pictures of 1000 identities and is measured on 100 others: the AUROC of
+distinguishing pairs of pictures of one identity from pairs of two, and the share of pictures whose nearest identity, by
+the mean of its vectors, is their own; for comparison also the share by the mean colour of the skin. On a folder with a
+subfolder for each person it is measured on the pictures held out. `experiments.identity_swap` trains such encoders to
+learn from, and another one, of other identities, to be scored by.
 """
 
 from __future__ import annotations
@@ -17,148 +18,113 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from absl import flags
 
-from experiments import common, training
-from genjax import data, networks, stochastic
+from genjax import data, networks, runs, stochastic
 from genjax.data import pairs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import identity
+from genjax.gradients import Reduction
 from genjax.models import identity_encoder
-from genjax.types import Model
+from genjax.runs import flag
 
 
-def define_flags() -> None:
-    """Defines the flags of the experiment."""
-    common.define_shared_flags(num_steps=4000, batch_size=128, learning_rate=2e-3, eval_every=1000, dataset="faces")
-    flags.DEFINE_enum("identities", "train", list(NUMBERS), "of rendered faces, which 1000 it learns")
-    flags.DEFINE_integer("pictures_each", 24, "of rendered faces, pictures of each identity", lower_bound=2)
-    flags.DEFINE_integer("image_size", 32, "of rendered faces, and what a folder's are resized to", lower_bound=8)
-    flags.DEFINE_list("features", ["32", "64", "128"], "channels of the convolutions")
-    flags.DEFINE_integer("identity_dim", 64, "length of the identity vector", lower_bound=2)
-    flags.DEFINE_float("margin", 0.3, "in radians, reached after 30 % of the steps", lower_bound=0.0, upper_bound=1.5)
-    flags.DEFINE_float("noise", 0.0, "standard deviation of Gaussian noise on what it learns from", lower_bound=0.0)
-    flags.DEFINE_float("weight_decay", 1e-3, "AdamW's, of all parameters", lower_bound=0.0)
+class Flags(runs.Flags):
+    """Identity encoder."""
 
-
-NUMBERS = {"train": pairs.TRAIN, "score": pairs.SCORE}
-HELD_OUT = 2  # pictures of each identity, of those it learns
-
-
-def load_people(config: common.Config) -> data.Dataset:
-    """The data set that --dataset names, the pictures of a folder made squares of --image_size."""
-    return data.load(config.dataset, data_dir=config.data_dir, size=config.image_size)
-
-
-def load(config: common.Config) -> data.Dataset:
-    """Rendered pictures of the identities, or the data set that --dataset names."""
-    if config.dataset != "faces":
-        return load_people(config)
-    numbers = NUMBERS[config.identities]
-    each = config.pictures_each + HELD_OUT
-    drawn = pairs.rendered_pictures(numbers, each=each, stream=10, size=config.image_size)
-    held_out = np.arange(len(drawn.label)) % each < HELD_OUT
-    return data.from_arrays(
-        f"faces-{config.identities}",
-        drawn.x[~held_out],
-        drawn.x[held_out],
-        train_label=drawn.label[~held_out],
-        test_label=drawn.label[held_out],
+    dataset: str = "faces"
+    num_steps: int = 4000
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    optimizer: str = "adamw"
+    weight_decay: float = 1e-3
+    decay_biases: bool = True
+    eval_every: int = 1000
+    identities: str = flag("train", "which 1000 identities of rendered faces it learns", choices=pairs.IDENTITIES)
+    pictures_each: int = flag(24, "training pictures of each identity of rendered faces", at_least=2, at_most=10**4)
+    image_size: int = flag(
+        32, "pixels per side: of rendered faces, and of a folder's pictures after resizing", at_least=8, at_most=1024
     )
+    features: tuple[int, ...] = flag((32, 64, 128), "channels of the convolutions", at_least=1)
+    identity_dim: int = flag(64, "length of the identity vector", at_least=2)
+    margin: float = flag(0.3, "angular margin in radians, reached after 30 % of the steps", at_least=0, at_most=1.5)
+    noise: float = flag(0.0, "standard deviation of Gaussian noise on the training pictures", at_least=0)
 
 
-def build_parts(
-    config: common.Config, image_shape: tuple[int, ...], num_identities: int
-) -> identity_encoder.IdentityEncoder:
-    """The networks that the flags name."""
-    body = networks.identity_network(image_shape, config.identity_dim, features=common.widths(config, "features"))
-    return identity_encoder.IdentityEncoder(body, config.identity_dim, num_identities)
+def load(flags: Flags) -> data.Dataset:
+    """Rendered pictures of the identities, or a data set whose pictures, if a folder's, become squares."""
+    if flags.dataset == pairs.RENDERED:
+        return pairs.rendered_identities(flags.identities, pictures_each=flags.pictures_each, size=flags.image_size)
+    return data.load(flags.dataset, data_dir=flags.data_dir, size=flags.image_size)
 
 
-def build(config: common.Config, dataset: data.Dataset) -> Model:
-    """The model that the flags name."""
+def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
+    """The network and the model."""
     shape = dataset.train.x.shape[1:]
     if len(shape) != 3 or not dataset.num_classes:
         raise BadInput(f"data set {dataset.name!r}: an identity encoder needs images with labels")
-    return build_model(config, build_parts(config, shape, dataset.num_classes))
+    body = networks.identity_network(shape, flags.identity_dim, features=flags.features)
+    parts = identity_encoder.IdentityEncoder(body, flags.identity_dim, dataset.num_classes)
+    model = identity_encoder.model(
+        parts,
+        runs.optimizer(flags),
+        margin=identity_encoder.rising_margin(flags.margin, num_steps=flags.num_steps),
+        corruption=stochastic.gaussian_noise(scale=flags.noise) if flags.noise else None,
+        averaging=flags.averaging or None,
+        reduction=reduction,
+    )
+    return runs.Built(model, parts)
 
 
-def build_model(config: common.Config, parts: identity_encoder.IdentityEncoder) -> Model:
-    """These networks' model; the learning rate falls to 0 along a cosine."""
-    rate = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
-    optimizer = optax.adamw(rate, weight_decay=config.weight_decay)
-    margin = optax.linear_schedule(0.0, config.margin, max(1, int(0.3 * config.num_steps)))
-    noise = stochastic.gaussian_noise(scale=config.noise) if config.noise else None
-    return identity_encoder.model(parts, optimizer, margin=margin, corruption=noise, reduction=config.reduction)
-
-
-def conclude(config: common.Config, finished: common.Finished) -> dict[str, float]:
-    """Measures it on identities that it never saw, or on held-out pictures; shows who is taken for whom."""
-    parts = build_parts(config, finished.dataset.train.x.shape[1:], finished.dataset.num_classes or 0)
-    encode = jax.jit(partial(identity_encoder.encode, parts=parts))
-    body = finished.state.params["body"]
+def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
+    """Measures it on identities that it has never seen, or on held-out pictures; draws its mistakes."""
+    encode = jax.jit(partial(identity_encoder.encode, parts=trained.parts))
+    body, scale = trained.params["body"], trained.dataset.scale
 
     def vectors(x: np.ndarray) -> np.ndarray:
         starts = range(0, len(x), 500)
-        return np.concatenate([encode(body, jnp.float32(x[i : i + 500]) / finished.dataset.scale) for i in starts])
+        return np.concatenate([encode(body, jnp.float32(x[start : start + 500]) / scale) for start in starts])
 
-    if config.dataset == "faces":
-        drawn = pairs.rendered_pictures(pairs.TEST, each=20, stream=11, size=config.image_size)
-        gallery = np.arange(len(drawn.label)) % 20 < 10
+    baseline = {}
+    if flags.dataset == pairs.RENDERED:
+        drawn = pairs.rendered_pictures(pairs.TEST, each=20, stream=11, size=flags.image_size)
         x, label = drawn.x, drawn.label
-        skin = drawn.skin[..., None].astype(np.float64)
-        colour = (skin * x).sum((1, 2)) / np.maximum(skin.sum((1, 2)), 1)
-        means = np.stack([colour[gallery & (label == c)].mean(axis=0) for c in range(label.max() + 1)])
-        nearest = np.argmin(np.square(colour[~gallery, None] - means).sum(axis=2), axis=1)
-        baseline = {"colour_rank1": float(np.mean(nearest == label[~gallery]))}
+        gallery = np.arange(len(label)) % 20 < 10
+        baseline["colour_rank1"] = identity.colour_rank1(x, drawn.skin, label, gallery)
     else:
-        train, test = finished.dataset.train, finished.dataset.test
+        train, test = trained.dataset.train, trained.dataset.test
         x = np.concatenate([train.x, test.x])
         label = np.concatenate([np.asarray(train.label), np.asarray(test.label)])
-        gallery, baseline = np.arange(len(x)) < len(train.x), {}
+        gallery = np.arange(len(x)) < len(train.x)
     v = vectors(x)
-    named = identity.identify(v[~gallery], identity.centroids(v[gallery], label[gallery]))
-    truth = label[~gallery]
-    save_mistakes(
-        finished,
-        x[~gallery] / finished.dataset.scale,
-        truth,
-        named,
-        x[gallery] / finished.dataset.scale,
-        label[gallery],
-    )
-    return {
-        "verification_auroc": identity.verification_auroc(v[~gallery], truth),
-        "rank1": float(np.mean(named == truth)),
-        **baseline,
-    }
+    named, truth = identity.identify(v[~gallery], identity.centroids(v[gallery], label[gallery])), label[~gallery]
+    save_mistakes(trained, x[~gallery] / scale, truth, named, x[gallery] / scale, label[gallery])
+    measured = {"rank1": float(np.mean(named == truth)), **baseline}
+    counts = np.unique(truth, return_counts=True)[1]
+    if len(counts) > 1 and counts.max() > 1:  # there are pairs of one identity, and of two
+        measured["verification_auroc"] = identity.verification_auroc(v[~gallery], truth)
+    return measured
 
 
 def save_mistakes(
-    finished: common.Finished,
-    x: np.ndarray,
-    truth: np.ndarray,
-    named: np.ndarray,
-    others: np.ndarray,
-    label: np.ndarray,
+    trained: runs.Trained, x: np.ndarray, truth: np.ndarray, named: np.ndarray, others: np.ndarray, label: np.ndarray
 ) -> None:
-    """Writes pictures that were taken for another: each over a picture of its own identity and of the one it got."""
+    """Draws pictures that were taken for another identity, with one picture of each of the two identities below."""
     wrong = np.flatnonzero(named != truth)[:12]
     if len(wrong):
         shown = [x[wrong], *(others[[np.argmax(label == who[i]) for i in wrong]] for who in (truth, named))]
         pictures.save_captioned_grid(
-            finished.workdir / "mistakes.png",
+            trained.workdir / "mistakes.png",
             np.stack(shown),
-            title="taken for another",
+            title="pictures that were taken for another identity",
             rows=["picture", "its own identity", "what it was taken for"],
         )
 
 
-EXPERIMENT = common.Experiment(
-    "identity_encoder", define_flags, build, conclude, watch=("cross_entropy", "accuracy"), load=load
+EXPERIMENT = runs.Experiment(
+    "identity_encoder", Flags, build, summarise, watch=("cross_entropy", "accuracy"), load=load
 )
 
 if __name__ == "__main__":
-    training.main(EXPERIMENT)
+    runs.main(EXPERIMENT)

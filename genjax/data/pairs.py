@@ -1,4 +1,5 @@
-"""Pairs of pictures of one identity, as an identity swap is trained on, and pairs whose swap is known.
+"""Pairs of pictures of one identity, as an identity swap is trained on, pairs whose swap is known, and what else an
+identity swap and its encoders learn from.
 
 Rendered identities are numbered: the training's are 0 to 999, those that score are 50 000 to 50 999, and the test's are
 100 000 to 100 099. A number stands for the same identity in every run.
@@ -16,12 +17,16 @@ import numpy as np
 
 from genjax.data import faces
 from genjax.data.batching import HeldOut, Source, Stream
-from genjax.data.dataset import Split
+from genjax.data.dataset import Dataset, Split, from_arrays
 from genjax.errors import BadInput
 from genjax.types import Array, Batch, Key, Pair
 
 _AT_A_TIME = 128  # faces in one call of their program
 TRAIN, SCORE, TEST = range(1000), range(50_000, 51_000), range(100_000, 100_100)
+IDENTITIES = {"train": TRAIN, "score": SCORE}
+"""What identity encoders learn, by name: the identities of the swap's training, and others to score it by."""
+RENDERED = "faces"  # the data set whose pictures are rendered as they are needed
+_HELD_OUT = 2  # pictures of each identity that `rendered_identities` holds out
 
 
 def _identities(numbers: Array) -> Array:
@@ -51,6 +56,34 @@ def _rendered(identity: Array, attributes: Array, size: int) -> Iterator[faces.R
 def _faces(identity: Array, attributes: Array, size: int) -> faces.Rendering:
     """[N, 19] and [N, 27] -> all their faces."""
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *_rendered(identity, attributes, size))
+
+
+def source(dataset: Dataset, *, batch_size: int, size: int) -> Source:
+    """Pairs of pictures of one identity: rendered ones for the data set `faces`, else those of the data set.
+
+    Args:
+      size: pixels per side of rendered pictures.
+
+    Raises:
+      BadInput: as `rendered_pairs` and `labelled_pairs` do.
+    """
+    if dataset.name == RENDERED:
+        return rendered_pairs(batch_size=batch_size, size=size)
+    return labelled_pairs(dataset.train, dataset.test, batch_size=batch_size, scale=dataset.scale)
+
+
+def image_shape(dataset: Dataset, *, size: int) -> tuple[int, int, int]:
+    """(H, W, C) of the pictures that `source` gives.
+
+    Raises:
+      BadInput: for data that are not images.
+    """
+    if dataset.name == RENDERED:
+        return size, size, 3
+    if dataset.train.x.ndim != 4:
+        raise BadInput(f"data set {dataset.name!r} has no images")
+    height, width, channels = dataset.train.x.shape[1:]
+    return height, width, channels
 
 
 def rendered_pairs(*, batch_size: int, size: int = 32) -> Source:
@@ -176,6 +209,49 @@ def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32)
     ]
     x, skin = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     return Pictures(x, skin, np.repeat(np.arange(len(numbers)), each))
+
+
+def rendered_identities(name: str, *, pictures_each: int, size: int = 32) -> Dataset:
+    """Rendered pictures of 1000 identities, which are the labels, for an identity encoder.
+
+    Args:
+      name: of the identities, in `IDENTITIES`.
+      pictures_each: training pictures of each identity; two more are held out.
+    """
+    each = pictures_each + _HELD_OUT
+    drawn = rendered_pictures(IDENTITIES[name], each=each, stream=10, size=size)
+    held_out = np.arange(len(drawn.label)) % each < _HELD_OUT
+    return from_arrays(
+        f"{RENDERED}-{name}",
+        drawn.x[~held_out],
+        drawn.x[held_out],
+        train_label=drawn.label[~held_out],
+        test_label=drawn.label[held_out],
+    )
+
+
+def halved(dataset: Dataset, *, first: bool) -> Dataset:
+    """The data set with every other training picture of each label: the first, third, ... of them, or the rest.
+
+    Raises:
+      BadInput: for data without labels.
+    """
+    label = dataset.train.label
+    if label is None:
+        raise BadInput(f"data set {dataset.name!r} has no labels: give a folder with a subfolder for each person")
+    place = np.zeros(len(label), int)
+    for c in np.unique(label):
+        place[label == c] = np.arange(np.sum(label == c))
+    chosen = (place % 2 == 0) == first
+    return from_arrays(
+        dataset.name,
+        dataset.train.x[chosen],
+        dataset.test.x,
+        train_label=label[chosen],
+        test_label=dataset.test.label,
+        scale=dataset.scale,
+        num_classes=dataset.num_classes,
+    )
 
 
 class SwapTest(NamedTuple):

@@ -52,3 +52,19 @@ def save_maps(path: Path, maps: Mapping[str, ArrayLike], labels: ArrayLike | Non
     if 1 < len(classes) <= 20:
         axes[-1].legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.savefig(path, dpi=120)
+
+
+def save_points_over_fields(path: Path, points: ArrayLike, fields: Mapping[str, ArrayLike]) -> None:
+    """Writes points of the unit square over scalar fields, a panel for each field.
+
+    Args:
+      points: [N, 2] in [0, 1], x1 and x2.
+      fields: title -> values on an even grid of the unit square, [rows along x2, columns along x1].
+    """
+    figure, (axes,) = panels(1, len(fields), width=6.0, height=5.2)
+    for ax, (title, field) in zip(axes, fields.items(), strict=True):
+        drawn = ax.imshow(np.asarray(field), origin="lower", extent=(0, 1, 0, 1), cmap="viridis")
+        ax.scatter(*np.asarray(points).T, s=2, color="white", alpha=0.5)
+        ax.set(title=title, xlabel="x1", ylabel="x2", xlim=(0, 1), ylim=(0, 1))
+        figure.colorbar(drawn, ax=ax)
+    figure.savefig(path, dpi=120)

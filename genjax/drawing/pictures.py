@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+SYNTHETIC_FACES = "synthetic: faces made by a network that swaps identities, not photographs of anybody"
+"""The comment that pictures of swapped faces carry."""
+
 
 def grid(images: ArrayLike, *, columns: int, gap: int = 1) -> np.ndarray:
     """Images side by side, row after row, on a white ground.
@@ -76,6 +79,24 @@ def signed(values: ArrayLike) -> np.ndarray:
     values = np.asarray(values)
     largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
     return 0.5 + values / (2 * np.where(largest > 0, largest, 1))
+
+
+def cross_table(rows: ArrayLike, columns: ArrayLike, *blocks: ArrayLike) -> np.ndarray:
+    """Images of each pair of a row and a column, with what the pairs are of to their left and above them.
+
+    Args:
+      rows: [R, H, W, channels], shown to the left of each block.
+      columns: [C, H, W, channels], shown above each block.
+      blocks: K of them side by side, [R, C, H, W, channels] each.
+
+    Returns:
+      [1 + R, K (1 + C), H, W, channels]; the blocks' corners are white.
+    """
+    left, top, tables = np.asarray(rows), np.asarray(columns), [np.asarray(block) for block in blocks]
+    white = np.ones_like(top[:1])
+    head = np.concatenate([np.concatenate([white, top]) for _ in tables])
+    body = [np.concatenate([np.concatenate([image[None], t[r]]) for t in tables]) for r, image in enumerate(left)]
+    return np.stack([head, *body])
 
 
 def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:
@@ -178,6 +199,25 @@ def save_captioned_grid(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     figure.savefig(path, dpi=120, metadata={"Comment": comment} if comment else None)
+
+
+def save_swaps(
+    path: Path, swapped: ArrayLike, *, target: ArrayLike, source: ArrayLike, ideal: ArrayLike | None = None
+) -> None:
+    """Writes swaps of every source, one per row, into every target, one per column, labelled as synthetic.
+
+    Args:
+      swapped: [sources, targets, H, W, channels] in [0, 1].
+      target, source: the pictures, [N, H, W, channels] each.
+      ideal: shown beside `swapped`, of the same shape.
+    """
+    blocks = [swapped] if ideal is None else [swapped, ideal]
+    save_captioned_grid(
+        path,
+        cross_table(source, target, *blocks),
+        title="sources down, targets across" + ("" if ideal is None else ": swapped, and the ideal"),
+        comment=SYNTHETIC_FACES,
+    )
 
 
 def save_table(

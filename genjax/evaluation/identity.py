@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from genjax.data import faces
+from genjax.data.pairs import SwapTest
 from genjax.evaluation.detection import auroc
 from genjax.evaluation.feature_sets import vectors
 from genjax.shapes import as_float, check_same_shape
@@ -81,6 +84,31 @@ def identify(v: ArrayLike, centres: ArrayLike) -> np.ndarray:
     return np.argmax(np.asarray(v) @ np.asarray(centres).T, axis=1)
 
 
+def colour_rank1(x: ArrayLike, skin: ArrayLike, label: ArrayLike, gallery: ArrayLike) -> float:
+    """Share of pictures whose identity is named right by the mean colour of their skin: an encoder's baseline.
+
+    Args:
+      x: pictures, [N, S, S, C].
+      skin: how much of each pixel is skin, [N, S, S] >= 0.
+      label: identities, [N] from 0 to K - 1.
+      gallery: [N] bool; each identity's colour is the mean over its pictures here, and the others are named.
+    """
+    weight, identity, known = np.asarray(skin, np.float64)[..., None], np.asarray(label), np.asarray(gallery)
+    colour = (weight * np.asarray(x)).sum((1, 2)) / np.maximum(weight.sum((1, 2)), 1)
+    means = np.stack([colour[known & (identity == c)].mean(axis=0) for c in range(identity.max() + 1)])
+    nearest = np.argmin(np.square(colour[~known, None] - means).sum(axis=2), axis=1)
+    return float(np.mean(nearest == identity[~known]))
+
+
+def above_chance(accuracy: float, *, num_classes: int, num_examples: int) -> bool:
+    """Whether an accuracy is beyond that of a draw among equally likely classes by three standard errors or more.
+
+    accuracy >= p + 3 sqrt(p (1 - p) / N),   p = 1 / num_classes
+    """
+    p = 1 / num_classes
+    return accuracy >= p + 3 * math.sqrt(p * (1 - p) / num_examples)
+
+
 class SwapQuality(NamedTuple):
     """Distance between swaps and the ideal swaps, from their pixels."""
 
@@ -136,6 +164,70 @@ def swap_quality(
         background_error=jnp.sum(on_background * jnp.abs(swapped - ideal)) / (channels * jnp.sum(background)),
         identified=jnp.mean(nearest == wanted),
     )
+
+
+def swap_recognition(v: ArrayLike, of_source: ArrayLike, centres: ArrayLike, wanted: ArrayLike) -> dict[str, float]:
+    """Whose identity an encoder finds in swaps.
+
+    Args:
+      v: vectors of the swaps, [N, m], of unit length as all vectors here; the targets have the identities 0 to N - 1.
+      of_source: vectors of the sources, [N, m].
+      centres: of the identities, [K, m].
+      wanted: the sources' identities, [N].
+
+    Returns:
+      `rank1`, the share whose nearest centre is the source's; `rank1_is_target`, that whose nearest is the target's;
+      `cosine_to_source`, the mean.
+    """
+    named = identify(v, centres)
+    return {
+        "rank1": float(np.mean(named == np.asarray(wanted))),
+        "rank1_is_target": float(np.mean(named == np.arange(len(named)))),
+        "cosine_to_source": mean_cosine(v, of_source),
+    }
+
+
+def swap_measures(
+    images: Array,
+    truth: SwapTest,
+    encode: Callable[[Array], Array],
+    centres: ArrayLike,
+    read: Callable[[Array], Array] | None = None,
+) -> dict[str, float]:
+    """All measures of swaps of rendered faces.
+
+    Args:
+      images: the swaps, [N, S, S, 3] in [0, 1].
+      truth: the pairs, and their ideal swaps.
+      encode: a judge's vectors of pictures, [N, S, S, 3] -> [N, m] of unit length.
+      centres: the test identities', [N, m].
+      read: predicts `faces.attribute_targets` from pictures, [N, S, S, 3] -> [N, 29].
+
+    Returns:
+      By name what `swap_quality` and `swap_recognition` find, and, with `read`, `attribute_errors` as
+      GROUP_attribute_error.
+    """
+    quality = swap_quality(
+        images,
+        target=truth.target,
+        ideal=truth.ideal,
+        face=truth.face,
+        background=truth.background,
+        candidates=truth.candidates,
+        wanted=truth.wanted,
+    )
+    found = {name: float(value) for name, value in quality._asdict().items()}
+    found |= swap_recognition(encode(images), encode(truth.source), centres, truth.wanted)
+    if read is not None:
+        wanted = faces.attribute_targets(truth.attributes)
+        errors = attribute_errors(read(images), read(truth.ideal), wanted, faces.target_groups())
+        found |= {f"{group}_attribute_error": error for group, error in errors.items()}
+    return found
+
+
+def mean_cosine(v: ArrayLike, others: ArrayLike) -> float:
+    """The mean cosine of unit vectors with others, row by row: two [N, m] -> [-1, 1]."""
+    return float(jnp.mean(jnp.sum(jnp.asarray(v) * jnp.asarray(others), axis=1)))
 
 
 def attribute_errors(

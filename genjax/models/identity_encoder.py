@@ -93,6 +93,11 @@ def objective(parts: IdentityEncoder, *, margin: Scalar, corruption: Corruption 
     return classified
 
 
+def rising_margin(margin: float, *, num_steps: int) -> optax.Schedule:
+    """A margin that rises linearly from 0 over the first 30 % of the steps: step -> m, in radians."""
+    return optax.linear_schedule(0.0, margin, max(1, int(0.3 * num_steps)))
+
+
 def model(
     parts: IdentityEncoder,
     optimizer: optax.GradientTransformation,

@@ -62,7 +62,7 @@ def find_or_train(
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     folder = cache / f"{name}-{short}"
     if not folder.exists():
-        print(f"training a {name.replace('_', ' ')} {purpose}, in {folder}", file=sys.stderr)
+        print(f"training the {name.replace('_', ' ')} {purpose}, in {folder}", file=sys.stderr)
         state = fit(model, source(), seed=seed, num_steps=num_steps, eval_every=0, watch=watch)
         if not hosts.is_first():  # every process of a run trains, and the first one writes
             params = jax.device_put(jax.device_get(state.params))  # as if read: committed to no device

@@ -70,7 +70,7 @@ def _train(experiment: Experiment, flags: Flags) -> Path:
     if not run.finished:
         _fit(run)
     if hosts.is_first():
-        print(_summary_line(run.workdir, "already finished" if run.finished else "finished"))
+        print(summary_line(run.workdir, "already finished" if run.finished else "finished"))
     return run.workdir
 
 
@@ -163,7 +163,8 @@ def default_workdir(experiment: Experiment, flags: Flags) -> Path:
     return Path("runs") / f"{experiment.name}-{dataset}-seed{flags.seed}-{short}"
 
 
-def _summary_line(workdir: Path, how: str) -> str:
+def summary_line(workdir: Path, how: str) -> str:
+    """A finished run on one line: its speed, its metrics and the hashes of its parameters."""
     summary = directory.read_json(workdir / "summary.json")
     deviations = summary.get("metrics_deviation", {})
     metrics = ", ".join(

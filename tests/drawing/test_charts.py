@@ -32,3 +32,19 @@ def test_maps_show_every_class(tmp_path, classes):
     pixels = np.asarray(Image.open(tmp_path / "maps.png").convert("RGB")).reshape(-1, 3).astype(int)
     colours = {tuple(pixel) for pixel in pixels[np.ptp(pixels, axis=1) > 60]}
     assert len(colours) >= (1 if classes is None else classes)
+
+
+def test_points_lie_over_fields(tmp_path):
+    field = np.tile(np.linspace(0, 1, 50), (50, 1))
+    points = np.random.RandomState(0).uniform(0.3, 0.4, (400, 2))
+    charts.save_points_over_fields(tmp_path / "none.png", points[:1], {"field": field})
+    charts.save_points_over_fields(tmp_path / "one.png", points, {"field": field})
+    charts.save_points_over_fields(tmp_path / "two.png", points, {"field": field, "other": 1 - field})
+    none, one, two = (
+        np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"), int) for name in ("none", "one", "two")
+    )
+    changed = np.argwhere(np.abs(one - none).sum(2) > 60)
+    height, width = one.shape[:2]
+    # x2 grows upwards: the points lie in the lower left quarter of the picture
+    assert len(changed) > 100 and changed[:, 0].min() > height / 2 and changed[:, 1].max() < width / 2
+    assert two.shape[1] == 2 * width

@@ -138,3 +138,24 @@ def test_plane(tmp_path, figure):
     assert ax.get_title() == "a line"
     with Image.open(tmp_path / "plane.png") as picture:
         assert min(picture.size) > 100
+
+
+def test_a_cross_table_shows_each_pair_between_its_row_and_its_column():
+    rows, columns = (np.full((n, 1, 1, 1), 0.0) + np.arange(n).reshape(-1, 1, 1, 1) for n in (2, 3))
+    first = (10 * rows[:, None] + columns[None]) + 100
+    table = pictures.cross_table(rows, columns + 5, first, -first)[..., 0, 0, 0]
+    np.testing.assert_array_equal(table[:, :4], [[1, 5, 6, 7], [0, 100, 101, 102], [1, 110, 111, 112]])
+    np.testing.assert_array_equal(table[:, 4:], [[1, 5, 6, 7], [0, -100, -101, -102], [1, -110, -111, -112]])
+
+
+def test_swaps_are_labelled_as_synthetic_and_shown_beside_the_ideal(tmp_path):
+    target, source = np.zeros((2, 5, 4, 3)), np.zeros((3, 5, 4, 3))
+    swapped = np.full((3, 2, 5, 4, 3), 0.5)
+    pictures.save_swaps(tmp_path / "one.png", swapped, target=target, source=source)
+    pictures.save_swaps(tmp_path / "two.png", swapped, target=target, source=source, ideal=np.full_like(swapped, 0.75))
+    with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "two.png") as two:
+        assert one.info["Comment"] == two.info["Comment"] == pictures.SYNTHETIC_FACES
+        grey = [np.asarray(picture.convert("L")) / 255 for picture in (one, two)]
+    shares = [[np.mean(np.abs(pixels - value) < 0.01) for value in (0.5, 0.75)] for pixels in grey]
+    assert shares[0][0] > 0.1 and shares[0][1] < 0.01
+    assert shares[1][0] == pytest.approx(shares[1][1], rel=0.05) and shares[1][0] > 0.1

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import binom
 
+from genjax.data import faces, pairs
 from genjax.evaluation import identity
 from genjax.evaluation.images import set_psnr
 
@@ -138,3 +140,70 @@ def test_bytes_are_taken_as_numbers():
     mean = np.mean(np.square(swapped.astype(np.float64) - ideal))
     np.testing.assert_allclose(found.psnr, -10 * np.log10(mean), rtol=1e-5)
     np.testing.assert_allclose(found, quality(np.float32), rtol=1e-5)
+
+
+def test_colours_of_skin_name_identities_by_their_nearest_mean():
+    draw = np.random.RandomState(0)
+    label = np.repeat(np.arange(5), 6)
+    gallery = np.arange(30) % 6 < 3
+    x = draw.uniform(0, 1, (30, 4, 4, 3))
+    skin = (draw.uniform(0, 1, (30, 4, 4)) > 0.4).astype(np.uint8)
+    x[skin > 0] = (draw.uniform(0, 1, (5, 3))[label][:, None, None] + draw.normal(0, 1.2, x.shape))[skin > 0]
+    colours = np.array([image[mask > 0].mean(0) for image, mask in zip(x, skin, strict=True)])
+    right = []
+    for i in np.flatnonzero(~gallery):
+        distance = [np.linalg.norm(colours[i] - colours[gallery & (label == c)].mean(0)) for c in range(5)]
+        right.append(np.argmin(distance) == label[i])
+    assert 0.3 < np.mean(right) < 1
+    assert identity.colour_rank1(x, 200 * skin, label, gallery) == pytest.approx(np.mean(right))
+
+
+@pytest.mark.parametrize(("num_classes", "num_examples"), [(2, 20), (10, 100), (1000, 500)])
+def test_what_chance_reaches_once_in_some_hundred_trials_is_not_above_it(num_classes, num_examples):
+    chance = binom(num_examples, 1 / num_classes)
+    first = next(
+        right
+        for right in range(num_examples + 1)
+        if identity.above_chance(right / num_examples, num_classes=num_classes, num_examples=num_examples)
+    )
+    assert chance.sf(first - 1) < 0.02 < chance.sf(first - 4)
+    assert not identity.above_chance(0.0, num_classes=num_classes, num_examples=num_examples)
+
+
+def test_swaps_are_recognised_as_their_sources_their_targets_or_neither():
+    centres = np.eye(4)
+    wanted = np.array([2, 3, 0, 1])
+    v = unit(np.array([[0.1, 0, 1, 0], [0, 1, 0, 0.2], [0.5, 0, 0.4, 0], [0, 0, 1, 0]]))  # source, target, source, 2
+    found = identity.swap_recognition(v, centres[wanted], centres, wanted)
+    assert (found["rank1"], found["rank1_is_target"]) == (0.5, 0.25)
+    cosines = [v[0, 2], v[1, 3], v[2, 0], v[3, 1]]
+    assert found["cosine_to_source"] == pytest.approx(np.mean(cosines), rel=1e-6)
+
+
+def test_all_measures_of_swaps_together(truth, key):
+    source = truth["candidates"][jnp.arange(6), (truth["wanted"] + 1) % 5]
+    attributes = faces.draw_attributes(6, key)
+    masks = {"target_skin": truth["face"], "source_skin": truth["face"]}
+    test = pairs.SwapTest(**truth, **masks, source=source, attributes=attributes)
+    weights = np.random.RandomState(0).normal(size=(4 * 4 * 3, 29)).astype(np.float32)
+
+    def encode(x):
+        return unit(np.asarray(x).reshape(len(x), -1) - 0.5)
+
+    def read(x):
+        return np.asarray(x).reshape(len(x), -1) @ weights
+
+    centres = np.concatenate([encode(test.ideal)[np.argsort(truth["wanted"][:5])], encode(test.target)[:1]])
+    ideal = identity.swap_measures(test.ideal, test, encode, centres, read)
+    target = identity.swap_measures(test.target, test, encode, centres, read)
+    assert ideal["error_reduction"] == 1 and target["error_reduction"] == 0 and ideal["background_error"] == 0
+    assert ideal["rank1"] > target["rank1"] and ideal["identified"] == 1
+    cosine = np.sum(encode(test.target) * encode(source), axis=1)
+    assert target["cosine_to_source"] == pytest.approx(cosine.mean(), rel=1e-5)
+    wanted, pose = np.asarray(faces.attribute_targets(attributes)), faces.target_groups()["pose"]
+    error = [np.sqrt(np.mean(np.square(read(x) - wanted)[:, pose])) for x in (test.target, test.ideal)]
+    assert ideal["pose_attribute_error"] == 0
+    assert target["pose_attribute_error"] == pytest.approx(error[0] - error[1], rel=1e-3) and error[0] != error[1]
+    assert identity.swap_measures(test.target, test, encode, centres).keys() == {
+        name for name in target if not name.endswith("_attribute_error")
+    }

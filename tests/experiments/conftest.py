@@ -8,19 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def own_flags():
-    """Takes back the flags that a test defines in this process: those of two experiments have the same names."""
-    before = {*flags.FLAGS}
-    yield
-    for name in {*flags.FLAGS} - before:
-        delattr(flags.FLAGS, name)
 
 
 @pytest.fixture(scope="session")

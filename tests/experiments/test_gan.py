@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
-from experiments import common, gan
-from genjax import data
+from experiments import gan
+from genjax import data, gradients
 from genjax.errors import BadInput
 
 SMALL = ("--num_steps=20", "--log_every=10", "--eval_every=10", "--hidden=16", "--features=4,8", "--batch_size=32")
@@ -61,7 +60,8 @@ def test_generated_samples_are_measured(train, finish, tmp_path):
     train("gan", tmp_path / "run", *SMALL)
     status, line, err = finish("generate", f"--run={tmp_path / 'run'}", "--num=40", "--measure")
     assert status == 0, err
-    assert "samples compared in the 64 features of a classifier of digits" in err and "40 samples, 500 held-out" in err
+    assert "samples are compared in the 64 features of a classifier of digits" in err
+    assert "40 samples, 500 held-out" in err
     quality = json.loads((tmp_path / "run" / "generated" / "quality.json").read_text())
     assert quality.keys() == QUALITY and f"frechet_distance {quality['frechet_distance']:.4f}" in line
 
@@ -87,32 +87,50 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "problem"),
     [
-        ({"clip": 0.1, "spectral_norm": True}, "--clip and --spectral_norm"),
-        ({"num_critic_steps": 3}, "--num_critic_steps=3 does not divide --batch_size=256"),
-        ({"dataset": "curve", "conditional": True}, "--conditional: curve has no labels"),
-        ({"dataset": "ring", "network": "dcgan"}, "--network=dcgan: ring has no images; give --network=mlp"),
+        ({"clip": 0.1, "spectral_norm": True}, "`clip` and `spectral_norm` are two ways"),
+        ({"num_critic_steps": 3}, "num_critic_steps: 3 does not divide `batch_size`, which is 256"),
+        ({"dataset": "curve", "conditional": True}, "conditional: curve has no labels"),
+        ({"dataset": "ring", "network": "dcgan"}, "network: ring has no images; give mlp"),
     ],
 )
-def test_contradictory_flags_are_refused(own_flags, given, said):
-    gan.EXPERIMENT.define_flags()
-    config = common.Config(**({name: flags.FLAGS[name].value for name in flags.FLAGS} | given))
-    gan.EXPERIMENT.resolve(config)
-    with pytest.raises(BadInput, match=re.escape(said)):
-        gan.build(config, data.load(config.dataset))
+def test_contradictory_flags_are_refused(given, problem):
+    flags = gan.Flags(**given)
+    dataset = data.load(flags.dataset)
+    with pytest.raises(BadInput, match=re.escape(problem)):
+        gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch)
+
+
+@pytest.mark.parametrize(
+    ("given", "resolved"),
+    [
+        ({}, (5000, 1e-3, 1e-3, 0.1, 16)),
+        ({"dataset": "grid"}, (15_000, 2e-3, 2e-3, 0.003, 2)),
+        ({"dataset": "ring", "penalty": "gradient", "learning_rate": 0.5}, (5000, 0.5, 0.5, 10, 2)),
+        (
+            {"num_steps": 7, "generator_learning_rate": 0.0, "penalty_weight": 0.0, "latent_dim": 3},
+            (7, 1e-3, 0, 0, 3),
+        ),
+    ],
+)
+def test_defaults_follow_from_the_data_and_other_flags(given, resolved):
+    names = ("num_steps", "learning_rate", "generator_learning_rate", "penalty_weight", "latent_dim")
+    flags = gan.resolve(gan.Flags(**given), None)
+    assert tuple(getattr(flags, name) for name in names) == resolved
 
 
 # a game whose penalty, log(0.7 - gap), is a number for as long as the discriminator cannot tell the samples apart
 DIVERGES = """
 import jax.numpy as jnp
-from experiments import gan, training
+from experiments import gan
+from genjax import runs
 
 def penalty(critic, real, fake, key):
     return jnp.log(0.7 - (critic(real) - critic(fake)).mean())
 
-gan.penalty_of = lambda config: penalty
-training.main(gan.EXPERIMENT)
+gan.penalty_of = lambda flags: penalty
+runs.main(gan.EXPERIMENT)
 """
 
 

@@ -3,15 +3,19 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
-from experiments import common, identity_swap
-from genjax import data
+from experiments import identity_swap, swap_judges
+from genjax import data, gradients
 from genjax.data import pairs
-from genjax.models.identity_swap import FREER
+from genjax.errors import BadInput
+from genjax.losses import weighted
+from genjax.models.identity_swap import BRIEF, FREER
+from genjax.runs import auxiliary, directory, recording
+from genjax.runs.settings import NOT_IDENTITY
 
 SMALL = (
     "--num_steps=4",
@@ -27,32 +31,152 @@ IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
 
 
 @pytest.mark.parametrize(
-    ("given", "batch_size", "num_encoders", "widths", "regressor_steps", "losses"),
+    ("given", "sizes", "noise", "widths", "losses"),
     [
-        pytest.param(["--schedule=full"], 16, 4, ["48", "96", "192"], 4000, FREER, id="by the schedule"),
+        pytest.param({}, (600, 8, 600, 0, 100), [0.05], (32, 64, 128), BRIEF, id="quick"),
         pytest.param(
-            [
-                *("--schedule=full", "--batch_size=5", "--encoder_noise=0,1", "--regressor_steps=0"),
-                *("--identity_weight=0", "--identity_noise=7", "--encoder_features=8,9"),
-            ],
-            5,
-            2,
-            ["8", "9"],
-            0,
-            FREER._replace(identity_weight=0, identity_noise=7),
-            id="in the schedule's place",
+            {"preset": "full"},
+            (8000, 16, 4000, 4000, 100),
+            [0.03, 0.05, 0.1, 0.2],
+            (48, 96, 192),
+            FREER,
+            id="full",
+        ),
+        pytest.param(
+            dict(
+                preset="full",
+                num_steps=40,
+                batch_size=5,
+                encoder_noise=(0, 1),
+                regressor_steps=0,
+                identity_weight=0,
+                matched_maps=3,
+                penalty_weight=7,
+                encoder_features=(8, 9),
+            ),
+            (40, 5, 4000, 0, 10),
+            [0, 1],
+            (8, 9),
+            FREER._replace(identity_weight=0, matched_maps=3, penalty_weight=7),
+            id="in the preset's place",
         ),
     ],
 )
-def test_flags_stand_before_the_schedule(own_flags, given, batch_size, num_encoders, widths, regressor_steps, losses):
-    identity_swap.EXPERIMENT.define_flags()
-    flags.FLAGS(["", *given])
-    config = common.configuration("identity_swap", flags.FLAGS)
-    identity_swap.EXPERIMENT.resolve(config)
-    assert (config.batch_size, config.regressor_steps) == (batch_size, regressor_steps)
-    encoders = identity_swap.encoders_to_learn_from(config)
-    assert [encoder.features for encoder in encoders] == [widths] * num_encoders
-    assert identity_swap.build_parts(config, data.load("faces")).losses == losses
+def test_flags_take_the_place_of_the_preset(given, sizes, noise, widths, losses):
+    flags = identity_swap.resolve(identity_swap.Flags(**given), None)
+    names = ("num_steps", "batch_size", "encoder_steps", "regressor_steps", "learning_rate_warm_up")
+    assert tuple(getattr(flags, name) for name in names) == sizes
+    encoders = swap_judges.encoders_to_learn_from(flags, identity_swap.PRESETS[flags.preset].pictures_each)
+    assert [encoder.noise for encoder in encoders] == noise
+    assert [encoder.seed for encoder in encoders] == list(range(len(noise)))
+    assert {encoder.features for encoder in encoders} == {widths}
+    assert identity_swap.terms(flags) == losses
+
+
+def test_alpha_weighs_the_players_and_more_maps_than_there_are_are_refused():
+    flags = identity_swap.resolve(identity_swap.Flags(alpha=0.25), None)
+    real, fake = np.array([2.0, -1.0]), np.array([0.5, 3.0])
+    for own, expected in zip(
+        identity_swap.terms(flags).adversarial, weighted(BRIEF.adversarial, alpha=0.25), strict=True
+    ):
+        np.testing.assert_array_equal(own(real, fake), expected(real, fake))
+    assert identity_swap.terms(flags.replace(matched_maps=4)).matched_maps == 4
+    with pytest.raises(BadInput, match="matched_maps: 5 is not possible, the discriminator has 4 hidden maps"):
+        identity_swap.terms(flags.replace(matched_maps=5))
+
+
+SQUARES = identity_swap.Flags(
+    dataset="digits",
+    num_steps=2,
+    batch_size=2,
+    features=(4,),
+    discriminator_features=(4,),
+    num_blocks=1,
+    encoder_features=(4, 6),
+    encoder_noise=(0, 0.1),
+)
+
+
+def test_nothing_is_trained_to_build_a_swap_and_its_encoders_come_with_its_directory(tmp_path, monkeypatch):
+    trained = []
+
+    def train(model, source, *, seed, num_steps, **options):
+        trained.append((seed, num_steps))
+        return jax.jit(model.init)(jax.random.key(100 + seed))
+
+    monkeypatch.setattr(auxiliary, "fit", train)
+    dataset = data.load("digits")
+    flags = identity_swap.resolve(SQUARES, dataset)
+    built = identity_swap.build(flags, dataset, gradients.whole_batch)
+    assert not trained
+    prepared = identity_swap.prepare(flags, dataset, built, tmp_path)
+    assert trained == [(0, 600), (1, 600), (1, 600)]  # two to learn from, and one to be scored by
+    before, after = (
+        jax.jit(lambda key, init=made.model.init: init(key).frozen["identity"])(jax.random.key(0))
+        for made in (built, prepared)
+    )
+    for body, fresh in zip(after, before, strict=True):
+        different = jax.tree.map(lambda a, b: a.shape == b.shape and bool(np.any(a != b)), body, fresh)
+        assert any(jax.tree.leaves(different))
+    v = prepared.auxiliaries.encode(np.float32(dataset.test.x[:5] / 16))
+    np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1, rtol=1e-5)
+    identity_swap.prepare(flags, dataset, built, tmp_path)
+    assert len(trained) == 3  # found again
+
+
+def test_a_finished_run_and_a_directory_of_other_flags_train_no_encoder(finish, tmp_path):
+    workdir = tmp_path / "run"
+    flags = identity_swap.resolve(SQUARES, None)
+    directory.claim(workdir, recording.config(identity_swap.EXPERIMENT, flags), free=NOT_IDENTITY)
+    given = [
+        f"--{name}={','.join(map(str, np.atleast_1d(getattr(SQUARES, name))))}"
+        for name in (
+            "dataset",
+            "num_steps",
+            "batch_size",
+            "features",
+            "discriminator_features",
+            "num_blocks",
+            "encoder_features",
+            "encoder_noise",
+        )
+    ]
+    status, _, err = finish("identity_swap", *given, "--seed=1", f"--workdir={workdir}")
+    assert status == 2 and "training" not in err and "--seed" in err.splitlines()[-1], err
+    speed = {"num_steps": 2, "seconds": 1.0, "steps_per_second": 2.0}
+    directory.write_json(workdir / "manifest.json", {})
+    recording.write_end(workdir, "identity_swap", speed, {"loss": 1.0}, "0" * 64)
+    status, out, err = finish("identity_swap", *given, f"--workdir={workdir}")
+    assert status == 0 and "already finished" in out and "training" not in err, err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_encoder_that_has_learned_nothing_is_named(tmp_path, monkeypatch, capsys):
+    def untrained(model, source, **options):
+        return jax.jit(model.init)(jax.random.key(0))
+
+    def by_heart(model, source, **options):
+        """A body that sums pixels, of pictures whose sum is their label's own direction."""
+        state = untrained(model, source)
+        v = swap_judges.encode(state.params["body"], x, parts=parts)
+        means = np.stack([np.mean(np.asarray(v)[label == c], axis=0) for c in range(10)])
+        return state._replace(params=state.params | {"classes": means})
+
+    dataset = data.load("digits")
+    flags = identity_swap.resolve(SQUARES, dataset)
+    own = swap_judges.encoders_to_learn_from(flags, 12)[:1]
+    parts = swap_judges.encoder_parts(own[0], dataset)
+    x, label = np.float32(dataset.train.x[:500] / 16), np.asarray(dataset.train.label)[:500]
+    monkeypatch.setattr(auxiliary, "fit", untrained)
+    for cache in ("new", "found"):
+        del cache
+        swap_judges.find_or_train_encoders(own, dataset, tmp_path / "nothing")
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[-1].startswith("warning: the identity encoder to learn from in ")
+        assert "no better than chance, after 600 steps; give more --encoder_steps" in lines[-1]
+    monkeypatch.setattr(auxiliary, "fit", by_heart)
+    swap_judges.find_or_train_encoders(own, dataset, tmp_path / "something")
+    assert "warning" not in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -90,21 +214,23 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
         assert np.asarray(Image.open(tmp_path / "run" / f"{name}.png").convert("L")).std() > 2
     with Image.open(tmp_path / "run" / "swaps.png") as picture:
         assert "synthetic" in picture.info["Comment"]
-    encoders = sorted(path.name for path in tmp_path.glob("identity_encoder-faces-*"))
+    encoders = sorted(path.name for path in tmp_path.glob("identity_encoder-*"))
     assert len(encoders) == 3  # two to learn from and one to be scored by
     status, _, err = finish(
         "identity_swap", *SWAP, "--seed=1", "--regressor_steps=0", f"--workdir={tmp_path / 'other'}"
     )
-    assert status == 0 and "training a identity_encoder" not in err
-    assert sorted(path.name for path in tmp_path.glob("identity_encoder-faces-*")) == encoders
+    assert status == 0 and "training the identity encoder" not in err
+    assert "warning: the identity encoder to be scored by in " in err  # 3 steps teach it nothing
+    assert sorted(path.name for path in tmp_path.glob("identity_encoder-*")) == encoders
     other = json.loads((tmp_path / "other" / "summary.json").read_text())
     assert other["params_sha256"] != summary["params_sha256"]
     assert metrics.keys() - other["metrics"].keys() == {name for name in metrics if name.endswith("_attribute_error")}
     for wrong in ("much", "0.1,-0.1", "nan"):
         status, _, err = finish("identity_swap", *SWAP, f"--encoder_noise={wrong}")
-        assert status == 2 and err.splitlines()[-1].endswith("give standard deviations of 0 or more"), err
+        assert status == 2 and "--encoder_noise" in err.splitlines()[-1], err
+        assert "numbers of at least 0, separated by commas" in err.splitlines()[-1]
     status, _, err = finish("identity_swap", *SWAP, "--encoder_features=32,wide")
-    assert status == 2 and "--encoder_features=32,wide: give positive whole numbers" in err.splitlines()[-1], err
+    assert status == 2 and "whole numbers of at least 1, separated by commas" in err.splitlines()[-1], err
 
 
 @pytest.mark.slow
@@ -121,7 +247,7 @@ def test_two_pictures_are_swapped(train, finish, tmp_path, people):
     with Image.open(out) as picture:
         assert picture.size == (16, 16) and picture.mode == "RGB" and "synthetic" in picture.info["Comment"]
     for wrong, said in (
-        (flags[:2], "--source is missing: give a run, a target and a source"),
+        (flags[:2], "--source: give a run, a target and a source"),
         ((*flags[:2], f"--source={tmp_path / 'none.png'}"), "none.png is unreadable"),
         ((f"--run={tmp_path / 'none'}", *flags[1:]), "is not a finished run"),
     ):
@@ -159,6 +285,16 @@ def test_an_encoder_is_measured_on_identities_it_never_saw(train, tmp_path, peop
     flags = (*flags, f"--dataset=folder:{people}")
     metrics = train("identity_encoder", tmp_path / "people-run", *flags)["metrics"]
     assert metrics["rank1"] > 0.8
+
+
+@pytest.mark.slow
+def test_an_encoder_to_learn_from_is_that_of_the_page(train, tmp_path):
+    own = swap_judges.Encoder("train", seed=3, num_steps=4, features=(4, 6), noise=0.1, pictures_each=2, image_size=16)
+    flags = ("--seed=3", "--num_steps=4", "--features=4,6", "--noise=0.1", "--pictures_each=2", "--image_size=16")
+    summary = train("identity_encoder", tmp_path / "run", *flags)
+    swap_judges.find_or_train_encoders([own], data.load("faces"), tmp_path)
+    (folder,) = tmp_path.glob("identity_encoder-*")
+    assert directory.read_json(folder / "manifest.json")["params_sha256"] == summary["params_sha256"]
 
 
 @pytest.mark.slow

@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import common, compression, outliers, sparse
+from experiments import compression, outliers, sparse
 from genjax import data, gradients
-from genjax.errors import BadInput
 from genjax.models import autoencoder
-from genjax.types import Batch, Model
+from genjax.types import Batch
 
 
 @pytest.mark.parametrize("protocol", ["leave_one_out", "one_class"])
@@ -34,19 +33,6 @@ def test_no_autoencoder_learns_from_its_outliers_and_each_from_all_its_inliers(p
         inlier = (label == c) if protocol == "one_class" else (label != c)
         expected = alone(jax.tree.map(lambda leaf, c=c: leaf[c], params), inlier, shares[c])
         jax.tree.map(lambda a, b, c=c: np.testing.assert_allclose(a[c], b, rtol=1e-4, atol=1e-5), found, expected)
-
-
-def test_the_first_samples_are_the_same_whatever_their_number():
-    def draw(state, num, key):
-        return state + jax.random.normal(key, (num, 2))
-
-    model = Model(init=jnp.zeros, train_step=jnp.add, evaluate=jnp.add, sample=draw)
-    sample, key = common.sampler(model, batch_size=8), jax.random.key(0)
-    many = sample(jnp.float32(3), 20, key)
-    assert many.shape == (20, 2) and len(np.unique(many)) == 40 and abs(many.mean() - 3) < 1
-    np.testing.assert_array_equal(sample(jnp.float32(3), 5, key), many[:5])
-    with pytest.raises(BadInput, match="cannot draw"):
-        common.sampler(model._replace(sample=None))
 
 
 def test_the_extremes_are_the_largest_and_smallest_errors():
@@ -99,8 +85,3 @@ def test_a_known_dictionary_is_learned_from_draws_of_its_own(key):
     parts = sparse.build(flags, dataset, gradients.whole_batch).parts
     found = jax.jit(model.evaluate)(state, Batch(jnp.zeros((4, 64))), key)["reconstruction_loss"]
     np.testing.assert_allclose(found, autoencoder.score(state.params, x, parts=parts).mean(), rtol=1e-5)
-
-
-def test_a_flag_that_an_old_run_does_not_have_is_named():
-    with pytest.raises(BadInput, match="has no --latent_dim; open it with the code it is of"):
-        _ = common.Config(seed=0).latent_dim

@@ -1,19 +1,12 @@
 """One run on many devices and in several processes, and many seeds in one run, as a user starts them."""
 
-import json
 import os
-import re
 import signal
 import socket
 import time
 
-import jax
-import jax.numpy as jnp
 import pytest
 
-from experiments import common, training
-from experiments import devices as devices_page
-from genjax.errors import BadInput
 from genjax.runs import directory as run_directory
 from genjax.training import checkpoint
 
@@ -103,12 +96,12 @@ def test_two_processes_of_two_devices_have_the_bits_of_one_device(launch, train,
 
 
 @pytest.mark.slow
-def test_the_first_of_two_processes_trains_by_itself_what_it_measures_by(launch, devices, tmp_path):
+def test_two_processes_train_what_the_first_one_measures_by(launch, devices, tmp_path):
     devices(2)
     both = pair(launch, tmp_path / "pair", "--num_samples=40", experiment="gan")  # no classifier lies beside it yet
     first, second = (outcome(process) for process in both)
     assert first[0] == second[0] == 0, (first[2], second[2])
-    assert "training a classifier" in first[2] and "training a classifier" not in second[2]
+    assert all("training a classifier" in process[2] for process in (first, second))
     assert "frechet" in (tmp_path / "pair" / "metrics.jsonl").read_text()
 
 
@@ -134,66 +127,6 @@ def test_where_one_process_dies_the_other_says_so_and_a_restart_goes_on(launch, 
 @pytest.mark.slow
 def test_the_table_of_hashes(finish):
     status, out, err = finish("same_bits", "--models=vae", "--ways=alone,devices-2,one-of-4-seeds", "--num_steps=20")
-    assert status == 0 and out.splitlines()[-1] == "one hash a row", (out, err)
+    assert status == 0 and out.splitlines()[-1] == "one hash per row", (out, err)
     hashes = out.splitlines()[2].split("|")[2:5]
     assert len(set(hashes)) == 1 and len(hashes[0].strip()) == 12
-
-
-@pytest.mark.parametrize(
-    ("refused_by", "flags", "said"),
-    [
-        (devices_page.check, {"shards": 6}, "--shards=6: give a power of two"),
-        (devices_page.check, {"shards": 16, "batch_size": 24}, "--batch_size=24: --shards=16 does not divide it"),
-        (devices_page.check, {"shard_parameters": True, "num_seeds": 2}, "--shard_parameters is of one run"),
-        (devices_page.check, {"bfloat16": True}, "--bfloat16 is for a GPU or TPU"),
-        (devices_page.join, {"num_processes": 2, "process_id": 0}, "need --coordinator=HOST:PORT"),
-        (
-            devices_page.join,
-            {"coordinator": "localhost:1", "num_processes": 2},
-            "give --num_processes and --process_id",
-        ),
-        (
-            devices_page.join,
-            {"coordinator": "localhost:1", "num_processes": 2, "process_id": 2},
-            "from 0 to one below it",
-        ),
-    ],
-)
-def test_what_cannot_be_is_refused(refused_by, flags, said):
-    none = {"num_seeds": 1, "shards": 0, "shard_parameters": False, "batch_size": 128, "bfloat16": False}
-    none |= {"coordinator": None, "num_processes": None, "process_id": None}
-    config = common.Config(**none | flags)
-    with pytest.raises(BadInput, match=said):
-        refused_by(config)
-
-
-@pytest.mark.parametrize("bfloat16", [False, True])
-def test_products_are_in_bfloat16_on_a_gpu_where_it_is_asked_for_and_nowhere_else(bfloat16):
-    def loss(kernel, x):
-        return jnp.sum(jnp.tanh(x @ kernel))
-
-    shapes = jax.ShapeDtypeStruct((16, 8), jnp.float32), jax.ShapeDtypeStruct((4, 16), jnp.float32)
-    with devices_page.products(common.Config(bfloat16=bfloat16)):
-        exported = jax.export.export(jax.jit(jax.grad(loss)), platforms=["cuda"])(*shapes)
-    text = exported.mlir_module()
-    products = re.findall(r"stablehlo.dot_general.*", text)
-    assert len(products) == 2, text  # the layer's and its kernel's gradient
-    wanted = "lhs_precision_type = bf16, rhs_precision_type = bf16, accumulation_type = f32"
-    assert all((wanted in product) == bfloat16 for product in products), products
-
-
-def test_the_line_of_a_seeds_run_names_each_hash(tmp_path, capsys):
-    summary = {
-        "experiment": "vae",
-        "num_steps": 1,
-        "seconds": 1.0,
-        "steps_per_second": 1.0,
-        "metrics": {"loss": 2.0},
-        "metrics_deviation": {"loss": 0.5},
-        "params_sha256": {"3": "aa", "4": "bb"},
-    }
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    training._print_summary(tmp_path, "finished")
-    said = capsys.readouterr().out
-    assert "loss 2.0000 +- 0.5000" in said
-    assert "params_sha256 of seed 3 aa, params_sha256 of seed 4 bb" in said

@@ -82,6 +82,12 @@ def test_the_margin_is_that_of_the_step(parts, batch, key):
         np.testing.assert_allclose(evaluated["loss"], expected, rtol=1e-5)
 
 
+def test_the_margin_rises_over_the_first_third_of_the_run():
+    margin = identity_encoder.rising_margin(0.4, num_steps=100)
+    np.testing.assert_allclose([margin(step) for step in (0, 15, 30, 99)], [0, 0.2, 0.4, 0.4], rtol=1e-6)
+    assert identity_encoder.rising_margin(0.4, num_steps=1)(1) == pytest.approx(0.4)
+
+
 @pytest.mark.slow
 def test_identities_never_seen_are_told_apart(key):
     """Identities are directions in 3 of 6 dimensions; the rest is noise that pictures of one identity do not share."""

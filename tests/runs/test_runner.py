@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from genjax import runs
 from genjax.errors import BadInput
-from genjax.training.digest import params_sha256
-from tests.runs import sketches
+from genjax.runs import runner, sampling
+from genjax.types import Model
 
 PAGE = Path(__file__).with_name("sketches.py")
 SMALL = dict(num_steps=20, width=8, eval_every=10, checkpoint_every=10, log_every=5)
@@ -56,36 +57,41 @@ def summary(directory):
     return json.loads((directory / "summary.json").read_text())
 
 
-def test_a_script_trains_to_the_same_directory_and_bits(trained, tmp_path, capsys):
-    run = runs.train(sketches.EXPERIMENT, sketches.Flags(**SMALL), workdir=tmp_path / "run")
-    assert (
-        params_sha256(run.state.params) == summary(trained)["params_sha256"] == summary(run.directory)["params_sha256"]
-    )
-    assert {path.name for path in run.directory.iterdir()} == {path.name for path in trained.iterdir()}
-    assert (run.directory / "metrics.jsonl").read_text() == (trained / "metrics.jsonl").read_text()
-    assert run.step == 20 and run.metrics == summary(trained)["metrics"] and run.flags.width == 8
-    again = runs.train(sketches.EXPERIMENT, sketches.Flags(**SMALL), workdir=tmp_path / "run")
-    assert "already finished" in capsys.readouterr().out
-    assert params_sha256(again.state) == params_sha256(run.state)
+SCRIPT = """
+import jax, numpy as np, sketches
+from genjax import runs
+from genjax.errors import BadInput
+
+flags = sketches.Flags(num_steps=20, width=8, eval_every=10, checkpoint_every=10, log_every=5)
+run = runs.train(sketches.EXPERIMENT, flags, workdir="script")
+again = runs.train(sketches.EXPERIMENT, flags, workdir="script")  # finished already
+opened = runs.open("a", experiment=sketches.EXPERIMENT)
+key = jax.random.key(0)
+assert run.step == opened.step == 20 and run.metrics == opened.metrics and run.flags.width == 8
+assert params_sha256(run.state) == params_sha256(again.state) == params_sha256(opened.state)
+assert len(opened.dataset.train.x) == 400 and opened.sample(7, key).shape == (7, 8, 8, 1)
+np.testing.assert_array_equal(opened.sample(7, key)[:3], run.sample(3, key))
+
+def refused(call, *arguments, **options):
+    try:
+        call(*arguments, **options)
+    except BadInput as error:
+        return str(error)
+
+assert "no experiment 'sketches' in the package `experiments`; pass its Experiment" in refused(runs.open, "a")
+assert "has no encoder and decoder to explore" in refused(opened.codec)
+assert "`width`=8 (now 9)" in refused(runs.train, sketches.EXPERIMENT, flags.replace(width=9), workdir="a")
+assert "width: expected a whole number of at least 1, not '0'" == refused(sketches.Flags, width=0)
+print(params_sha256(run.state.params))
+"""
 
 
-def test_an_opened_run_has_its_model_and_its_data(trained):
-    run = runs.open(trained, experiment=sketches.EXPERIMENT)
-    key = jax.random.key(0)
-    assert run.sample(7, key).shape == (7, 8, 8, 1)
-    np.testing.assert_array_equal(run.sample(7, key)[:3], run.sample(3, key))
-    assert params_sha256(run.params) == summary(trained)["params_sha256"]
-    assert len(run.dataset.train.x) == 400
-    with pytest.raises(BadInput, match="no experiment 'sketches' in the package `experiments`; pass its Experiment"):
-        runs.open(trained)
-    with pytest.raises(BadInput, match="has no encoder and decoder to explore"):
-        run.codec()
-
-
-def test_a_directory_of_other_flags_is_refused_before_anything_is_trained(trained):
+def test_a_script_trains_and_opens_the_same_directories_and_bits(trained, folder, command):
     before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
-    with pytest.raises(BadInput, match=r"`width`=8 \(now 9\)"):
-        runs.train(sketches.EXPERIMENT, sketches.Flags(**SMALL | {"width": 9}), workdir=trained)
+    assert command("-c", SCRIPT) == summary(trained)["params_sha256"] == summary(folder / "script")["params_sha256"]
+    assert {path.name for path in (folder / "script").iterdir()} == {path.name for path in trained.iterdir()}
+    assert (folder / "script" / "metrics.jsonl").read_text() == (trained / "metrics.jsonl").read_text()
+    # what was refused, and what was only opened, is as it was
     assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
 
 
@@ -110,6 +116,26 @@ def test_a_page_of_ones_own_has_seeds_shards_and_resumption(trained, folder, com
     command("sketches.py", *ARGUMENTS, "--workdir=killed")
     assert summary(folder / "killed")["params_sha256"] == summary(trained)["params_sha256"]
     assert (folder / "killed" / "metrics.jsonl").read_text() == (trained / "metrics.jsonl").read_text()
+
+
+def test_the_line_of_several_seeds_names_each_hash(tmp_path):
+    found = {"experiment": "vae", "num_steps": 1, "seconds": 1.0, "steps_per_second": 1.0, "metrics": {"loss": 2.0}}
+    found |= {"metrics_deviation": {"loss": 0.5}, "params_sha256": {"3": "aa", "4": "bb"}}
+    (tmp_path / "summary.json").write_text(json.dumps(found))
+    line = runner.summary_line(tmp_path, "finished")
+    assert "loss 2.0000 +- 0.5000" in line and "params_sha256 of seed 3 aa, params_sha256 of seed 4 bb" in line
+
+
+def test_the_first_samples_are_the_same_whatever_their_number():
+    def draw(state, num, key):
+        return state + jax.random.normal(key, (num, 2))
+
+    model, key = Model(init=jnp.zeros, train_step=jnp.add, evaluate=jnp.add, sample=draw), jax.random.key(0)
+    many = sampling.draw(model, jnp.float32(3), 20, key, batch_size=8)
+    assert many.shape == (20, 2) and len(np.unique(many)) == 40 and abs(many.mean() - 3) < 1
+    np.testing.assert_array_equal(sampling.draw(model, jnp.float32(3), 5, key, batch_size=8), many[:5])
+    with pytest.raises(BadInput, match="cannot draw"):
+        sampling.draw(model._replace(sample=None), 0.0, 1, key)
 
 
 def test_the_page_fits_on_a_page():
