@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from genjax.shapes import as_float, check_same_shape
@@ -17,6 +18,7 @@ def _split_at_overflow(x: Array) -> tuple[Array, Array]:
     return within, jnp.minimum(x - within, 1e3)
 
 
+@jax.custom_jvp
 def bounded_exp(x: Array) -> Array:
     """Exponential function that does not overflow.
 
@@ -34,10 +36,18 @@ def bounded_exp(x: Array) -> Array:
     return jnp.exp(within) * (1 + excess)
 
 
+# a single product, as of jnp.exp itself: terms of 0 beside it would change how XLA rounds the sums that it enters
+bounded_exp.defjvps(lambda tangent, _, x: tangent * jnp.exp(_split_at_overflow(x)[0]))
+
+
+@jax.custom_jvp
 def _bounded_expm1(x: Array) -> Array:
     """`bounded_exp` less 1, without cancellation near x = 0."""
     within, excess = _split_at_overflow(x)
     return jnp.expm1(within) + jnp.exp(within) * excess
+
+
+_bounded_expm1.defjvps(lambda tangent, _, x: tangent * (jnp.expm1(_split_at_overflow(x)[0]) + 1))
 
 
 def gaussian_kl_to_standard(mean: Array, log_variance: Array) -> Array:

@@ -92,7 +92,7 @@ def gaussian_likelihood(*, variance: float) -> Likelihood:
 
     def with_variance(mean: Array) -> tuple[Array, Array]:
         mean = as_float(mean)
-        return mean, jnp.full([], math.log(variance), mean.dtype)
+        return mean, jnp.full([], math.log(variance), jnp.result_type(mean))
 
     return Likelihood(
         lambda mean, x: _gaussian_negative_log_likelihood(with_variance(mean), x),
