@@ -61,6 +61,7 @@ SCRIPT = """
 import jax, numpy as np, sketches
 from genjax import runs
 from genjax.errors import BadInput
+from genjax.training.digest import params_sha256
 
 flags = sketches.Flags(num_steps=20, width=8, eval_every=10, checkpoint_every=10, log_every=5)
 run = runs.train(sketches.EXPERIMENT, flags, workdir="script")
