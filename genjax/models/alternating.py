@@ -90,6 +90,7 @@ def model(
         player.name: gradients.updater(player.objective, player.optimizer, reduction=reduction, refresh=player.refresh)
         for player in players
     }
+    averaging = {player.name: player.averaging for player in players if player.averaging is not None}
 
     def init(key: Key) -> State:
         params = init_params(key)
@@ -97,7 +98,7 @@ def model(
             step=jnp.zeros([], jnp.int32),
             params=params,
             optimizer_states={player.name: player.optimizer.init(params[player.name]) for player in players},
-            average={p.name: moving_average.start(params[p.name]) for p in players if p.averaging is not None},
+            average={name: moving_average.start(params[name]) for name in averaging},
             frozen=jax.tree.map(jnp.copy, dict(frozen or {})),  # not the caller's memory: the state may be donated
         )
 
@@ -110,7 +111,7 @@ def model(
 
     def train_step(state: State, batch: Any, key: Key) -> tuple[State, Metrics]:
         batch, keys = dealt(state, batch, jax.random.fold_in(key, state.step))
-        params, optimizer_states, average = dict(state.params), dict(state.optimizer_states), dict(state.average)
+        params, optimizer_states = dict(state.params), dict(state.optimizer_states)
         metrics, last = {}, batch
         for player, player_key in zip(players, keys, strict=True):
             name = player.name
@@ -121,16 +122,12 @@ def model(
                 *moved, found, last = _turn(updates[name], player.steps, moving, others, batch, player_key)
             params[name], optimizer_states[name] = moved
             metrics = _joined(metrics, found)
-            if player.averaging is not None:
-                average[name] = moving_average.update(average[name], params[name], player.averaging(state.step))
-        new = State(
-            step=state.step + 1,
-            params=params,
-            optimizer_states=optimizer_states,
-            average=average,
-            frozen=state.frozen,
-        )
-        return new, metrics
+        average = {
+            name: moving_average.update(state.average[name], params[name], weight(state.step))
+            for name, weight in averaging.items()
+        }
+        step = state.step + 1
+        return state._replace(step=step, params=params, optimizer_states=optimizer_states, average=average), metrics
 
     def evaluate(state: State, batch: Any, key: Key) -> Metrics:
         batch, keys = dealt(state, batch, key)
