@@ -127,7 +127,10 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         autoencoder.contractive_penalty(flags.contractive),
     ]
     objective = autoencoder.objective(parts, penalties=[penalty for penalty in penalties if penalty.weight])
-    return runs.Built(autoencoder.model(parts, runs.optimizer(flags), objective, reduction=reduction), parts)
+    model = autoencoder.model(
+        parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
+    )
+    return runs.Built(model, parts)
 
 
 def measure(

@@ -78,7 +78,10 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         jax.nn.sigmoid,
     )
     objective = autoencoder.objective(parts, penalties=[PENALTIES[flags.jacobian](flags.contractive)])
-    return runs.Built(autoencoder.model(parts, runs.optimizer(flags), objective, reduction=reduction), parts)
+    model = autoencoder.model(
+        parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
+    )
+    return runs.Built(model, parts)
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:

@@ -105,7 +105,10 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     def init_params(key: Key) -> Params:
         return {noise: autoencoder.init_params(key, parts=parts) for noise, key in keys(key).items()}
 
-    return runs.Built(descent.model(init_params, runs.optimizer(flags), objective, reduction=reduction), parts)
+    model = descent.model(
+        init_params, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
+    )
+    return runs.Built(model, parts)
 
 
 def filters(x: Array, corruption: Corruption, key: Key) -> dict[str, Callable[[Array], Array]]:

@@ -48,7 +48,10 @@ def build(flags: Flags, dataset: data.Dataset, reduction: gradients.Reduction) -
         SQUARED_ERROR,
     )
     objective = regularised(flags, parts)
-    return runs.Built(autoencoder.model(parts, runs.optimizer(flags), objective, reduction=reduction), parts)
+    model = autoencoder.model(
+        parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
+    )
+    return runs.Built(model, parts)
 
 
 def regularised(flags: Flags, parts: autoencoder.Autoencoder) -> gradients.Objective:

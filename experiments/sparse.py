@@ -76,10 +76,12 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     parts = autoencoder.Autoencoder(encoder, networks.unit_norm_rows(decoder), SQUARED_ERROR, code)
     penalties = [autoencoder.code_l1_penalty(flags.code_l1)] if flags.sparsity == "l1" else []
     objective = autoencoder.objective(parts, penalties=penalties)
-    model = autoencoder.model(parts, runs.optimizer(flags), objective, reduction=reduction)
-    return runs.Built(
-        drawing(model, partial(sparse_mixtures, atoms=true_atoms())) if flags.dictionary else model, parts
+    model = autoencoder.model(
+        parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
     )
+    if flags.dictionary:
+        model = drawing(model, partial(sparse_mixtures, atoms=true_atoms()))
+    return runs.Built(model, parts)
 
 
 def true_atoms() -> Array:

@@ -64,7 +64,10 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         RECONSTRUCTIONS[flags.reconstruction],
     )
     objective = autoencoder.objective(parts, corruption=gaussian_noise(scale=flags.noise_scale))
-    return runs.Built(autoencoder.model(parts, runs.optimizer(flags), objective, reduction=reduction), parts)
+    model = autoencoder.model(
+        parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
+    )
+    return runs.Built(model, parts)
 
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads

@@ -2,9 +2,10 @@
 
 import json
 
+import jax
 import pytest
 
-from experiments import autoencoder, contractive, denoising
+from experiments import autoencoder, contractive, denoising, linear_pca, sparse, visualise
 from genjax import data, gradients
 from genjax.errors import BadInput
 
@@ -59,6 +60,16 @@ def test_flags_that_contradict_each_other_or_the_data(page, flags, line):
     dataset = data.load(given.dataset)
     with pytest.raises(BadInput, match=f"^{line}"):
         page.build(given, dataset, gradients.whole_batch)
+
+
+@pytest.mark.parametrize("page", [autoencoder, contractive, denoising, linear_pca, sparse, visualise])
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_an_average_of_the_parameters_is_kept_where_one_is_wanted(page, averaging, key):
+    flags = page.Flags(averaging=averaging)
+    model = page.build(flags, data.load(flags.dataset), gradients.whole_batch).model
+    state = jax.eval_shape(model.init, key)
+    shapes = jax.tree.map(lambda a: a.shape, (state.average, state.params))
+    assert shapes[0] == (shapes[1] if averaging else ())
 
 
 @pytest.mark.parametrize(
