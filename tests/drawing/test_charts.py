@@ -35,7 +35,7 @@ def test_maps_show_every_class(tmp_path, classes):
 
 
 def test_points_lie_over_fields(tmp_path):
-    field = np.tile(np.linspace(0, 1, 50), (50, 1))
+    field = np.tile(np.linspace(0, 1, 50)[:, None], 50)  # rises with x2
     points = np.random.RandomState(0).uniform(0.3, 0.4, (400, 2))
     charts.save_points_over_fields(tmp_path / "none.png", points[:1], {"field": field})
     charts.save_points_over_fields(tmp_path / "one.png", points, {"field": field})
@@ -47,4 +47,5 @@ def test_points_lie_over_fields(tmp_path):
     height, width = one.shape[:2]
     # x2 grows upwards: the points lie in the lower left quarter of the picture
     assert len(changed) > 100 and changed[:, 0].min() > height / 2 and changed[:, 1].max() < width / 2
+    assert none[height // 5, width // 3].sum() > none[4 * height // 5, width // 3].sum() + 100
     assert two.shape[1] == 2 * width
