@@ -34,7 +34,7 @@ class Flags(runs.Flags):
     num_steps: int = 3000
     batch_size: int = 128
     learning_rate: float = 1e-3
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     network: str = flag("mlp", "encoder and decoder", choices=("mlp", "convolutional"))
     hidden: tuple[int, ...] = flag(
         (256, 128), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True

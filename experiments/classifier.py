@@ -29,7 +29,7 @@ class Flags(runs.Flags):
     batch_size: int = 128
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     weight_decay: float = 1e-2
     decay_biases: bool = True
     network: str = flag("mlp", "network of the features", choices=("mlp", "convolutional"))

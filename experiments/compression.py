@@ -51,7 +51,7 @@ class Flags(runs.Flags):
     num_steps: int = 4000
     batch_size: int = 128
     learning_rate: float = 1e-3
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     hidden: tuple[int, ...] = flag(
         (256, 128), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True

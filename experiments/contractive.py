@@ -47,7 +47,7 @@ class Flags(runs.Flags):
     num_steps: int = 4000
     batch_size: int = 128
     learning_rate: float = 1e-2
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     hidden: tuple[int, ...] = flag(
         (64, 32, 16), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True

@@ -47,7 +47,7 @@ class Flags(runs.Flags):
     num_steps: int = 6000
     batch_size: int = 128
     learning_rate: float = 1e-3
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     noise: tuple[str, ...] = flag(NOISES[:3], "kinds of noise; one denoiser is trained on each", choices=NOISES)
     scale: float = flag(0.3, "standard deviation of Gaussian noise, and scale of Rayleigh noise", at_least=0)

@@ -81,7 +81,7 @@ class Flags(runs.Flags):
     learning_rate: float = flag(
         None, "highest learning rate of the discriminator; by default 1e-3, on grid 2e-3", at_least=0
     )
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     averaging: float = 0.99
     loss: str = flag("non_saturating", "the game", choices=LOSSES)

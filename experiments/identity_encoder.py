@@ -36,7 +36,7 @@ class Flags(runs.Flags):
     num_steps: int = 4000
     batch_size: int = 128
     learning_rate: float = 2e-3
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     optimizer: str = "adamw"
     weight_decay: float = 1e-3
     decay_biases: bool = True

@@ -1,7 +1,7 @@
 """Identity swap (SimSwap; Chen et al. 2020): the target's picture with the source's identity.
 
     python -m experiments.identity_swap
-    python -m experiments.identity_swap --preset=full
+    python -m experiments.identity_swap --schedule=full
     python -m experiments.identity_swap --identity_weight=0
     python -m experiments.identity_swap --dataset=folder:PEOPLE
 
@@ -9,7 +9,7 @@ Identity encoders of disjoint identities are trained first, or found beside the 
 and one that only scores it, because a swap soon learns to please the encoders that it is trained on. On `faces`,
 rendered anew at every step, the ideal swap is known: the swaps of 100 pairs of unseen identities are compared with it,
 beside baselines that leave the target as it is, return the source, or transfer the colours of the skin. The quick
-preset takes minutes and shows that everything works; the full one takes an hour or more, gives better swaps, and
+schedule takes minutes and shows that everything works; the full one takes an hour or more, gives better swaps, and
 measures their attributes too.
 
 The pictures are synthetic and are labelled so in their metadata. Train on pictures of people only with their consent to
@@ -89,10 +89,10 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
     """Identity swap."""
 
     dataset: str = "faces"
-    num_steps: int = flag(None, "number of updates; by default that of the preset", at_least=1)
-    batch_size: int = flag(None, "pairs per update; by default that of the preset", at_least=2)
+    num_steps: int = flag(None, "number of updates; by default that of --schedule", at_least=1)
+    batch_size: int = flag(None, "pairs per update; by default that of --schedule", at_least=2)
     learning_rate: float = 1e-3
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     learning_rate_warm_up: int = flag(
         None,
         "updates in which the learning rates rise from 0; by default 100, or a quarter of a short run",
@@ -100,9 +100,9 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
     )
     averaging: float = 0.999
     eval_every: int = 200
-    preset: str = flag("quick", "defaults of steps, batch size, encoders and losses", choices=PRESETS)
+    schedule: str = flag("quick", "preset of steps, batch size, encoders and losses", choices=PRESETS)
     discriminator_learning_rate: float = flag(2e-3, "highest learning rate of the discriminator", at_least=0)
-    losses: str = flag(None, "terms and their weights; by default those of the preset", choices=LOSSES)
+    losses: str = flag(None, "terms and their weights; by default those of --schedule", choices=LOSSES)
     identity_weight: float = flag(None, "weight of the identity loss; by default that of --losses", at_least=0)
     reconstruction_weight: float = flag(None, "weight of the reconstruction; by default that of --losses", at_least=0)
     adversarial_weight: float = flag(
@@ -139,7 +139,7 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
 
 def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
     """Fills in what follows from the preset and the losses."""
-    preset = PRESETS[flags.preset]._asdict()
+    preset = PRESETS[flags.schedule]._asdict()
     del preset["pictures_each"]
     flags = flags.replace(**{name: value for name, value in preset.items() if getattr(flags, name) is None})
     chosen = LOSSES[flags.losses]
@@ -177,7 +177,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     """The networks and the model, whose encoders of identities are fresh: `prepare` puts the trained ones in place."""
     shape = pairs.image_shape(dataset, size=flags.image_size)
     half = (-(-shape[0] // 2), -(-shape[1] // 2), shape[2])
-    own = swap_judges.encoders_to_learn_from(flags, PRESETS[flags.preset].pictures_each)
+    own = swap_judges.encoders_to_learn_from(flags, PRESETS[flags.schedule].pictures_each)
     encoder = swap_judges.encoder_parts(own[0], dataset)
     parts = identity_swap.IdentitySwap(
         networks.identity_swap_generator(
@@ -207,7 +207,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 def prepare(flags: Flags, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:
     """Finds or trains the encoders to learn from and what measures the swap; new states begin with these encoders."""
-    bodies, judges = swap_judges.find_or_train(flags, PRESETS[flags.preset].pictures_each, dataset, cache)
+    bodies, judges = swap_judges.find_or_train(flags, PRESETS[flags.schedule].pictures_each, dataset, cache)
 
     def init(key: Key) -> Any:
         return built.model.init(key)._replace(frozen={"identity": jax.tree.map(jnp.copy, bodies)})

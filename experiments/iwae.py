@@ -47,8 +47,8 @@ class Flags(runs.Flags):
     gradient: str = flag("plain", "estimator of the encoder's gradient", choices=OBJECTIVES)
     stages: tuple[int, ...] = flag(
         (1, 3, 9, 27),
-        "epochs of each stage; where --schedule is constant, each stage has 10^(-1/7) times the learning rate of the "
-        "stage before",
+        "epochs of each stage; with a constant --learning_rate_schedule, each stage has 10^(-1/7) times the learning "
+        "rate of the stage before",
         at_least=1,
     )
     hidden: tuple[int, ...] = flag(
@@ -104,7 +104,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     decoder = networks.mlp((flags.latent_dim,), shape, hidden=hidden[::-1], activation=jnp.tanh)
     decoder = with_output_bias(decoder, f"layer_{len(hidden) + 1}", pixel_means(dataset))
     parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, flags.latent_dim)
-    rate = stage_rate(flags, dataset) if flags.schedule == "constant" else None
+    rate = stage_rate(flags, dataset) if flags.learning_rate_schedule == "constant" else None
     optimizer = runs.optimizer(flags, learning_rate=rate, b1=flags.adam_b1, b2=0.999, eps=1e-4)
     objective = OBJECTIVES[flags.gradient](parts, num_samples=flags.num_samples)
     model = vae.model(parts, optimizer, objective, averaging=flags.averaging or None, reduction=reduction)

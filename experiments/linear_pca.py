@@ -32,7 +32,7 @@ class Flags(runs.Flags):
     num_steps: int = 2000
     batch_size: int = 1297
     learning_rate: float = 3e-2
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
     weight_l2: float = flag(0.0, "weight of 1/2 sum W_ij^2", at_least=0)
 

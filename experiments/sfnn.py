@@ -42,7 +42,7 @@ class Flags(runs.Flags):
     num_steps: int = 6000
     batch_size: int = 100
     learning_rate: float = 1e-2
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     num_stochastic: int = flag(8, "H, number of hidden units that are random bits", at_least=0, at_most=10)
     num_deterministic: int = flag(8, "number of deterministic hidden units beside them", at_least=1)

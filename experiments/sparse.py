@@ -49,7 +49,7 @@ class Flags(runs.Flags):
     num_steps: int = 4000
     batch_size: int = 256
     learning_rate: float = 1e-3
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     num_units: int = flag(256, "number of units of the code", at_least=1)
     sparsity: str = flag("l1", "what makes the code sparse", choices=("l1", "k_sparse"))

@@ -35,17 +35,17 @@ class JudgeFlags(runs.Record):
     image_size: int = flag(
         32, "pixels per side: of rendered faces, and of a folder's pictures after resizing", at_least=8, at_most=1024
     )
-    encoder_steps: int = flag(None, "updates of each identity encoder; by default those of the preset", at_least=1)
+    encoder_steps: int = flag(None, "updates of each identity encoder; by default those of --schedule", at_least=1)
     encoder_features: tuple[int, ...] = flag(
-        None, "channels of each identity encoder to learn from; by default those of the preset", at_least=1
+        None, "channels of each identity encoder to learn from; by default those of --schedule", at_least=1
     )
     encoder_noise: tuple[float, ...] = flag(
         None,
-        "noise levels, at each of which an identity encoder to learn from is trained; by default those of the preset",
+        "noise levels, at each of which an identity encoder to learn from is trained; by default those of --schedule",
         at_least=0,
     )
     regressor_steps: int = flag(
-        None, "updates of the attribute regressor, 0 for none; by default those of the preset", at_least=0
+        None, "updates of the attribute regressor, 0 for none; by default those of --schedule", at_least=0
     )
 
 

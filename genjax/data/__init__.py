@@ -34,13 +34,18 @@ _FOLDER = "folder:"
 
 
 def load(name: str, *, data_dir: str | Path | None = None, size: int | None = None) -> Dataset:
-    """The data set of this name: `digits`, a toy, `folder:PATH`, or one of TensorFlow Datasets prepared in `data_dir`.
+    """The data set with this name: `digits`, `faces`, a toy, `folder:PATH`, or a TFDS data set prepared in `data_dir`.
 
     Args:
-        size: of a folder alone, the pixels a side that its images are made to have.
+      name: as above.
+      data_dir: where data sets of TensorFlow Datasets were prepared, and where decoded images are kept.
+      size: for a folder only: its images are made squares with sides of so many pixels.
+
+    Returns:
+      Two splits of arrays, with the fingerprint of their content.
 
     Raises:
-        BadInput: an unknown name (with the nearest known one), or what the source says.
+      BadInput: an unknown name (the message has the nearest known one), or data that the source cannot read.
     """
     data_dir = None if data_dir is None else expand_user(data_dir, parameter="data_dir")
     if name in _EMBEDDED:

@@ -58,12 +58,33 @@ class Source(NamedTuple):
 
 
 def dynamic_binarization(x: Array, key: Key) -> Array:
-    """Pixels drawn anew each time as Bernoulli of their intensity: x in [0, 1] -> {0, 1}, the same shape."""
+    """Binarises pixels with a new draw each time.
+
+        x' ~ Bernoulli(x)
+
+    Args:
+      x: in [0, 1], [...].
+      key: draws x'.
+
+    Returns:
+      The same shape, 0 or 1, float32.
+
+    Source: Salakhutdinov & Murray 2008.
+    """
     return jax.random.bernoulli(key, x).astype(jnp.float32)
 
 
 def statically_binarized(dataset: Dataset) -> Dataset:
-    """The data set with each pixel drawn once as Bernoulli of its intensity, the same draw in every run."""
+    """The data set with each pixel drawn once as Bernoulli of its intensity, the same draw in every run.
+
+    Args:
+      dataset: with x / scale in [0, 1].
+
+    Returns:
+      The data set with x in {0, 1}, uint8, and a scale of 1.
+
+    Source: Larochelle & Murray 2011.
+    """
 
     def draw(split: Split, seed: int) -> Split:
         uniform = np.random.RandomState(seed).random_sample(split.x.shape)  # a stream that NumPy keeps frozen
@@ -83,12 +104,21 @@ def _draw_key(key: Key, step: Array) -> Key:
 
 
 def shuffled(split: Split, *, batch_size: int, scale: float, transform: Transform | None = None) -> Stream:
-    """Epochs of a split, each in an order of its own; the last incomplete batch of an epoch is left out.
+    """Epochs of a split, each in its own order; the last incomplete batch of an epoch is left out.
 
     The order of epoch e is a permutation drawn from `fold_in(key, e)`.
 
+    Args:
+      split: N examples.
+      batch_size: from 1 to N.
+      scale: the batches are x / scale.
+      transform: applied to each batch, with a new key at every step.
+
+    Returns:
+      The stream of batches.
+
     Raises:
-      BadInput: if the batch is larger than the split.
+      BadInput: a batch larger than the split.
     """
     num = len(split.x)
     if not 1 <= batch_size <= num:
@@ -119,8 +149,17 @@ def streamed(split: Split, *, batch_size: int, scale: float, transform: Transfor
 
     In a run of several processes each reads its own equal part of every batch.
 
+    Args:
+      split: N examples.
+      batch_size: from 1 to N.
+      scale: the batches are x / scale.
+      transform: applied to each batch, with a new key at every step.
+
+    Returns:
+      The stream of batches.
+
     Raises:
-      BadInput: if the batch is larger than the split, or the extra `stream` is not installed.
+      BadInput: a batch larger than the split, or the extra `stream` is not installed.
     """
     try:
         import grain
@@ -157,7 +196,17 @@ def streamed(split: Split, *, batch_size: int, scale: float, transform: Transfor
 
 
 def held_out(split: Split, *, batch_size: int, scale: float, transform: Transform | None = None) -> HeldOut:
-    """A split in batches of at most `batch_size`, every example once."""
+    """A split in batches of at most `batch_size`, with every example once.
+
+    Args:
+      split: N examples.
+      batch_size: of all but the last batch.
+      scale: the batches are x / scale.
+      transform: applied to each batch, with a key.
+
+    Returns:
+      The held-out set.
+    """
     size = min(batch_size, len(split.x))
     whole = len(split.x) // size * size
     stored = (split.x, split.label)
@@ -177,7 +226,17 @@ def source(
     """A data set as a run reads it: its training split shuffled, its test split whole.
 
     Args:
-      memory_limit: bytes; a larger training split is `streamed`, the same batches to the bit.
+      dataset: the two splits.
+      batch_size: of training.
+      transform: applied to each batch, with a new key at every step.
+      test_batch: batch size of the test split.
+      memory_limit: in bytes; a larger training split is `streamed`, with bit-identical batches.
+
+    Returns:
+      The training stream and the held-out set.
+
+    Raises:
+      BadInput: a batch larger than the split.
     """
     read = streamed if dataset.train.x.nbytes > memory_limit else shuffled
     return Source(

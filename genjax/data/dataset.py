@@ -52,12 +52,19 @@ def from_arrays(
 ) -> Dataset:
     """A data set of arrays in memory, checked.
 
-    `train_x` and `test_x` are images [N, H, W, C] or vectors [N, D] of one shape, uint8 or floating (kept as float32),
-    with every value in [0, scale]; `scale` is 255 for uint8 and 1 for floats unless given. Labels are integers from 0,
-    for both splits or for neither; `num_classes` is one more than the largest label unless given.
+    Args:
+      name: of the data set.
+      train_x, test_x: images [N, H, W, C] or vectors [N, D], alike in shape and dtype, uint8 or floating (kept as
+        float32), with every value in [0, scale].
+      train_label, test_label: [N] integers from 0, for both splits or for neither.
+      scale: 255 for uint8 and 1 for floats unless given.
+      num_classes: one more than the largest label unless given.
+
+    Returns:
+      The data set, with the fingerprint of its content.
 
     Raises:
-        BadInput: an empty split, shapes, dtypes or labels that disagree, NaN, infinity, or values outside [0, scale].
+      BadInput: an empty split, shapes, dtypes or labels that disagree, NaN, infinity, or values outside [0, scale].
     """
     train_x, test_x = _checked_x(name, "train", train_x), _checked_x(name, "test", test_x)
     if train_x.shape[1:] != test_x.shape[1:] or train_x.dtype != test_x.dtype:
@@ -102,9 +109,17 @@ def from_arrays(
 
 
 def fingerprint(train: Split, test: Split, *, scale: float, num_classes: int | None) -> str:
-    """SHA-256 over scale, number of classes, and the name, dtype, shape and little-endian bytes of every array.
+    """SHA-256 over the scale, the number of classes, and the name, dtype, shape and little-endian bytes of every array.
 
-    It is of the content alone: where the data lies, in which files and under which name does not enter.
+    It depends only on the content, not on where the data lie, in which files and under which name.
+
+    Args:
+      train, test: the splits.
+      scale: of the data set.
+      num_classes: of the data set.
+
+    Returns:
+      64 hexadecimal digits.
     """
     digest = hashlib.sha256(f"scale {float(scale)!r}, classes {num_classes}\n".encode())
     arrays = {"train.x": train.x, "train.label": train.label, "test.x": test.x, "test.label": test.label}

@@ -1,4 +1,4 @@
-"""The embedded data set: 1797 handwritten digits of 8x8 pixels, which scikit-learn carries with it."""
+"""The embedded data set: 1797 handwritten digits of 8 x 8 pixels, which are part of scikit-learn."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ _NUM_TRAIN = 1297
 
 
 def load() -> Dataset:
-    """The digits: 1297 for training and 500 held out, images [N, 8, 8, 1] uint8 in 0..16, ten classes.
+    """The digits: 1297 for training and 500 held out.
 
     The split is the permutation of `np.random.RandomState(0)`, whose stream NumPy keeps frozen: it is part of the data,
     the same in every run and for every seed.
 
-    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, 1998.
+    Returns:
+      Images [N, 8, 8, 1] uint8 in 0..16, with ten classes.
+
+    Source: Alpaydin & Kaynak 1998, Optical recognition of handwritten digits.
     """
     # scikit-learn's file, without scikit-learn: importing that takes longer than all else before the first step
     package = importlib.util.find_spec("sklearn")

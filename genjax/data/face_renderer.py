@@ -1,10 +1,12 @@
 """Draws a face: an ellipsoid under a camera, with eyes, brows, mouth, hair and nose, shaded and over a background.
 
-Every layer is a coverage in [0, 1], by the signed distance to its outline and a ramp of one sample's width, laid over
-what is behind it; so the picture is differentiable in every factor. Pixel arrays are [n, n], colours [1, 1, 3].
+Every layer is a coverage in [0, 1], made from the signed distance to its outline and a ramp as wide as one sample, and
+blended over what is behind it; so the picture is differentiable in every factor. Pixel arrays are [n, n], colours
+[1, 1, 3].
 
-Pixels are never divided by a number of the whole picture, but multiplied with its inverse: XLA makes the one into the
-other in some programs only, so the last bits would depend on the program around, on how many devices it is for too.
+Pixels are never divided by a number that holds for the whole picture, but multiplied by its inverse. XLA replaces such
+a division by the multiplication in some programs only, so the last bits would depend on the surrounding program, and
+thus on the number of devices.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ _DEPTH = 0.52  # half the head's extent along the line of sight
 
 
 class Rendering(NamedTuple):
-    """A picture and what is where in it: all in [0, 1], shares of a pixel for the last three."""
+    """A picture with its masks, all in [0, 1]; a mask is a share of each pixel."""
 
     image: Array  # [S, S, 3]
     head: Array  # [S, S], the head in front of the hair behind it
@@ -32,7 +34,7 @@ class Rendering(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """The visible surface of the head, a point for each sample."""
+    """The visible surface of the head, one point per sample."""
 
     p: Array  # where the sample is in the view plane, in the head's frame, the jaw's taper undone
     q: Array
@@ -46,7 +48,7 @@ class _Head(NamedTuple):
 
 
 def render(identity: Factors, attributes: Factors, *, size: int = 32, supersampling: int = 2) -> Rendering:
-    """A face as its factors say, by `supersampling`^2 samples a pixel."""
+    """The face with the given factors, by `supersampling`^2 samples per pixel."""
     n = size * supersampling
     ticks = (jnp.arange(n, dtype=jnp.result_type(*identity.values())) + 0.5) / n * 2 - 1
     x, y, width = ticks[None], -ticks[:, None], 2 / n
@@ -75,7 +77,7 @@ def render(identity: Factors, attributes: Factors, *, size: int = 32, supersampl
 
 
 def _background(x: Array, y: Array, a: Factors) -> Array:
-    """From one colour to another, along a direction."""
+    """A linear gradient from one colour to another."""
     angle = _radians(a["bg_angle"])
     t = jnp.clip(0.5 + 0.5 * (x * jnp.cos(angle) + y * jnp.sin(angle)), 0, 1)[..., None]
     first, second = (jnp.stack([a[f"{name}_{c}"] for c in "rgb"]).reshape(1, 1, 3) for name in ("bg0", "bg1"))
@@ -83,7 +85,7 @@ def _background(x: Array, y: Array, a: Factors) -> Array:
 
 
 def _cast(x: Array, y: Array, width: Scalar, i: Factors, a: Factors) -> tuple[_Head, Array]:
-    """The head's visible surface by parallel rays, and the coverage of the hair behind it.
+    """The visible surface of the head by parallel rays, and the coverage of the hair behind it.
 
     A ray o + t d, in the head's coordinates c = R^T v, meets the ellipsoid sum_j c_j^2 s_j = 1 where
     A t^2 + 2 B t + C = 1, so at t = -B / A + sqrt((1 - (C - B^2 / A)) / A), the root nearer to the viewer.
@@ -125,7 +127,7 @@ def _cast(x: Array, y: Array, width: Scalar, i: Factors, a: Factors) -> tuple[_H
 
 
 def _shade(head: _Head, a: Factors) -> Array:
-    """Lambert's law beside ambient light."""
+    """Lambertian shading with ambient light."""
     azimuth, elevation = _radians(a["light_az"]), _radians(a["light_el"])
     light = (jnp.sin(azimuth) * jnp.cos(elevation), jnp.sin(elevation), jnp.cos(azimuth) * jnp.cos(elevation))
     facing = jnp.maximum(sum(n * d for n, d in zip(head.normal, light, strict=True)), 0)
@@ -133,7 +135,7 @@ def _shade(head: _Head, a: Factors) -> Array:
 
 
 def _features(head: _Head, skin: Array, i: Factors, a: Factors) -> Array:
-    """Stubble, eyes, brows and mouth, painted on the surface as seen from straight ahead."""
+    """Stubble, eyes, brows and mouth, painted on the surface in the head's frontal coordinates."""
     x, y, width = head.x, head.y, head.width
     front = _smooth(0, 0.12, head.z)
     stubble = 0.45 * jnp.maximum(2 * i["stubble"] - 1, 0) * _smooth(0.14, 0.34, -y) * front
@@ -169,14 +171,14 @@ def _features(head: _Head, skin: Array, i: Factors, a: Factors) -> Array:
 
 
 def _hair_on_the_head(head: _Head, i: Factors, a: Factors) -> Array:
-    """The coverage of all above the hairline, and of the back of the head down to the neck line."""
+    """Coverage of the hair: above the hairline, and on the back of the head down to the neck."""
     hairline = i["face_h"] * (0.80 - 0.36 * a["fringe"]) - 0.30 * jnp.square(head.x)
     back = _coverage(head.z + 0.10, head.width) * _coverage(-0.05 - 0.30 * a["hair_len"] - head.y, head.width)
     return jnp.maximum(_coverage(hairline - head.y, head.width), back)
 
 
 def _nose(face: Array, head: _Head, cap: Array, skin: Array, i: Factors) -> Array:
-    """Bridge and tip in the view plane, where a tip that stands out moves against the face behind it."""
+    """Bridge and tip in the view plane, where a protruding tip moves relative to the face behind it."""
 
     def seen(y: Array, forward: Scalar) -> tuple[Array, Array]:
         z = _DEPTH * jnp.sqrt(jnp.maximum(1 - jnp.square(y / i["face_h"]), 0.05)) + forward
@@ -193,7 +195,7 @@ def _nose(face: Array, head: _Head, cap: Array, skin: Array, i: Factors) -> Arra
 
 
 def _ellipse(x: Array, y: Array, rx: Scalar, ry: Scalar) -> Array:
-    """To first order at the outline."""
+    """Signed distance to an ellipse, to first order at the outline."""
     by_x, by_y = 1 / rx, 1 / ry
     x, y = x * by_x, y * by_y
     scaled = _length(x, y)
@@ -201,7 +203,7 @@ def _ellipse(x: Array, y: Array, rx: Scalar, ry: Scalar) -> Array:
 
 
 def _capsule(x: Array, y: Array, a: tuple[Any, Any], b: tuple[Any, Any], radius_a: Scalar, radius_b: Scalar) -> Array:
-    """A stroke from a to b, whose radius changes on the way."""
+    """A stroke from a to b, whose radius changes linearly from one end to the other."""
     px, py, dx, dy = x - a[0], y - a[1], b[0] - a[0], b[1] - a[1]
     t = jnp.clip((px * dx + py * dy) * (1 / (dx * dx + dy * dy + 1e-9)), 0, 1)
     return _length(px - t * dx, py - t * dy) - _mix(radius_a, radius_b, t)

@@ -1,4 +1,4 @@
-"""Rendered faces whose truth is known: what makes the identity is apart from pose, expression, light and the rest.
+"""Rendered faces with known truth: what makes the identity is separate from pose, expression, light and the rest.
 
 A face is a function of 19 identity factors and 27 attributes, each drawn from U(0, 1) and then scaled to its range. So
 the ideal swap of any source onto any target exists, and is
@@ -86,7 +86,17 @@ COLOUR_AND_OUTLINE = ("skin_tone", "skin_hue", "face_w", "face_h")
 
 
 def draw_identities(numbers: Array, key: Key) -> Array:
-    """Identity factors by the identity's number, whatever others there are: [N] int32 -> [N, 19], each U(0, 1)."""
+    """Identity factors by the number of the identity, independent of the other numbers.
+
+        u_nk ~ U(0, 1)
+
+    Args:
+      numbers: [N] int32.
+      key: draws u.
+
+    Returns:
+      [N, 19].
+    """
 
     def one(number: Array) -> Array:
         return jax.random.uniform(jax.random.fold_in(key, number), (len(IDENTITY),), jnp.float32)
@@ -95,15 +105,30 @@ def draw_identities(numbers: Array, key: Key) -> Array:
 
 
 def draw_attributes(num: int, key: Key) -> Array:
-    """Attributes, each U(0, 1): [num, 27]."""
+    """Attributes.
+
+        a_nk ~ U(0, 1)
+
+    Args:
+      num: N.
+      key: draws a.
+
+    Returns:
+      [N, 27].
+    """
     return jax.random.uniform(key, (num, len(ATTRIBUTES)), jnp.float32)
 
 
 def attribute_targets(attributes: Array) -> Array:
-    """Attributes as a regression can meet them, the cyclic ones as points of a circle: [N, 27] -> [N, 29].
+    """Attributes as targets of a regression, with the cyclic ones as points of a circle.
 
-    Those that are not cyclic come first, in the order of `ATTRIBUTES`, then (1 + cos 2 pi u) / 2, (1 + sin 2 pi u) / 2
-    of each that is, so that all lie in [0, 1].
+        u -> u,   or u -> (1 + cos 2 pi u) / 2, (1 + sin 2 pi u) / 2 for cyclic ones
+
+    Args:
+      attributes: u, [N, 27].
+
+    Returns:
+      [N, 29] in [0, 1]: those that are not cyclic first, in the order of `ATTRIBUTES`.
     """
     cyclic = np.array([name in CYCLIC for name in ATTRIBUTES])  # NumPy: under jit a mask has to be known
     angle = 2 * jnp.pi * attributes[:, cyclic]
@@ -112,7 +137,11 @@ def attribute_targets(attributes: Array) -> Array:
 
 
 def target_groups() -> dict[str, list[int]]:
-    """The places in `attribute_targets` of each group's attributes."""
+    """The places of each group's attributes in `attribute_targets`.
+
+    Returns:
+      name of the group -> places.
+    """
     linear = [name for name in ATTRIBUTES if name not in CYCLIC]
     places = {name: [number] for number, name in enumerate(linear)}
     places |= {name: [len(linear) + 2 * number, len(linear) + 2 * number + 1] for number, name in enumerate(CYCLIC)}
@@ -120,25 +149,32 @@ def target_groups() -> dict[str, list[int]]:
 
 
 def alike(identity: Array) -> Array:
-    """Identities [..., 19] of one colour and one outline, so that only the features of the face tell them apart."""
+    """Identities with the same colour and outline, so that only the features of the face distinguish them.
+
+    Args:
+      identity: [..., 19].
+
+    Returns:
+      [..., 19].
+    """
     chosen = jnp.array([name in COLOUR_AND_OUTLINE for name in IDENTITY])
     return jnp.where(jnp.broadcast_to(chosen, identity.shape), 0.5, identity)
 
 
 def render(identity: Array, attributes: Array, *, size: int = 32, supersampling: int = 2) -> Rendering:
-    """The face of an identity with these attributes; `jax.vmap` it over many.
+    """The face of an identity with given attributes; `jax.vmap` it over many.
 
     Args:
-      identity: [19] in [0, 1], in the order of `IDENTITY`; outside of it a face beyond what is drawn.
+      identity: [19] in [0, 1], in the order of `IDENTITY`; values outside extrapolate the ranges.
       attributes: [27] in [0, 1], in the order of `ATTRIBUTES`.
-      size: S, pixels a side.
-      supersampling: samples a pixel, along each side.
+      size: S, the side of the picture in pixels.
+      supersampling: samples per pixel along each side.
 
     Returns:
       The picture [S, S, 3] and its masks [S, S], all in [0, 1], differentiable in every factor.
 
     Raises:
-      ValueError: factors of another number.
+      ValueError: another number of factors.
     """
 
     def scaled(u: Array, ranges: dict[str, tuple[float, float]]) -> dict[str, Array]:
@@ -157,10 +193,13 @@ NUM_IDENTITIES, NUM_TRAIN, NUM_TEST = 100, 20, 5  # pictures of each identity
 
 
 def load() -> Dataset:
-    """Faces of 100 identities, which are the labels: 20 pictures of each for training and 5 held out, 32x32 uint8.
+    """Faces of 100 identities, which are the labels: 20 pictures of each for training and 5 held out.
 
-    Drawn from `jax.random.key(0)`: the identities from stream 0, the attributes from stream 1. They are rendered in
-    double precision on the CPU, so that rounding to bytes gives the same bytes everywhere.
+    They are drawn from `jax.random.key(0)`: the identities from stream 0, the attributes from stream 1. They are
+    rendered in double precision on the CPU, so that rounding to bytes gives the same bytes everywhere.
+
+    Returns:
+      Images [N, 32, 32, 3] uint8.
     """
     root, each = jax.random.key(0), NUM_TRAIN + NUM_TEST
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):

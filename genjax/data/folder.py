@@ -1,4 +1,4 @@
-"""A folder of image files as a data set: class by subfolder, or no labels where the files lie in the folder itself."""
+"""A folder of image files as a data set: a class per subfolder, or no labels for files in the folder itself."""
 
 from __future__ import annotations
 
@@ -21,18 +21,23 @@ _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
 def load(path: str | Path, *, data_dir: str | Path | None = None, size: int | None = None) -> Dataset:
-    """The images below `path`, [N, H, W, 1] if they are grey and [N, H, W, 3] if they are in colour, uint8.
+    """The images below `path`, uint8: [N, H, W, 1] if they are grey and [N, H, W, 3] if they are in colour.
 
-    The label is the place of the first subfolder among their sorted names. Held out is a tenth of every class (one
-    image at least): those whose relative paths have the smallest SHA-256, whatever order the file system lists them
-    in. Decoded once, then kept (`decoded`) in `data_dir` or the user's cache, never in the folder itself.
+    The label is the place of the first subfolder among their sorted names. A tenth of every class is held out (at least
+    one image): those whose relative paths have the smallest SHA-256, whatever order the file system lists them in.
+    Images are decoded once and then kept (`decoded`) in `data_dir` or the user's cache, never in the folder itself.
 
     Args:
-        size: makes all images squares of so many pixels, cut from the middle and resized, and all of them coloured if
-            one is; None asks that they are of one size and kind.
+      path: the folder.
+      data_dir: where decoded images are kept; None for the user's cache.
+      size: makes all images squares with sides of so many pixels, cut from the middle and resized, and all of them
+        coloured if one is; None requires that they have the same size and kind.
+
+    Returns:
+      The data set, named `folder:PATH`.
 
     Raises:
-        BadInput: no such folder, no images, too few to hold one out, images of mixed size or kind, unreadable files.
+      BadInput: no such folder, no images, too few to hold one out, images of mixed size or kind, or unreadable files.
     """
     root = expand_user(path)
     if not root.is_dir():
@@ -137,7 +142,18 @@ def _read(file: Path, size: int | None) -> np.ndarray:
 
 
 def read_square(file: Path, size: int) -> np.ndarray:
-    """The middle square of one image in `size` pixels a side, [S, S, 1] or [S, S, 3] uint8; BadInput if unreadable."""
+    """The middle square of one image, resized.
+
+    Args:
+      file: the image.
+      size: S, the side in pixels.
+
+    Returns:
+      [S, S, 1] or [S, S, 3] uint8.
+
+    Raises:
+      BadInput: a file that cannot be read.
+    """
     return _read(file, size)
 
 

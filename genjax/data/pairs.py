@@ -1,8 +1,7 @@
-"""Pairs of pictures of one identity, as an identity swap is trained on, pairs whose swap is known, and what else an
-identity swap and its encoders learn from.
+"""Pairs of pictures with the same identity, which train an identity swap, and pairs whose ideal swap is known.
 
-Rendered identities are numbered: the training's are 0 to 999, those that score are 50 000 to 50 999, and the test's are
-100 000 to 100 099. A number stands for the same identity in every run.
+Rendered identities are numbered: 0 to 999 are for training, 50 000 to 50 999 for scoring and 100 000 to 100 099 for
+testing. A number is the same identity in every run.
 """
 
 from __future__ import annotations
@@ -87,12 +86,19 @@ def image_shape(dataset: Dataset, *, size: int) -> tuple[int, int, int]:
 
 
 def rendered_pairs(*, batch_size: int, size: int = 32) -> Source:
-    """Two new pictures of each of `batch_size` training identities at every step, rendered as they are needed.
+    """Two new pictures of each of `batch_size` training identities at every step, rendered when they are needed.
 
     Held out are two pictures of each test identity.
 
+    Args:
+      batch_size: identities per batch.
+      size: S, the side of the pictures in pixels.
+
+    Returns:
+      A Source of Pair, [B, S, S, 3] each.
+
     Raises:
-      BadInput: a batch larger than there are identities.
+      BadInput: a batch larger than the number of identities.
     """
     if not 2 <= batch_size <= len(TRAIN):
         raise BadInput(
@@ -116,12 +122,19 @@ def rendered_pairs(*, batch_size: int, size: int = 32) -> Source:
 def labelled_pairs(train: Split, test: Split, *, batch_size: int, scale: float) -> Source:
     """Two different pictures of each of `batch_size` labels at every step.
 
-    Held out is a picture of each label as the target, with one to train on as the source.
+    Held out is one picture of each label as the target, with a training picture as the source. Labels with fewer than
+    two pictures are left out of training.
 
-    Labels with fewer than two pictures are left out of training.
+    Args:
+      train, test: splits with labels.
+      batch_size: labels per batch.
+      scale: the batches are x / scale.
+
+    Returns:
+      A Source of Pair.
 
     Raises:
-      BadInput: pictures without labels, or fewer labels with two pictures than the batch has.
+      BadInput: pictures without labels, or a batch larger than the number of labels with two pictures.
     """
     if train.label is None or test.label is None:
         raise BadInput("pairs of one identity need labels: one subfolder for each person")
@@ -165,9 +178,13 @@ def _by_label(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def rendered_attributes(*, batch_size: int, size: int = 32) -> Source:
-    """New pictures of training identities at every step, with what their attributes are as the label.
+    """New pictures of training identities at every step, with their attributes as the label.
 
     Held out are two pictures of each test identity.
+
+    Args:
+      batch_size: pictures per batch.
+      size: S, the side of the pictures in pixels.
 
     Returns:
       A Source of Batch(x [B, S, S, 3], `faces.attribute_targets` [B, 29]).
@@ -195,10 +212,16 @@ class Pictures(NamedTuple):
 
 
 def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32) -> Pictures:
-    """`each` pictures of every identity, those of one after those of another.
+    """`each` pictures of every identity, one identity after the other.
 
     Args:
+      numbers: of the identities.
+      each: pictures per identity.
       stream: which pictures; the same stream gives the same ones.
+      size: S, the side of the pictures in pixels.
+
+    Returns:
+      The pictures, their skin and their labels.
     """
 
     identity = jnp.repeat(_identities(jnp.asarray(numbers)), each, axis=0)
@@ -255,7 +278,7 @@ def halved(dataset: Dataset, *, first: bool) -> Dataset:
 
 
 class SwapTest(NamedTuple):
-    """Pairs of pictures of N identities, the swap of each, and what is where: the truth that a swap is held against."""
+    """Pairs of pictures of N identities with the ideal swap of each, to compare a swap with."""
 
     target: Array  # [N, S, S, 3] in [0, 1], of identity i
     source: Array  # [N, S, S, 3], of identity (i + 37) mod N
@@ -270,7 +293,16 @@ class SwapTest(NamedTuple):
 
 
 def swap_test(*, size: int = 32, numbers: range = TEST, shift: int = 37) -> SwapTest:
-    """The pairs of the test identities, the same in every run."""
+    """Pairs of the test identities with their ideal swaps, the same in every run.
+
+    Args:
+      size: S, the side of the pictures in pixels.
+      numbers: of the identities.
+      shift: the source of target i is identity (i + shift) mod N.
+
+    Returns:
+      The pairs and their truth.
+    """
 
     num = len(numbers)
     identity = _identities(jnp.asarray(numbers))

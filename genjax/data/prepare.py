@@ -1,6 +1,6 @@
-"""Preparing a data set of TensorFlow Datasets for `genjax.data.tfds` by its own builder, mostly without TensorFlow.
+"""Prepares a data set of TensorFlow Datasets for `genjax.data.tfds` with its own builder, mostly without TensorFlow.
 
-The private names of TFDS that this takes are all in this file; its version is pinned for their sake.
+This file holds all uses of TFDS's private names, which is why its version is pinned.
 """
 
 from __future__ import annotations
@@ -29,14 +29,22 @@ _SECONDS_TO_ANSWER = 5
 
 
 def prepare(name: str, *, data_dir: str | Path, archives: str | Path | None = None) -> data.Dataset:
-    """Prepares `name` in `data_dir` as ArrayRecord, unless it is already, and returns it as `data.load` reads it.
+    """Prepares a data set in `data_dir` as ArrayRecord, unless that has been done, and reads it.
 
-    What the data set is made of is downloaded; or else taken from the folder `archives`, under the names that TFDS
-    knows, after its size and SHA-256 have been found to be those that TFDS expects, and then nothing is downloaded.
+    Its archives are downloaded. With `archives` they are taken from that folder instead, under the names that TFDS uses
+    and only if their size and SHA-256 are as TFDS expects, and nothing is downloaded.
+
+    Args:
+      name: of the data set.
+      data_dir: where to prepare it.
+      archives: a folder of the original archives; None to download them.
+
+    Returns:
+      The data set, as `data.load` reads it.
 
     Raises:
-        BadInput: an unknown name, missing or wrong archives (named, with what they need to be), no network and no
-            archives, TensorFlow needed and absent, or whatever else the builder says.
+      BadInput: an unknown name, missing or wrong archives (with what they should be), no network and no archives,
+        TensorFlow needed but not installed, or an error of the builder.
     """
     if name == "digits" or name.startswith("folder:"):
         raise BadInput(f"data set {name!r} needs no preparing; use it as it is")

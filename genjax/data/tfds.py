@@ -42,8 +42,8 @@ def load(name: str, *, data_dir: str | Path | None) -> Dataset:
     else the only class label, and are kept if every example has one (from 0). Decoded once, then kept (`decoded`).
 
     Raises:
-        NotPrepared: naming the call that prepares it.
-        BadInput: nothing this function can read.
+      NotPrepared: naming the call that prepares it.
+      BadInput: nothing this function can read.
     """
     directory = find(name, data_dir)
     if directory is None or data_dir is None:

@@ -1,4 +1,4 @@
-"""Toy data whose truth is known in closed form; each is the same in every run."""
+"""Toy data whose truth is known in closed form, the same in every run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ SINE_NOISE = 0.1
 
 
 def draw_curve(num: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy points of three quarters of a circle, and where they lie along it.
+    """Noisy points of three quarters of a circle, and their places along it.
 
         x = (cos t, sin t) + 0.02 n,   t ~ U(0, 3 pi / 2),   n ~ N(0, I)
+
+    Args:
+      num: of points.
+      seed: of NumPy's frozen `RandomState`.
 
     Returns:
       x, shifted and scaled into [0, 1]^2, [num, 2]; t in radians, [num].
@@ -32,7 +36,18 @@ def curve() -> Dataset:
 
 
 def sine(y: np.ndarray) -> np.ndarray:
-    """The function whose inverse is asked for, without its noise: y + 0.3 sin 2 pi y (Bishop 1994)."""
+    """The forward map of `inverse_sine`, without its noise.
+
+        v = y + 0.3 sin 2 pi y
+
+    Args:
+      y: [...].
+
+    Returns:
+      v, [...].
+
+    Source: Bishop 1994.
+    """
     return y + 0.3 * np.sin(2 * np.pi * y)
 
 
@@ -44,9 +59,16 @@ def _sine_pairs(num: int, seed: int) -> Split:
 
 
 def inverse_sine() -> Dataset:
-    """Pairs of x = (v + 0.1) / 1.2, v = sine(y) + U(-0.1, 0.1), and y as its label: both [N, 1] in [0, 1].
+    """Pairs for a regression with several answers: x from the forward map, and y, to be predicted from it.
 
-    2000 for training and 1000 held out. The way back from x to y has up to three branches.
+        x = (v + 0.1) / 1.2,   v = sine(y) + U(-0.1, 0.1),   y ~ U(0, 1)
+
+    The inverse from x to y has up to three branches.
+
+    Returns:
+      2000 pairs for training and 1000 held out: x and the label y, both [N, 1] in [0, 1].
+
+    Source: Bishop 1994.
     """
     train, test = _sine_pairs(2000, 0), _sine_pairs(1000, 1)
     content = fingerprint(train, test, scale=1.0, num_classes=None)
@@ -54,13 +76,15 @@ def inverse_sine() -> Dataset:
 
 
 def inverse_sine_negative_log_likelihood(x: np.ndarray) -> np.ndarray:
-    """-log p(y|x) in nats of `inverse_sine`, at any y that is possible: the log of their share of [0, 1].
+    """Negative log-likelihood of `inverse_sine` at the true density.
+
+        -log p(y|x) = log |{y : p(y|x) > 0}|, the same at every possible y, since y is uniform
 
     Args:
       x: [N, 1].
 
     Returns:
-      [N], the same for every y that is possible, for y is uniform.
+      [N], <= 0, in nats.
     """
     y = (np.arange(10_000) + 0.5) / 10_000
     v = x.astype(np.float64) * (1 + 2 * SINE_NOISE) - SINE_NOISE
@@ -88,9 +112,16 @@ GRID = _modes(np.stack(np.meshgrid(*[2.0 * np.arange(-2, 3)] * 2), axis=-1).resh
 
 
 def modes_negative_log_likelihood(x: np.ndarray, *, modes: Modes) -> np.ndarray:
-    """-log p(x) in nats of a mixture: x [N, D] -> [N].
+    """Negative log-likelihood of a mixture of equally likely round Gaussians.
 
-    p(x) = (1/K) sum_k N(x; mean_k, standard_deviation^2 I)
+        p(x) = (1/K) sum_k N(x; mean_k, sigma^2 I)
+
+    Args:
+      x: [N, D].
+      modes: the means and sigma.
+
+    Returns:
+      -log p(x), [N], in nats.
     """
     means, sigma = modes
     exponent = -np.sum((np.asarray(x, np.float64)[:, None] - means[None]) ** 2, axis=2) / (2 * sigma**2)

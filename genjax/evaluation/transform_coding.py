@@ -33,16 +33,21 @@ def measure(
     reconstruct: Callable[[np.ndarray], np.ndarray],
     x: np.ndarray,
 ) -> Point:
-    """Writes the codes of images to a file, reads them back, and measures what is decoded from them.
+    """Encodes the codes of images to a file, reads them back, and measures rate and distortion of the decoded images.
 
     A pixel has all its channels. The frequencies of the symbols are counted on other codes, plus one for each symbol;
     their size is not in the rate.
 
     Args:
+      path: the file to write.
       codes: those of the images, [N, D].
       train_codes: those on which the frequencies are counted, [M, D].
+      quantiser: of the codes.
       reconstruct: codes [N, D] -> images of x's shape, which are clipped to [0, 1].
       x: the images, [N, H, W, C] in [0, 1].
+
+    Returns:
+      The rate in bits per pixel, the PSNR in decibels, and what they were measured on.
     """
     symbols = rate_distortion.quantise(codes, quantiser)
     train_symbols = rate_distortion.quantise(train_codes, quantiser)

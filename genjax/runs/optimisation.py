@@ -27,7 +27,8 @@ def optimizer(
 
     Args:
       num_updates: batches over which the schedule extends; by default `flags.num_steps`.
-      learning_rate: in place of `flags.learning_rate`; a schedule also takes the place of `flags.schedule`.
+      learning_rate: in place of `flags.learning_rate`; a function of the number of updates also takes the place of
+        `flags.learning_rate_schedule`.
       **options: the page's own defaults of the optimizer's arguments, which `flags.optimizer_options` override. They
         belong to the page's default optimizer; those that another one does not take are left out.
 
@@ -73,16 +74,18 @@ def schedule(
     batches, warm_up = num_updates or flags.num_steps, flags.learning_rate_warm_up
     falling = max(1, batches // flags.accumulate_steps - warm_up)
     end = flags.final_learning_rate
-    if flags.schedule == "constant":
+    if flags.learning_rate_schedule == "constant":
         main: Any = optax.constant_schedule(peak) if warm_up else peak
-    elif flags.schedule == "cosine":
+    elif flags.learning_rate_schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, falling, alpha=end)
-    elif flags.schedule == "linear":
+    elif flags.learning_rate_schedule == "linear":
         main = optax.linear_schedule(peak, end * peak, falling)
     elif end > 0:
         main = optax.exponential_decay(peak, falling, end)
     else:
-        raise BadInput("exponential needs a `final_learning_rate` above 0, such as 0.01", parameter="schedule")
+        raise BadInput(
+            "exponential needs a `final_learning_rate` above 0, such as 0.01", parameter="learning_rate_schedule"
+        )
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warm_up), main], [warm_up]) if warm_up else main
 
 

@@ -53,7 +53,7 @@ class OptimisationFlags(Record):
         (), "arguments of the optimizer, as in momentum=0.9,nesterov=true or b1=0.5,eps=1e-4", may_be_empty=True
     )
     learning_rate: float = flag(None, "learning rate, the highest one of the schedule", at_least=0)
-    schedule: str = flag("constant", "how the learning rate changes over the run", choices=SCHEDULES)
+    learning_rate_schedule: str = flag("constant", "how the learning rate changes over the run", choices=SCHEDULES)
     final_learning_rate: float = flag(
         0.0,
         "learning rate at the end of the schedule, as a fraction of the highest; exponential needs one above 0",

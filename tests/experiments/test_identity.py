@@ -35,7 +35,7 @@ IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
     [
         pytest.param({}, (600, 8, 600, 0, 100), [0.05], (32, 64, 128), BRIEF, id="quick"),
         pytest.param(
-            {"preset": "full"},
+            {"schedule": "full"},
             (8000, 16, 4000, 4000, 100),
             [0.03, 0.05, 0.1, 0.2],
             (48, 96, 192),
@@ -44,7 +44,7 @@ IDENTIFIED = {"rank1", "rank1_is_target", "cosine_to_source"}
         ),
         pytest.param(
             dict(
-                preset="full",
+                schedule="full",
                 num_steps=40,
                 batch_size=5,
                 encoder_noise=(0, 1),
@@ -66,7 +66,7 @@ def test_flags_take_the_place_of_the_preset(given, sizes, noise, widths, losses)
     flags = identity_swap.resolve(identity_swap.Flags(**given), None)
     names = ("num_steps", "batch_size", "encoder_steps", "regressor_steps", "learning_rate_warm_up")
     assert tuple(getattr(flags, name) for name in names) == sizes
-    encoders = swap_judges.encoders_to_learn_from(flags, identity_swap.PRESETS[flags.preset].pictures_each)
+    encoders = swap_judges.encoders_to_learn_from(flags, identity_swap.PRESETS[flags.schedule].pictures_each)
     assert [encoder.noise for encoder in encoders] == noise
     assert [encoder.seed for encoder in encoders] == list(range(len(noise)))
     assert {encoder.features for encoder in encoders} == {widths}

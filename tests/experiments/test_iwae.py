@@ -48,7 +48,7 @@ def test_the_decoder_starts_at_the_mean_pixels(dataset, hidden):
 
 @pytest.mark.parametrize(("schedule", "moves"), [("constant", True), ("cosine", False)])
 def test_another_schedule_takes_the_place_of_the_stages(dataset, schedule, moves):
-    flags = iwae.Flags(num_steps=1, schedule=schedule, hidden=(3,), latent_dim=2)
+    flags = iwae.Flags(num_steps=1, learning_rate_schedule=schedule, hidden=(3,), latent_dim=2)
     model = iwae.build(flags, dataset, gradients.whole_batch).model
     batch, key = Batch(jnp.float32(dataset.train.x[:4] > 2), None), jax.random.key(0)
     step = jax.jit(model.train_step)

@@ -100,15 +100,15 @@ def test_accumulation_updates_once_by_the_mean():
 @pytest.mark.parametrize(
     ("given", "steps", "expected"),
     [
-        (dict(schedule="constant"), [0, 50, 100], [1, 1, 1]),
-        (dict(schedule="cosine"), [0, 25, 50, 100, 150], [1, (1 + np.cos(np.pi / 4)) / 2, 0.5, 0, 0]),
-        (dict(schedule="cosine", final_learning_rate=0.2), [0, 50, 100], [1, 0.6, 0.2]),
-        (dict(schedule="linear"), [0, 25, 100], [1, 0.75, 0]),
-        (dict(schedule="exponential", final_learning_rate=0.01), [0, 50, 100], [1, 0.1, 0.01]),
-        (dict(schedule="constant", learning_rate_warm_up=10), [0, 5, 10, 99], [0, 0.5, 1, 1]),
-        (dict(schedule="linear", learning_rate_warm_up=20), [10, 20, 60, 100], [0.5, 1, 0.5, 0]),
+        (dict(learning_rate_schedule="constant"), [0, 50, 100], [1, 1, 1]),
+        (dict(learning_rate_schedule="cosine"), [0, 25, 50, 100, 150], [1, (1 + np.cos(np.pi / 4)) / 2, 0.5, 0, 0]),
+        (dict(learning_rate_schedule="cosine", final_learning_rate=0.2), [0, 50, 100], [1, 0.6, 0.2]),
+        (dict(learning_rate_schedule="linear"), [0, 25, 100], [1, 0.75, 0]),
+        (dict(learning_rate_schedule="exponential", final_learning_rate=0.01), [0, 50, 100], [1, 0.1, 0.01]),
+        (dict(learning_rate_schedule="constant", learning_rate_warm_up=10), [0, 5, 10, 99], [0, 0.5, 1, 1]),
+        (dict(learning_rate_schedule="linear", learning_rate_warm_up=20), [10, 20, 60, 100], [0.5, 1, 0.5, 0]),
         # a schedule counts updates, of which there is one per two batches
-        (dict(schedule="linear", accumulate_steps=2), [0, 25, 50], [1, 0.5, 0]),
+        (dict(learning_rate_schedule="linear", accumulate_steps=2), [0, 25, 50], [1, 0.5, 0]),
     ],
 )
 def test_schedules(given, steps, expected):
@@ -118,16 +118,18 @@ def test_schedules(given, steps, expected):
 
 
 def test_warm_up_before_a_cosine_is_optaxs_own():
-    rate = optimisation.schedule(flags_of(schedule="cosine", learning_rate_warm_up=20))
+    rate = optimisation.schedule(flags_of(learning_rate_schedule="cosine", learning_rate_warm_up=20))
     own = optax.warmup_cosine_decay_schedule(0.0, 0.1, 20, 100)
     assert callable(rate)
     np.testing.assert_array_equal([rate(s) for s in range(110)], [own(s) for s in range(110)])
 
 
 def test_the_optimizer_follows_its_schedule():
-    steps = updates(flags_of(optimizer="sgd", schedule="linear", num_steps=4), 4)
+    steps = updates(flags_of(optimizer="sgd", learning_rate_schedule="linear", num_steps=4), 4)
     np.testing.assert_allclose([step["bias"][0] for step in steps], -1.2 * np.array([1, 0.75, 0.5, 0.25]), rtol=1e-6)
-    longer = updates(flags_of(optimizer="sgd", schedule="linear", num_steps=4), 2, num_updates=8, learning_rate=1.0)
+    longer = updates(
+        flags_of(optimizer="sgd", learning_rate_schedule="linear", num_steps=4), 2, num_updates=8, learning_rate=1.0
+    )
     np.testing.assert_allclose([step["bias"][0] for step in longer], [-12, -12 * 7 / 8], rtol=1e-6)
 
 
@@ -139,7 +141,10 @@ def test_the_optimizer_follows_its_schedule():
         (dict(optimizer_options=("momentum=0.9",)), "optimizer_options: adam takes learning_rate, b1.* not momentum"),
         (dict(optimizer_options=("b1",)), "optimizer_options: expected NAME=VALUE.* not 'b1'"),
         (dict(optimizer_options=("b1=__import__('os')",)), "expected NAME=VALUE"),
-        (dict(schedule="exponential"), "schedule: exponential needs a `final_learning_rate` above 0"),
+        (
+            dict(learning_rate_schedule="exponential"),
+            "learning_rate_schedule: exponential needs a `final_learning_rate` above 0",
+        ),
     ],
 )
 def test_what_optax_does_not_have_is_refused(given, line):
