@@ -153,8 +153,17 @@ def open_manifest(workdir: Path, now: dict[str, Any], *, warn: Callable[[str], N
     return now
 
 
-def claim(workdir: Path, config: dict[str, Any], *, free: Sequence[str]) -> None:
+def claim(
+    workdir: Path,
+    config: dict[str, Any],
+    *,
+    free: Sequence[str],
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda recorded: recorded,
+) -> None:
     """Makes the run directory this configuration's, or checks that it is; flags in `free` may differ.
+
+    Args:
+      upgrade: brings the configuration of a run that an earlier version has begun to what this version would write.
 
     Raises:
       BadInput: naming the flags, if a run of other flags lives there, a folder that is not a run directory, or a path
@@ -163,7 +172,7 @@ def claim(workdir: Path, config: dict[str, Any], *, free: Sequence[str]) -> None
     refuse_patterns(workdir, parameter="workdir")
     path = workdir / "config.json"
     if path.exists():
-        recorded = read_json(path)
+        recorded = upgrade(read_json(path))
         names = sorted(k for k in {*recorded, *config} if k not in free and recorded.get(k) != config.get(k))
         if names:
             wanted = ", ".join(f"`{name}`={recorded.get(name)} (now {config.get(name)})" for name in names)
@@ -181,7 +190,7 @@ def sync(path: Path) -> None:
 
 
 def append_metrics(path: Path, step: int, split: str, metrics: dict[str, Any]) -> None:
-    """Adds a line {"step", "split", then the metrics by name} to metrics.jsonl; of several seeds, a list a metric."""
+    """Adds a line {"step", "split", then the metrics by name} to metrics.jsonl; of several seeds, each a list."""
     with open(path, "a") as file:
         file.write(json.dumps({"step": step, "split": split} | metrics) + "\n")
 

@@ -15,6 +15,7 @@ from genjax.data import batching
 from genjax.drawing import pictures
 from genjax.runs import directory, hosts
 from genjax.runs.experiment import Built, Experiment, Trained
+from genjax.runs.flags import from_config
 from genjax.runs.settings import NOT_IDENTITY, Flags
 from genjax.runs.tensorboard import TensorBoard
 from genjax.training import checkpoint, digest
@@ -104,7 +105,7 @@ class SeedsRecorder:
                 bits_of = "any" if flags.shards else 1
                 own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
             if hosts.is_first():
-                directory.claim(folder, config(setting.experiment, alone), free=NOT_IDENTITY)
+                claim(folder, setting.experiment, alone, warn=setting.warn)
                 directory.open_manifest(folder, own.manifest, warn=setting.warn)
             self._recorders[seed] = Recorder(own, alone, folder, first_step)
         self.examine = self._monitor if setting.experiment.monitor else None
@@ -158,6 +159,23 @@ class SeedsRecorder:
 def config(experiment: Experiment, flags: Flags) -> dict[str, Any]:
     """What config.json holds."""
     return {"experiment": experiment.name, **flags.to_config()}
+
+
+def claim(workdir: Path, experiment: Experiment, flags: Flags, *, warn: Warn) -> None:
+    """Makes the directory this run's, or checks that it is; raises as `directory.claim` does.
+
+    Flags that an earlier version of the code did not have count with their defaults, and `warn` names them.
+    """
+
+    def upgrade(recorded: dict[str, Any]) -> dict[str, Any]:
+        if recorded.get("experiment") != experiment.name:
+            return recorded
+        own, missing = from_config(experiment.flags, {k: v for k, v in recorded.items() if k != "experiment"})
+        if missing:
+            warn(f"{workdir} was begun without the flags {', '.join(missing)}; they have their defaults")
+        return config(experiment, own)
+
+    directory.claim(workdir, config(experiment, flags), free=NOT_IDENTITY, upgrade=upgrade)
 
 
 def write_end(

@@ -17,7 +17,7 @@ from genjax.data import batching
 from genjax.runs import command, devices, directory, hosts, opening
 from genjax.runs.experiment import Experiment
 from genjax.runs.opening import Run
-from genjax.runs.recording import Recorder, SeedsRecorder, Setting, config
+from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config
 from genjax.runs.settings import NOT_IDENTITY, Flags
 from genjax.training import checkpoint, determinism
 from genjax.training.compiled import keep_compiled
@@ -90,7 +90,7 @@ def _prepare(experiment: Experiment, flags: Flags) -> _Prepared:
         seed=flags.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(flags)
     )
     if hosts.is_first():
-        directory.claim(workdir, config(experiment, flags), free=NOT_IDENTITY)
+        claim(workdir, experiment, flags, warn=_warn)
         if not (workdir / "summary.json").exists():
             directory.open_manifest(workdir, manifest, warn=_warn)
     multihost_utils.sync_global_devices("the run directory is claimed")

@@ -58,6 +58,7 @@ def summary(directory):
 
 
 SCRIPT = """
+import json, shutil
 import jax, numpy as np, sketches
 from genjax import runs
 from genjax.errors import BadInput
@@ -82,6 +83,15 @@ def refused(call, *arguments, **options):
 assert "no experiment 'sketches' in the package `experiments`; pass its Experiment" in refused(runs.open, "a")
 assert "has no encoder and decoder to explore" in refused(opened.codec)
 assert "`width`=8 (now 9)" in refused(runs.train, sketches.EXPERIMENT, flags.replace(width=9), workdir="a")
+config = json.loads(open("a/config.json").read())
+older = dict(config, width="8")  # as a version before the typed flags wrote it, and before --clip_norm and --averaging
+del older["clip_norm"], older["averaging"]
+shutil.copytree("a", "older")
+json.dump(older, open("older/config.json", "w"))
+assert runs.open("older", experiment=sketches.EXPERIMENT).flags.replace(workdir="a") == opened.flags
+runs.train(sketches.EXPERIMENT, flags, workdir="older")
+changed = flags.replace(averaging=0.5)
+assert "`averaging`=0.0 (now 0.5)" in refused(runs.train, sketches.EXPERIMENT, changed, workdir="older")
 assert "width: expected a whole number of at least 1, not '0'" == refused(sketches.Flags, width=0)
 print(params_sha256(run.state.params))
 """
