@@ -1,4 +1,4 @@
-"""Pairs of pictures with the same identity, which train an identity swap, and pairs whose ideal swap is known.
+"""Pairs of pictures with the same identity, pairs whose ideal swap is known, and data for the encoders of a swap.
 
 Rendered identities are numbered: 0 to 999 are for training, 50 000 to 50 999 for scoring and 100 000 to 100 099 for
 testing. A number is the same identity in every run.
@@ -58,10 +58,15 @@ def _faces(identity: Array, attributes: Array, size: int) -> faces.Rendering:
 
 
 def source(dataset: Dataset, *, batch_size: int, size: int) -> Source:
-    """Pairs of pictures of one identity: rendered ones for the data set `faces`, else those of the data set.
+    """Pairs of pictures of one identity: rendered ones for the data set `faces`, otherwise those of the data set.
 
     Args:
-      size: pixels per side of rendered pictures.
+      dataset: with labels for the identities.
+      batch_size: pairs per batch.
+      size: side of rendered pictures in pixels.
+
+    Returns:
+      A Source of Pair.
 
     Raises:
       BadInput: as `rendered_pairs` and `labelled_pairs` do.
@@ -72,10 +77,17 @@ def source(dataset: Dataset, *, batch_size: int, size: int) -> Source:
 
 
 def image_shape(dataset: Dataset, *, size: int) -> tuple[int, int, int]:
-    """(H, W, C) of the pictures that `source` gives.
+    """Shape of the pictures from `source`.
+
+    Args:
+      dataset: the one given to `source`.
+      size: side of rendered pictures in pixels.
+
+    Returns:
+      (H, W, C).
 
     Raises:
-      BadInput: for data that are not images.
+      BadInput: data that are not images.
     """
     if dataset.name == RENDERED:
         return size, size, 3
@@ -240,6 +252,10 @@ def rendered_identities(name: str, *, pictures_each: int, size: int = 32) -> Dat
     Args:
       name: of the identities, in `IDENTITIES`.
       pictures_each: training pictures of each identity; two more are held out.
+      size: S, the side of the pictures in pixels.
+
+    Returns:
+      A data set of images [N, S, S, 3] uint8.
     """
     each = pictures_each + _HELD_OUT
     drawn = rendered_pictures(IDENTITIES[name], each=each, stream=10, size=size)
