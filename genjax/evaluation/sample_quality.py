@@ -37,8 +37,9 @@ def reference(
     """Computes the features of the data once, for any number of calls of `sample_quality`.
 
     Args:
-      train: training examples as stored, [N, ...]; `train / scale` lies in [0, 1].
-      test: held-out examples, `AT_LEAST` or more.
+      train: training examples as stored, [N, ...].
+      test: held-out examples, likewise, `AT_LEAST` or more.
+      scale: what divides them into [0, 1].
       features, predict, num_classes: as in `Reference`.
     """
     return Reference(
@@ -56,6 +57,7 @@ def sample_quality(samples: ArrayLike, reference: Reference) -> dict[str, float]
 
     Args:
       samples: [M, ...] in [0, 1], `AT_LEAST` or more; at most `AT_MOST` are compared.
+      reference: the data, from `reference`.
 
     Returns:
       Of the features of the samples and of the held-out examples: `frechet_distance`, `kernel_distance` with
