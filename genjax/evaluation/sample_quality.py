@@ -41,9 +41,6 @@ def reference(
       test: held-out examples as stored, `AT_LEAST` or more.
       scale: the examples are x / scale, in [0, 1].
       features, predict, num_classes: as in `Reference`.
-
-    Returns:
-      The reference.
     """
     return Reference(
         features,
@@ -56,11 +53,11 @@ def reference(
 
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
 def sample_quality(samples: ArrayLike, reference: Reference) -> dict[str, float]:
-    """Compares samples with held-out data, and training data in their place with the same.
+    """How samples compare with held-out data, and how training data in their place would.
 
     Args:
       samples: [M, ...] in [0, 1], `AT_LEAST` or more; at most `AT_MOST` are compared.
-      reference: features of the data.
+      reference: the data, from `reference`.
 
     Returns:
       Of the features of the samples and of the held-out examples: `frechet_distance`, `kernel_distance` with

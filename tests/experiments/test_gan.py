@@ -142,10 +142,10 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path):
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     said = re.fullmatch(
-        r"error: train metric '(\w+)' is nan at step (\d+); stopped, the last good checkpoint is kept; .*",
+        r"error: train metric '(\w+)' is nan at step (\d+); stopped, the last checkpoint is that of step (\d+); .*",
         done.stderr.splitlines()[-1],
     )
     assert said and said[1] in NAMES
     last = max(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit())
-    assert last == (int(said[2]) - 1) // 5 * 5 > 0
+    assert last == int(said[3]) == (int(said[2]) - 1) // 5 * 5 > 0
     assert not (tmp_path / "run" / "summary.json").exists()
