@@ -1,1 +1,1 @@
-"""Experiments: one module a system, run as `python -m experiments.NAME`."""
+"""Experiments: one module per system, run as `python -m experiments.NAME`."""

@@ -1,4 +1,4 @@
-"""An autoencoder on images, plain or regularised (Hinton & Salakhutdinov 2006), beside PCA of as many dimensions.
+"""An autoencoder on images, plain or regularised (Hinton & Salakhutdinov 2006), compared with PCA.
 
     python -m experiments.autoencoder --latent_dim=2
     python -m experiments.autoencoder --dataset=mnist --data_dir=DIR --network=convolutional --contractive=0.1
@@ -35,7 +35,7 @@ class Flags(runs.Flags):
     batch_size: int = 128
     learning_rate: float = 1e-3
     learning_rate_schedule: str = "cosine"
-    network: str = flag("mlp", "encoder and decoder", choices=("mlp", "convolutional"))
+    network: str = flag("mlp", "architecture of the encoder and the decoder", choices=("mlp", "convolutional"))
     hidden: tuple[int, ...] = flag(
         (256, 128), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
     )
@@ -48,20 +48,24 @@ class Flags(runs.Flags):
     reconstruction: str = flag("cross_entropy", "reconstruction loss", choices=RECONSTRUCTIONS)
     code: str = flag(
         "linear",
-        "function of the encoder's output that gives the code",
+        "function that maps the encoder's output to the code",
         choices=("linear", "sigmoid", "k_sparse", "hard", "soft", "group"),
     )
     active_units: int = flag(16, "number of units that a k_sparse code keeps", at_least=1)
     threshold: float = flag(0.1, "threshold of a hard, soft or group code", at_least=0)
-    group_size: int = flag(4, "units per group of a group code", at_least=1)
-    weight_l1: float = flag(0.0, "weight of sum |W_ij|", at_least=0)
-    weight_l2: float = flag(0.0, "weight of 1/2 sum W_ij^2", at_least=0)
+    group_size: int = flag(4, "number of units per group of a group code", at_least=1)
+    weight_l1: float = flag(0.0, "weight of the penalty sum |W_ij|", at_least=0)
+    weight_l2: float = flag(0.0, "weight of the penalty 1/2 sum W_ij^2", at_least=0)
     code_l1: float = flag(
-        0.0, "weight of 1/2 sum |z_j|; above 0, the first layer of the decoder has rows of norm 1", at_least=0
+        0.0,
+        "weight of the penalty 1/2 sum |z_j|; above 0, the rows of the decoder's first layer have norm 1",
+        at_least=0,
     )
-    code_kl: float = flag(0.0, "weight of sum KL(code_rate || mean z_j), with --code=sigmoid", at_least=0)
-    code_rate: float = flag(0.05, "target of the mean activation of each unit", at_least=1e-6, at_most=1 - 1e-6)
-    contractive: float = flag(0.0, "weight of ||dz/dx||^2", at_least=0)
+    code_kl: float = flag(0.0, "weight of the penalty sum KL(code_rate || mean z_j), with --code=sigmoid", at_least=0)
+    code_rate: float = flag(
+        0.05, "target for the mean activation of each unit, with --code_kl", at_least=1e-6, at_most=1 - 1e-6
+    )
+    contractive: float = flag(0.0, "weight of the contractive penalty ||dz/dx||^2", at_least=0)
 
 
 FIRST_LAYER = {"mlp": "layer_1", "convolutional": "dense"}  # of the decoder
@@ -110,7 +114,7 @@ def check(flags: Flags, num_pixels: int) -> None:
         )
     if flags.code_kl and flags.code != "sigmoid":
         raise BadInput(
-            f"the units of a {flags.code} code are not rates in (0, 1); `code` needs to be sigmoid", parameter="code_kl"
+            f"the units of a {flags.code} code are not rates in (0, 1); set `code` to sigmoid", parameter="code_kl"
         )
 
 

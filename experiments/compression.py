@@ -9,8 +9,8 @@ One autoencoder per code width d, all trained at once. The uniform noise u stand
 applied after training (Balle, Laparra & Simoncelli 2017), and the Gaussian noise n keeps a small training set from
 being memorised. After training, each code is quantised to every number of bits in `--bits`, coded with the frequencies
 of its symbols in the training split, written to `codes/`, read and decoded again. The rate is the size of the held-out
-split on disk in bits per pixel, the distortion is the PSNR of what was read. The rate does not include what the
-receiver needs beforehand, networks or components and frequencies; `model_bytes` is the size of one autoencoder.
+split on disk in bits per pixel; the distortion is the PSNR of the decoded images. The rate does not include what the
+receiver needs beforehand (networks or components, and frequencies); `model_bytes` is the size of one autoencoder.
 
 The baselines use the same coder, with frequencies of the same split: PCA with one quantisation step for all components,
 at many widths and steps, and the DCT of 8 x 8 blocks with the steps of JPEG's luminance table, at many qualities.
@@ -54,15 +54,17 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     hidden: tuple[int, ...] = flag(
-        (256, 128), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
+        (256, 128), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
     )
-    latent_dims: tuple[int, ...] = flag((2, 4, 8, 12, 16), "widths d of the codes, one autoencoder each", at_least=1)
-    bits: tuple[int, ...] = flag(
-        (2, 3), "numbers of bits to which each entry of a code is quantised", at_least=1, at_most=16
+    latent_dims: tuple[int, ...] = flag(
+        (2, 4, 8, 12, 16), "code widths d; one autoencoder is trained for each", at_least=1
     )
-    train_bits: int = flag(3, "b, number of bits that the noise in training stands for", at_least=1, at_most=16)
-    reconstruction: str = flag("cross_entropy", "training loss", choices=RECONSTRUCTIONS)
-    noise_scale: float = flag(0.1, "standard deviation of the Gaussian noise on the encoder's input", at_least=0)
+    bits: tuple[int, ...] = flag((2, 3), "numbers of bits per code entry after quantisation", at_least=1, at_most=16)
+    train_bits: int = flag(3, "number b of bits whose quantisation the training noise imitates", at_least=1, at_most=16)
+    reconstruction: str = flag("cross_entropy", "reconstruction loss", choices=RECONSTRUCTIONS)
+    noise_scale: float = flag(
+        0.1, "standard deviation of the Gaussian noise added to the encoder's input in training", at_least=0
+    )
 
 
 def masks(flags: Flags) -> np.ndarray:

@@ -3,7 +3,7 @@
     python -m experiments.contractive
     python -m experiments.contractive --dataset=digits --latent_dim=16 --hidden=256 --jacobian=hutchinson
 
-    J = l(x, x') + lambda ||dz/dx||_F^2
+    z = sigm(encoder(x)),   J = l(x, x') + lambda ||dz/dx||_F^2
 
 On the curve (cos t, sin t), t in [0, 3 pi / 2], with noise, a single code recovers t. The metrics are the rank
 correlation of the two (0.9999; PCA: 0.925), and how much a step across the curve changes the code, relative to a step
@@ -50,16 +50,19 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     hidden: tuple[int, ...] = flag(
-        (64, 32, 16), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
+        (64, 32, 16),
+        "widths of the MLP encoder's hidden layers; the decoder mirrors them",
+        at_least=1,
+        may_be_empty=True,
     )
     activation: str = flag("silu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
-    latent_dim: int = flag(1, "number of latent dimensions, each a sigmoid", at_least=1)
+    latent_dim: int = flag(1, "number of latent dimensions", at_least=1)
     reconstruction: str = flag("squared_error", "reconstruction loss", choices=RECONSTRUCTIONS)
-    contractive: float = flag(0.03, "weight of the penalty, lambda", at_least=0)
+    contractive: float = flag(0.03, "weight of the contractive penalty ||dz/dx||^2", at_least=0)
     jacobian: str = flag(
         "exact",
-        "computation of the penalty: exact, one backward pass per latent dimension; hutchinson, one random pass; "
-        "closed_form, for encoders without hidden layers",
+        "how the penalty is computed: exact, by one backward pass per latent dimension; hutchinson, estimated by one "
+        "random pass; closed_form, only for encoders without hidden layers",
         choices=PENALTIES,
     )
 
@@ -68,7 +71,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     """The networks with a sigmoid code, the penalised objective and the model."""
     if flags.jacobian == "closed_form" and flags.hidden:
         raise BadInput(
-            "closed_form needs an encoder without hidden layers; `hidden` needs to be empty", parameter="jacobian"
+            "closed_form needs an encoder without hidden layers; set `hidden` to nothing", parameter="jacobian"
         )
     shape, dim, activation = dataset.train.x.shape[1:], flags.latent_dim, networks.ACTIVATIONS[flags.activation]
     parts = autoencoder.Autoencoder(

@@ -1,4 +1,4 @@
-"""Denoising autoencoders (Vincent et al. 2008), one for each kind of noise, beside filters.
+"""Denoising autoencoders (Vincent et al. 2008), one for each kind of noise, compared with filters.
 
     python -m experiments.denoising
     python -m experiments.denoising --noise=masking
@@ -50,13 +50,13 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     noise: tuple[str, ...] = flag(NOISES[:3], "kinds of noise; one denoiser is trained on each", choices=NOISES)
-    scale: float = flag(0.3, "standard deviation of Gaussian noise, and scale of Rayleigh noise", at_least=0)
+    scale: float = flag(0.3, "standard deviation of Gaussian noise, or scale of Rayleigh noise", at_least=0)
     probability: float = flag(
         0.2, "probability with which salt-and-pepper or masking noise replaces a pixel", at_least=0, at_most=1
     )
     clip: bool = flag(False, "clip noisy images to [0, 1]")
     hidden: tuple[int, ...] = flag(
-        (256,), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
+        (256,), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
     )
     activation: str = flag("silu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
     latent_dim: int = flag(64, "number of latent dimensions", at_least=1)
@@ -80,7 +80,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
         J = sum_n l(x, decoder_n(encoder_n(corruption_n(x))))
 
-    Each term has parameters and a key of its own, so each denoiser is trained as it would be alone.
+    Each term has its own parameters and key, so each denoiser is trained as it would be alone.
     """
     if len(set(flags.noise)) < len(flags.noise):
         raise BadInput(f"expected each kind at most once, not {','.join(flags.noise)!r}", parameter="noise")

@@ -6,13 +6,14 @@
     python -m experiments.gan --dataset=mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
     python -m experiments.gan --loss=wasserstein --penalty=gradient --num_critic_steps=5
 
---loss, --penalty, --clip and --spectral_norm select the game. Each evaluation draws samples from the same noise (in the
-folder `along`; the last ones are `samples.png`, and all of them `training.gif`) and measures them. On `ring` and `grid`
-it counts the modes that they cover and the share that lies within 3 standard deviations of a mode (0.989 of the
-mixture's own draws), and shows them over the true density and over the discriminator's logit. The modes of `grid` are
-many and close, so it has 15 000 steps by default, a learning rate of 2e-3 and a weak penalty; all other data sets have
-5000 steps and 1e-3. Labelled images, where enough are held out, are compared with the data: the distances are measured
-in the features of a classifier of the same data (`experiments.reference_classifier`), which is trained first.
+--loss, --penalty, --clip and --spectral_norm select the game. Each evaluation draws samples from the same noise and
+measures them; their pictures are in the folder `along`, the last one also in `samples.png`, and all of them in
+`training.gif`. On `ring` and `grid` it counts the modes that the samples cover and the share of samples within 3
+standard deviations of a mode (0.989 for the mixture's own draws), and draws them over the true density and over the
+discriminator's logit. The modes of `grid` are many and close, so it has 15 000 steps by default, a learning rate of
+2e-3 and a weak penalty; all other data sets have 5000 steps and 1e-3. If enough labelled images are held out, samples
+are compared with them: the distances are measured in the features of a classifier of the same data
+(`experiments.reference_classifier`), which is trained first.
 """
 
 from __future__ import annotations
@@ -76,48 +77,53 @@ PENALTIES: dict[str, gan.CriticPenalty] = {
 class Flags(runs.Flags):
     """Generative adversarial network."""
 
-    num_steps: int = flag(None, "number of updates of the generator; by default 5000, on grid 15000", at_least=1)
+    num_steps: int = flag(None, "number of updates of the generator; by default 5000, or 15000 on grid", at_least=1)
     batch_size: int = 256
     learning_rate: float = flag(
-        None, "highest learning rate of the discriminator; by default 1e-3, on grid 2e-3", at_least=0
+        None, "highest learning rate of the discriminator; by default 1e-3, or 2e-3 on grid", at_least=0
     )
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     averaging: float = 0.99
-    loss: str = flag("non_saturating", "the game", choices=LOSSES)
+    loss: str = flag("non_saturating", "losses of the two players", choices=LOSSES)
     alpha: float | None = flag(
-        None, "weights of the two losses: 1 - alpha for L_D and alpha for L_G; by default both 1", at_least=0, at_most=1
+        None,
+        "weights of the adversarial losses: 1 - alpha for L_D and alpha for L_G; by default both 1",
+        at_least=0,
+        at_most=1,
     )
     penalty: str = flag("r1", "penalty on the discriminator's gradient", choices=("none", *PENALTIES))
     penalty_weight: float = flag(
-        None, "weight of the penalty; by default 10, for r1 0.1 and on grid, where modes are close, 0.003", at_least=0
+        None, "weight of the penalty; by default 10, or for r1 0.1, and 0.003 on grid", at_least=0
     )
-    clip: float | None = flag(None, "keep the discriminator's parameters within [-clip, clip]", at_least=1e-6)
+    clip: float | None = flag(
+        None, "largest magnitude of the discriminator's parameters, which are clipped to it", at_least=1e-6
+    )
     spectral_norm: bool = flag(False, "divide the discriminator's kernels by their largest singular values")
     num_critic_steps: int = flag(
-        1, "updates of the discriminator per step, each on an equal part of the batch", at_least=1
+        1, "number of updates of the discriminator per step, each on an equal part of the batch", at_least=1
     )
     generator_learning_rate: float = flag(
         None, "highest learning rate of the generator; by default that of the discriminator", at_least=0
     )
-    beta1: float = flag(0.5, "Adam's b1, of both players", at_least=0, at_most=0.999999)
-    beta2: float = flag(0.9, "Adam's b2, of both players", at_least=0, at_most=0.999999)
-    conditional: bool = flag(False, "show both players the label")
-    network: str = flag("mlp", "generator and discriminator", choices=("mlp", *CONVOLUTIONAL))
+    beta1: float = flag(0.5, "Adam's b1 for both players", at_least=0, at_most=0.999999)
+    beta2: float = flag(0.9, "Adam's b2 for both players", at_least=0, at_most=0.999999)
+    conditional: bool = flag(False, "condition both players on the label")
+    network: str = flag("mlp", "architecture of the generator and the discriminator", choices=("mlp", *CONVOLUTIONAL))
     hidden: tuple[int, ...] = flag(
         (128, 128, 128), "widths of the hidden layers of both MLPs", at_least=1, may_be_empty=True
     )
     features: tuple[int, ...] = flag(
         (32, 64), "channels of the convolutional discriminator; the generator mirrors them", at_least=1
     )
-    latent_dim: int = flag(None, "dimensions of z; by default 2 for toys and 16 for images", at_least=1)
+    latent_dim: int = flag(None, "number of latent dimensions; by default 2 for toys and 16 for images", at_least=1)
     num_samples: int = flag(
-        2000, "samples that each evaluation draws, counts and compares", at_least=AT_LEAST, at_most=10**6
+        2000, "number of samples drawn and measured at each evaluation", at_least=AT_LEAST, at_most=10**6
     )
 
 
 def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
-    """Fills in what follows from the data set and from other flags."""
+    """Fills in the defaults that depend on the data set and on other flags."""
     many_modes = flags.dataset == "grid"
     learning_rate = flags.learning_rate
     if learning_rate is None:
@@ -154,13 +160,13 @@ def build_networks(flags: Flags, shape: tuple[int, ...], num_classes: int) -> tu
             networks.mlp(seen, (), hidden=flags.hidden, activation=jax.nn.relu),
         )
     if len(shape) != 3:
-        raise BadInput(f"{flags.dataset} has no images; give mlp", parameter="network")
+        raise BadInput(f"{flags.dataset} has no images; use mlp", parameter="network")
     generator, discriminator = CONVOLUTIONAL[flags.network]
     return generator(z_dim, shape, features=flags.features), discriminator(seen, features=flags.features)
 
 
 def centred(network: Network) -> Network:
-    """The network of x - 1/2: data in [0, 1] then lie on both sides of where rectifiers bend before any training."""
+    """The network of x - 1/2, so that data in [0, 1] are on both sides of the rectifiers' kinks before any training."""
     return Network(network.init, lambda params, x: network.apply(params, x - 0.5))
 
 
@@ -179,7 +185,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     """The networks, the game and the model."""
     if flags.batch_size % flags.num_critic_steps:
         raise BadInput(
-            f"{flags.num_critic_steps} does not divide `batch_size`, which is {flags.batch_size}",
+            f"{flags.num_critic_steps} does not divide `batch_size`, {flags.batch_size}",
             parameter="num_critic_steps",
         )
     if flags.conditional and dataset.num_classes is None:
@@ -206,7 +212,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 
 def prepare(flags: Flags, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:
-    """Finds or trains the classifier that images are compared by, where they have labels and enough are held out."""
+    """Finds or trains the classifier for comparing images, if they have labels and enough of them are held out."""
     if dataset.train.x.ndim != 4 or not dataset.num_classes or len(dataset.test.x) < AT_LEAST:
         return built
     made = reference_classifier.reference(flags, dataset, num_samples=flags.num_samples, cache=cache)
@@ -231,7 +237,7 @@ def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
 
 def save_toy(path: Path, samples: ArrayLike, flags: Flags, trained: runs.Trained) -> None:
-    """Writes the samples over the true log-density, and over the discriminator's logit where it sees no label."""
+    """Writes the samples over the true log-density, and over the discriminator's logit if it takes no label."""
     axis = np.linspace(0, 1, 200)
     plane = np.stack(np.meshgrid(axis, axis), axis=-1)
     negative_log_density = toys.modes_negative_log_likelihood(plane.reshape(-1, 2), modes=TOYS[flags.dataset])

@@ -4,8 +4,9 @@
     python -m experiments.generate --run=DIR --num=5000 --measure
 
 It writes samples.png (the first 100) and samples.npz (all of them, as x) to --out. The same run and seed give the same
-bits; their SHA-256 is on the last line. The samples of a VAE are the means of p(x|z) at z ~ N(0, I). With --measure
-they are compared with the run's own data, by the measures of `genjax.evaluation.sample_quality`, in quality.json.
+bits, whose SHA-256 is printed on the last line. The samples of a VAE are the means of p(x|z) at z ~ p(z). With
+--measure, they are compared with the run's own data by `genjax.evaluation.sample_quality`, and the measures are written
+to quality.json.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from genjax.runs import command, directory, flag
 class Flags(runs.Record):
     """Samples."""
 
-    run: str | None = flag(None, "directory of the trained run")
-    data_dir: str | None = flag(None, "where the run's data lies now, if it has moved")
+    run: str | None = flag(None, "directory of the run")
+    data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
     num: int = flag(100, "number of samples", at_least=1, at_most=10**8)
-    seed: int = flag(0, "seed of the samples", at_least=0, at_most=2**32 - 1)
+    seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     measure: bool = flag(False, "compare the samples with the data: distances, precision, recall, classes found")
-    out: str | None = flag(None, "folder to write to; by default DIR/generated")
+    out: str | None = flag(None, "output folder; by default DIR/generated")
 
 
 def main(flags: Flags) -> None:

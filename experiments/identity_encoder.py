@@ -1,4 +1,4 @@
-"""An encoder of identities (ArcFace; Deng et al. 2019): vectors that distinguish people, also those it has never seen.
+"""An encoder of identities (ArcFace; Deng et al. 2019): vectors that distinguish people, even new ones.
 
     python -m experiments.identity_encoder
     python -m experiments.identity_encoder --identities=score
@@ -7,8 +7,8 @@
 On `faces` it learns from rendered pictures of 1000 identities and is measured on 100 others: the AUROC of
 distinguishing pairs of pictures of one identity from pairs of two, and the share of pictures whose nearest identity, by
 the mean of its vectors, is their own; for comparison also the share by the mean colour of the skin. On a folder with a
-subfolder for each person it is measured on the pictures held out. `experiments.identity_swap` trains such encoders to
-learn from, and another one, of other identities, to be scored by.
+subfolder for each person it is measured on the held-out pictures. `experiments.identity_swap` trains such encoders to
+learn from, and another one, on other identities, to score the swaps.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Flags(runs.Flags):
     weight_decay: float = 1e-3
     decay_biases: bool = True
     eval_every: int = 1000
-    identities: str = flag("train", "which 1000 identities of rendered faces it learns", choices=pairs.IDENTITIES)
-    pictures_each: int = flag(24, "training pictures of each identity of rendered faces", at_least=2, at_most=10**4)
+    identities: str = flag("train", "set of 1000 rendered identities to learn", choices=pairs.IDENTITIES)
+    pictures_each: int = flag(24, "number of training pictures of each rendered identity", at_least=2, at_most=10**4)
     image_size: int = flag(
-        32, "pixels per side: of rendered faces, and of a folder's pictures after resizing", at_least=8, at_most=1024
+        32, "pixels per side of rendered faces, and of a folder's pictures after resizing", at_least=8, at_most=1024
     )
-    features: tuple[int, ...] = flag((32, 64, 128), "channels of the convolutions", at_least=1)
+    features: tuple[int, ...] = flag((32, 64, 128), "channels of the convolutional layers", at_least=1)
     identity_dim: int = flag(64, "length of the identity vector", at_least=2)
     margin: float = flag(0.3, "angular margin in radians, reached after 30 % of the steps", at_least=0, at_most=1.5)
-    noise: float = flag(0.0, "standard deviation of Gaussian noise on the training pictures", at_least=0)
+    noise: float = flag(0.0, "standard deviation of the Gaussian noise added to the training pictures", at_least=0)
 
 
 def load(flags: Flags) -> data.Dataset:
@@ -78,7 +78,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
-    """Measures it on identities that it has never seen, or on held-out pictures; draws its mistakes."""
+    """Measures the encoder on new identities, or on held-out pictures; draws its mistakes."""
     encode = jax.jit(partial(identity_encoder.encode, parts=trained.parts))
     body, scale = trained.params["body"], trained.dataset.scale
 

@@ -6,14 +6,14 @@
     python -m experiments.identity_swap --dataset=folder:PEOPLE
 
 Identity encoders of disjoint identities are trained first, or found beside the run: those that the swap learns from,
-and one that only scores it, because a swap soon learns to please the encoders that it is trained on. On `faces`,
+and one that only scores it, because a swap soon learns to deceive the encoders that it is trained on. On `faces`,
 rendered anew at every step, the ideal swap is known: the swaps of 100 pairs of unseen identities are compared with it,
 beside baselines that leave the target as it is, return the source, or transfer the colours of the skin. The quick
 schedule takes minutes and shows that everything works; the full one takes an hour or more, gives better swaps, and
 measures their attributes too.
 
-The pictures are synthetic and are labelled so in their metadata. Train on pictures of people only with their consent to
-exactly that.
+The pictures are synthetic and are labelled as such in their metadata. Train on pictures of people only with their
+consent to this use.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Preset(NamedTuple):
     num_steps: int
     batch_size: int
     encoder_steps: int
-    regressor_steps: int  # a few hundred teach it nothing
+    regressor_steps: int  # it learns nothing in a few hundred steps
     encoder_features: tuple[int, ...]
     encoder_noise: tuple[float, ...]
     pictures_each: int  # of each identity, for the encoders to learn from; the one that scores has 24 at most
@@ -95,14 +95,14 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
     learning_rate_schedule: str = "cosine"
     learning_rate_warm_up: int = flag(
         None,
-        "updates in which the learning rates rise from 0; by default 100, or a quarter of a short run",
+        "number of updates over which the learning rates rise from 0; by default 100, or a quarter of a short run",
         at_least=0,
     )
     averaging: float = 0.999
     eval_every: int = 200
-    schedule: str = flag("quick", "preset of steps, batch size, encoders and losses", choices=PRESETS)
+    schedule: str = flag("quick", "preset for steps, batch size, encoders and losses", choices=PRESETS)
     discriminator_learning_rate: float = flag(2e-3, "highest learning rate of the discriminator", at_least=0)
-    losses: str = flag(None, "terms and their weights; by default those of --schedule", choices=LOSSES)
+    losses: str = flag(None, "loss terms and their weights; by default those of --schedule", choices=LOSSES)
     identity_weight: float = flag(None, "weight of the identity loss; by default that of --losses", at_least=0)
     reconstruction_weight: float = flag(None, "weight of the reconstruction; by default that of --losses", at_least=0)
     adversarial_weight: float = flag(
@@ -119,7 +119,7 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
     )
     identity_noise: float = flag(
         None,
-        "standard deviation of noise on the swap before its identity is judged; by default that of --losses",
+        "standard deviation of the noise added to a swap before its identity is judged; by default that of --losses",
         at_least=0,
     )
     alpha: float | None = flag(
@@ -128,17 +128,19 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
         at_least=0,
         at_most=1,
     )
-    features: tuple[int, ...] = flag((24, 48, 96), "channels of the generator, from the full size down", at_least=1)
+    features: tuple[int, ...] = flag(
+        (24, 48, 96), "channels of the generator, from full resolution downwards", at_least=1
+    )
     discriminator_features: tuple[int, ...] = flag(
         (32, 64, 96), "channels of the discriminator at each scale", at_least=1
     )
     num_blocks: int = flag(4, "number of identity blocks", at_least=1)
     skips: bool = flag(True, "connect the generator's encoder to its decoder at each size")
-    blend: bool = flag(False, "let the generator draw a mask, and keep the target where it is 0")
+    blend: bool = flag(False, "let the generator output a mask too, and keep the target where the mask is 0")
 
 
 def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
-    """Fills in what follows from the preset and the losses."""
+    """Fills in the defaults that depend on the preset and the losses."""
     preset = PRESETS[flags.schedule]._asdict()
     del preset["pictures_each"]
     flags = flags.replace(**{name: value for name, value in preset.items() if getattr(flags, name) is None})
@@ -163,7 +165,7 @@ def terms(flags: Flags) -> identity_swap.Losses:
     """The terms of both players' losses."""
     if flags.matched_maps > len(flags.discriminator_features) + 1:
         raise BadInput(
-            f"{flags.matched_maps} is not possible, the discriminator has {len(flags.discriminator_features) + 1} "
+            f"{flags.matched_maps} is too many: the discriminator has {len(flags.discriminator_features) + 1} "
             "hidden maps at each scale",
             parameter="matched_maps",
         )
@@ -273,7 +275,7 @@ def measure(flags: Flags, trained: runs.Trained, truth: pairs.SwapTest, swapped:
         [[row[name] for row in rows.values()] for name in names],
         rows=[name.replace("_", " ") for name in names],
         columns=["swap", "ideal", "target as it is", "source as it is", "colour transfer"],
-        title=f"{len(truth.target)} pairs of identities never seen",
+        title=f"{len(truth.target)} pairs of unseen identities",
         by_row=True,
     )
     found = {

@@ -43,16 +43,16 @@ class Flags(runs.Flags):
     batch_size: int = 20
     learning_rate: float = 1e-3
     eval_every: int = 1000
-    num_samples: int = flag(5, "k, draws of z per bound; 1 is a VAE", at_least=1)
+    num_samples: int = flag(5, "number k of draws of z in the bound; 1 gives a VAE", at_least=1)
     gradient: str = flag("plain", "estimator of the encoder's gradient", choices=OBJECTIVES)
     stages: tuple[int, ...] = flag(
         (1, 3, 9, 27),
-        "epochs of each stage; with a constant --learning_rate_schedule, each stage has 10^(-1/7) times the learning "
-        "rate of the stage before",
+        "epochs of each stage; with a constant --learning_rate_schedule, the learning rate of each stage is 10^(-1/7) "
+        "times that of the stage before",
         at_least=1,
     )
     hidden: tuple[int, ...] = flag(
-        (200, 200), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
+        (200, 200), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
     )
     latent_dim: int = flag(50, "number of latent dimensions", at_least=1)
     adam_b1: float = flag(
@@ -61,7 +61,7 @@ class Flags(runs.Flags):
         at_least=0,
         at_most=0.999999,
     )
-    num_test_samples: int = flag(5000, "importance samples for the held-out likelihood", at_least=1)
+    num_test_samples: int = flag(5000, "number of importance samples for the held-out likelihood", at_least=1)
 
 
 def with_output_bias(decoder: Network, layer: str, means: np.ndarray) -> Network:

@@ -1,4 +1,4 @@
-"""Explores the latent space of a trained autoencoder or VAE: its prior, the walks between codes, its concepts.
+"""Explores the latent space of a trained autoencoder or VAE: its prior, walks between codes, and concepts.
 
     python -m experiments.latent_space --run=DIR
 
@@ -43,13 +43,15 @@ SHOWN, TRAVERSED, DRAWS = 4, 10, 1000  # walks and dimensions in a picture, code
 class Flags(runs.Record):
     """Latent space."""
 
-    run: str | None = flag(None, "directory of the trained run")
-    data_dir: str | None = flag(None, "where the run's data lies now, if it has moved")
-    seed: int = flag(0, "seed of the walks and draws", at_least=0, at_most=2**32 - 1)
-    num_levels: int = flag(15, "images along a side of the grid and along a traversal", at_least=2, at_most=1000)
-    num_frames: int = flag(16, "images of a walk", at_least=3, at_most=1000)
-    num_walks: int = flag(200, "walks to measure; the first few are drawn", at_least=1, at_most=10**6)
-    out: str | None = flag(None, "folder to write to; by default DIR/latent_space")
+    run: str | None = flag(None, "directory of the run")
+    data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
+    seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
+    num_levels: int = flag(
+        15, "number of images along each side of the grid and in each traversal", at_least=2, at_most=1000
+    )
+    num_frames: int = flag(16, "number of images in each walk", at_least=3, at_most=1000)
+    num_walks: int = flag(200, "number of walks to measure; the first few are drawn", at_least=1, at_most=10**6)
+    out: str | None = flag(None, "output folder; by default DIR/latent_space")
 
 
 class Space(NamedTuple):
@@ -189,7 +191,7 @@ def completeness(space: Space, key: Key) -> dict[str, float]:
 
 
 def concepts(space: Space, key: Key) -> dict[str, float]:
-    """Adds each class's vector to codes of the other classes, and asks the nearest training images what it is."""
+    """Adds each class's vector to codes of other classes, and classifies the results by the nearest training images."""
     label, train_label = np.asarray(space.label), np.asarray(space.train_label)
     flat = np.reshape(space.train_x, (len(space.train_x), -1))
     classes, strengths = np.unique(train_label), np.linspace(-1, 2, 7)

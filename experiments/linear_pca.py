@@ -34,7 +34,7 @@ class Flags(runs.Flags):
     learning_rate: float = 3e-2
     learning_rate_schedule: str = "cosine"
     latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
-    weight_l2: float = flag(0.0, "weight of 1/2 sum W_ij^2", at_least=0)
+    weight_l2: float = flag(0.0, "weight of the penalty 1/2 sum W_ij^2", at_least=0)
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: gradients.Reduction) -> runs.Built:

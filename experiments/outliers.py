@@ -1,4 +1,4 @@
-"""Outlier detection by autoencoders: inputs unlike the training set are reconstructed badly (Hawkins et al. 2002).
+"""Outlier detection by autoencoders: inputs unlike the training set are reconstructed poorly (Hawkins et al. 2002).
 
     python -m experiments.outliers
     python -m experiments.outliers --protocol=one_class --dataset=mnist --data_dir=DIR --num_steps=1000
@@ -53,16 +53,22 @@ class Flags(runs.Flags):
     batch_size: int = 128
     learning_rate: float = 1e-3
     eval_every: int = 1000
-    protocol: str = flag("leave_one_out", "which classes are inliers", choices=("leave_one_out", "one_class"))
+    protocol: str = flag(
+        "leave_one_out",
+        "choice of inliers: all classes but one, or a single class",
+        choices=("leave_one_out", "one_class"),
+    )
     hidden: tuple[int, ...] = flag(
-        (256,), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
+        (256,), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
     )
     latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
-    reconstruction: str = flag("squared_error", "training loss", choices=RECONSTRUCTIONS)
-    noise_scale: float = flag(0.2, "standard deviation of the Gaussian noise on the encoder's input", at_least=0)
-    num_neighbours: int = flag(5, "k, number of neighbours of the scores by nearest neighbours", at_least=1)
+    reconstruction: str = flag("squared_error", "reconstruction loss", choices=RECONSTRUCTIONS)
+    noise_scale: float = flag(
+        0.2, "standard deviation of the Gaussian noise added to the encoder's input in training", at_least=0
+    )
+    num_neighbours: int = flag(5, "number k of neighbours in the scores that use nearest neighbours", at_least=1)
     quantile: float = flag(
-        0.95, "threshold of detection, as a quantile of the training inliers' errors", at_least=0, at_most=1
+        0.95, "detection threshold, as a quantile of the training inliers' errors", at_least=0, at_most=1
     )
 
 
@@ -76,7 +82,7 @@ def ensemble_objective(flags: Flags, parts: autoencoder.Autoencoder, shares: np.
 
         J = sum_c E[ l(x, x'_c) | x is an inlier of c ] = E[ sum_c 1[x is an inlier of c] / share_c l(x, x'_c) ]
 
-    The parameters of the terms are separate, so each autoencoder gets the gradient, and with Adam the step, of its own
+    The terms have separate parameters, so each autoencoder gets the gradient, and with Adam the step, of its own
     term. With one class of ten as inliers, only some rows of a batch are: each autoencoder computes as many rows as are
     expected to be inliers, plus four standard deviations.
 

@@ -8,7 +8,7 @@ The first line downloads the original archives; the second takes them from a fol
 
     mnist: train 60000, test 10000 of [28, 28, 1] uint8, 10 classes, fingerprint 3d1d79608914...
 
-A data set that is prepared already is checked and left as it is.
+A data set that has been prepared before is only checked.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from genjax.runs.flags import Record, flag
 class Flags(Record):
     """Prepare."""
 
-    dataset: str | None = flag(None, "a name of TensorFlow Datasets, such as mnist, fashion_mnist or emnist/letters")
-    data_dir: str | None = flag(None, "the folder to prepare it in; experiments then take it as --data_dir")
-    archives: str | None = flag(None, "folder of the original archives, for a machine without a network")
+    dataset: str | None = flag(
+        None, "name of the data set in TensorFlow Datasets, such as mnist, fashion_mnist or emnist/letters"
+    )
+    data_dir: str | None = flag(None, "directory to prepare it in, which experiments then take as --data_dir")
+    archives: str | None = flag(None, "folder that contains the original archives, for use without a network")
 
 
 def describe(dataset: data.Dataset) -> str:

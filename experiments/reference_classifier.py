@@ -1,6 +1,6 @@
-"""The classifier in whose features samples are compared with a run's data.
+"""The classifier whose features are used to compare samples with a run's data.
 
-It is trained once for each data set and kept beside the runs, and does not depend on their seeds.
+It is trained once for each data set, cached beside the runs, and independent of their seeds.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m experiments.reproduce --run=DIR
 
-Exit status 0: the same bits. 1: other bits; the first metric line that differs is named. 2: not comparable, for a named
-reason (another version, another backend, ...), or not a finished run.
+The exit status is 0 for the same bits, and 1 for other bits, with the first metric that differs. It is 2 if the runs
+cannot be compared, with the reason (another version, another backend, ...), or if the run is not finished.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 
 Each row is a model, trained for a few steps with `--shards=8`. Each column is a way to run it: on one core or all, on
 several simulated CPU devices, in two processes of four devices, killed and resumed on another number of devices, and as
-the first of four seeds in one program. Every cell is a process of its own. The exit status is 1 if a row has two
-hashes. Needs Linux.
+the first of four seeds in one program. Every cell is a separate process. The exit status is 1 if a row has more
+than one hash. It needs Linux.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MODELS = {
 
 
 class Trainer:
-    """Starts one model's runs, each in a directory of its own."""
+    """Starts one model's runs, each in its own directory."""
 
     def __init__(self, model: str, folder: Path, num_steps: int) -> None:
         self._model, self._folder, self._started = model, folder, 0
@@ -141,9 +141,9 @@ WAYS: dict[str, Callable[[Trainer], str]] = {
 class Flags(Record):
     """Same bits."""
 
-    models: tuple[str, ...] = flag(tuple(MODELS), "rows of the table", choices=MODELS)
-    ways: tuple[str, ...] = flag(tuple(WAYS), "columns of the table", choices=WAYS)
-    num_steps: int = flag(60, "updates of each run", at_least=20)
+    models: tuple[str, ...] = flag(tuple(MODELS), "models to train: the rows of the table", choices=MODELS)
+    ways: tuple[str, ...] = flag(tuple(WAYS), "ways of running them: the columns of the table", choices=WAYS)
+    num_steps: int = flag(60, "number of updates per run", at_least=20)
 
 
 def main(flags: Flags) -> int:

@@ -7,10 +7,10 @@ The forward map is v = y + 0.3 sin 2 pi y + noise, with noise uniform on (-0.1, 
 inverse, p(y|x) for x = (v + 0.1) / 1.2, which has up to three branches. Three held-out negative log-likelihoods are
 reported: `exact_...` of the network, summed over all settings of its bits; `gaussian_mlp_...` of the same network
 without stochastic units, a Gaussian whose mean and variance are the outputs of an MLP; and `true_...` of the true
-p(y|x), which no model beats except by chance. The samples of both networks are drawn over the pairs. The Gaussian MLP
-is trained before the network, and kept beside the run directory.
+p(y|x), which no model beats except by chance. A picture shows samples of both networks over the pairs. The Gaussian
+MLP is trained first, and cached beside the run directory.
 
-About 15 seconds on two CPU cores: -1.04 nats, the Gaussian -0.58, the truth -1.27.
+In about 15 seconds on two CPU cores it reaches -1.04 nats; the Gaussian MLP has -0.58, and the truth -1.27.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class Flags(runs.Flags):
     learning_rate: float = 1e-2
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
-    num_stochastic: int = flag(8, "H, number of hidden units that are random bits", at_least=0, at_most=10)
-    num_deterministic: int = flag(8, "number of deterministic hidden units beside them", at_least=1)
+    num_stochastic: int = flag(8, "number H of stochastic hidden units, which are random bits", at_least=0, at_most=10)
+    num_deterministic: int = flag(8, "number of deterministic hidden units", at_least=1)
     hidden: tuple[int, ...] = flag(
         (32,),
-        "widths of the layers before the hidden units; the layers after mirror them",
+        "widths of the layers before the stochastic one; the layers after it mirror them",
         at_least=1,
         may_be_empty=True,
     )
-    num_draws: int = flag(20, "M, draws of the bits per example and update", at_least=1)
+    num_draws: int = flag(20, "number M of draws of the bits per example and update", at_least=1)
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
@@ -60,7 +60,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     x, y = dataset.train
     if y is None or y.ndim != 2 or not np.issubdtype(y.dtype, np.floating):
         raise BadInput(
-            f"{flags.dataset} has no vectors of real numbers as labels; inverse_sine has", parameter="dataset"
+            f"{flags.dataset} has no vectors of real numbers as labels; use inverse_sine", parameter="dataset"
         )
     return build_network(flags, x.shape[1:], y.shape[1], flags.num_stochastic, reduction)
 

@@ -52,12 +52,12 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     num_units: int = flag(256, "number of units of the code", at_least=1)
-    sparsity: str = flag("l1", "what makes the code sparse", choices=("l1", "k_sparse"))
-    active_units: int = flag(16, "number of units that k_sparse keeps", at_least=1)
-    code_l1: float = flag(0.2, "weight of the l1 penalty, lambda", at_least=0)
-    labels_per_class: int = flag(10, "labels per class that a probe is trained on", at_least=5)
+    sparsity: str = flag("l1", "method that makes the code sparse", choices=("l1", "k_sparse"))
+    active_units: int = flag(16, "number of units that a k_sparse code keeps", at_least=1)
+    code_l1: float = flag(0.2, "weight lambda of the L1 penalty", at_least=0)
+    labels_per_class: int = flag(10, "number of labels per class for training a probe", at_least=5)
     num_draws: int = flag(20, "number of draws of these labels", at_least=2)
-    dictionary: bool = flag(False, "learn a known dictionary, from examples drawn at every step")
+    dictionary: bool = flag(False, "recover a known dictionary from examples drawn at every step")
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:

@@ -1,9 +1,9 @@
-"""Swaps the face of a picture for one with another picture's identity, by a trained identity swap.
+"""Gives the face in one picture the identity of another, using a trained identity swap.
 
     python -m experiments.swap_faces --run=DIR --target=A.png --source=B.png --out=C.png
 
 Both pictures are cut to their middle square and resized to the size that the run was trained on. The output is
-synthetic and is labelled so in its metadata. Use it on pictures of people only with their consent to exactly that.
+synthetic and is labelled as such in its metadata. Use it on pictures of people only with their consent to this use.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from genjax.types import Array
 class Flags(runs.Record):
     """Face swap."""
 
-    run: str | None = flag(None, "directory of a trained identity swap")
-    data_dir: str | None = flag(None, "where the run's data lies now, if it has moved")
-    target: str | None = flag(None, "picture that keeps everything but its identity")
-    source: str | None = flag(None, "picture whose identity the target gets")
-    out: str = flag("swapped.png", "PNG file to write")
+    run: str | None = flag(None, "directory of the run")
+    data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
+    target: str | None = flag(None, "picture that keeps everything except its identity")
+    source: str | None = flag(None, "picture that provides the identity")
+    out: str = flag("swapped.png", "output file, a PNG")
 
 
 def main(flags: Flags) -> None:

@@ -33,24 +33,26 @@ class JudgeFlags(runs.Record):
     """Pictures and auxiliary models."""
 
     image_size: int = flag(
-        32, "pixels per side: of rendered faces, and of a folder's pictures after resizing", at_least=8, at_most=1024
+        32, "pixels per side of rendered faces, and of a folder's pictures after resizing", at_least=8, at_most=1024
     )
-    encoder_steps: int = flag(None, "updates of each identity encoder; by default those of --schedule", at_least=1)
+    encoder_steps: int = flag(
+        None, "number of updates of each identity encoder; by default that of --schedule", at_least=1
+    )
     encoder_features: tuple[int, ...] = flag(
-        None, "channels of each identity encoder to learn from; by default those of --schedule", at_least=1
+        None, "channels of each identity encoder that the swap learns from; by default those of --schedule", at_least=1
     )
     encoder_noise: tuple[float, ...] = flag(
         None,
-        "noise levels, at each of which an identity encoder to learn from is trained; by default those of --schedule",
+        "noise levels; the swap learns from one identity encoder trained at each; by default those of --schedule",
         at_least=0,
     )
     regressor_steps: int = flag(
-        None, "updates of the attribute regressor, 0 for none; by default those of --schedule", at_least=0
+        None, "number of updates of the attribute regressor, 0 for none; by default that of --schedule", at_least=0
     )
 
 
 class Judges(NamedTuple):
-    """What measures swaps, and is not used to train them."""
+    """The networks that measure swaps and take no part in training them."""
 
     encode: Callable[[Array], Array]  # x [N, H, W, C] -> unit vectors [N, m]
     read_attributes: Callable[[Array], Array] | None  # x [N, H, W, 3] -> `faces.attribute_targets` [N, 29]
@@ -74,8 +76,8 @@ class Encoder(NamedTuple):
 
     @property
     def purpose(self) -> str:
-        """What it is for, in words."""
-        return "to learn from" if self.identities == "train" else "to be scored by"
+        """The purpose of the encoder, in words."""
+        return "to learn from" if self.identities == "train" else "to score swaps by"
 
 
 def encoders_to_learn_from(flags: JudgeFlags, pictures_each: int) -> list[Encoder]:
@@ -181,7 +183,7 @@ def _find_or_train_encoder(
 def _check_learned(
     found: auxiliary.Auxiliary, own: Encoder, parts: IdentityEncoder, dataset: data.Dataset, num: int = 500
 ) -> None:
-    """Warns of an encoder that names the identities that it has learned no better than chance, on other pictures."""
+    """Warns if an encoder recognises its training identities no better than chance on other pictures."""
     if dataset.name == pairs.RENDERED:
         drawn = pairs.rendered_pictures(pairs.IDENTITIES[own.identities][:num], each=1, stream=13, size=own.image_size)
         x, label = drawn.x / np.float32(255), drawn.label
@@ -194,8 +196,8 @@ def _check_learned(
     accuracy = float(np.mean(named == label))
     if not identity.above_chance(accuracy, num_classes=len(classes), num_examples=len(x)):
         print(
-            f"warning: the identity encoder {own.purpose} in {found.folder} names {accuracy:.1%} of {len(x)} pictures "
-            f"right, no better than chance, after {own.num_steps} steps; give more --encoder_steps",
+            f"warning: the identity encoder {own.purpose} in {found.folder} recognises {accuracy:.1%} of {len(x)} "
+            f"pictures, no better than chance, after {own.num_steps} steps; give more --encoder_steps",
             file=sys.stderr,
         )
 

@@ -43,7 +43,7 @@ class Flags(runs.Flags):
     num_steps: int = 3000
     batch_size: int = 128
     learning_rate: float = 1e-3
-    network: str = flag("mlp", "encoder and decoder", choices=("mlp", "convolutional"))
+    network: str = flag("mlp", "architecture of the encoder and the decoder", choices=("mlp", "convolutional"))
     hidden: tuple[int, ...] = flag(
         (500,), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
     )
@@ -52,19 +52,23 @@ class Flags(runs.Flags):
     )
     activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
     latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
-    likelihood: str = flag("bernoulli", "p(x|z); the scale of the discretized logistic is learned", choices=LIKELIHOODS)
+    likelihood: str = flag(
+        "bernoulli", "likelihood p(x|z); the scale of the discretized logistic is learned", choices=LIKELIHOODS
+    )
     num_levels: int = flag(
-        17, "grey levels of a discrete likelihood: 17 for digits, 256 for bytes", at_least=2, at_most=2**16
+        17, "number of grey levels of a discrete likelihood: 17 for digits, 256 for bytes", at_least=2, at_most=2**16
     )
     variance: float = flag(
-        0.05, "variance of the gaussian likelihood; initial variance of a learned one", at_least=1e-6
+        0.05, "variance of the Gaussian likelihood; initial variance of a learned one", at_least=1e-6
     )
-    rate_weight: float = flag(1.0, "weight of the KL divergence, lambda_1; the beta of a beta-VAE", at_least=0)
-    distortion_weight: float = flag(1.0, "weight of the reconstruction term, lambda_2", at_least=0)
-    warm_up_steps: int = flag(0, "updates in which the weight of the KL divergence rises from 0", at_least=0)
-    free_bits: float = flag(0.0, "nats of KL divergence per latent dimension that are not penalised", at_least=0)
+    rate_weight: float = flag(1.0, "weight lambda_1 of the KL divergence; the beta of a beta-VAE", at_least=0)
+    distortion_weight: float = flag(1.0, "weight lambda_2 of the reconstruction term", at_least=0)
+    warm_up_steps: int = flag(
+        0, "number of updates over which the weight of the KL divergence rises from 0", at_least=0
+    )
+    free_bits: float = flag(0.0, "KL divergence per latent dimension that is not penalised, in nats", at_least=0)
     num_importance_samples: int = flag(
-        0, "importance samples for the held-out likelihood, measured beside that of PCA; 0 to skip it", at_least=0
+        0, "number of importance samples for the held-out likelihood, compared with PCA; 0 to skip it", at_least=0
     )
 
 

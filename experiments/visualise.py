@@ -8,7 +8,7 @@
 Both maps show the held-out examples, to which neither was fitted. Three metrics measure each map; those of PCA begin
 with `pca_`: `trustworthiness` (whether neighbours in the map are neighbours in the data, k = 12), `knn_accuracy`
 (whether the five nearest training codes predict the class) and `psnr` of the reconstructions from the two numbers. The
-run directory has both maps side by side, and the decoded plane: what the decoder makes of a grid over the map.
+run directory has both maps side by side, and the decoded plane: the images that the decoder gives on a grid.
 
 On the digits, `knn_accuracy` is 0.87 to 0.90 for the autoencoder and 0.64 for PCA.
 """
@@ -46,13 +46,13 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     hidden: tuple[int, ...] = flag(
-        (256, 64), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
+        (256, 64), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
     )
     reconstruction: str = flag("squared_error", "reconstruction loss", choices=RECONSTRUCTIONS)
     noise_scale: float = flag(
         0.1, "standard deviation of the Gaussian noise added to the encoder's input in training", at_least=0
     )
-    num_neighbours: int = flag(12, "number of neighbours in the trustworthiness, k", at_least=1)
+    num_neighbours: int = flag(12, "number k of neighbours in the trustworthiness", at_least=1)
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
@@ -109,7 +109,7 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
 
 def save_plane(path: Path, codes: np.ndarray, decode: Callable[[np.ndarray], ArrayLike], *, num: int = 20) -> None:
-    """Draws what is decoded on a grid over the plane of codes, blank where there is no code nearby.
+    """Draws the decoded images on a grid over the plane of codes, blank where there is no code nearby.
 
     The grid extends from the 1st to the 99th percentile of each coordinate.
 

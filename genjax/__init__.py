@@ -7,7 +7,7 @@ A model is a record of pure functions, and `genjax.training.fit.fit` trains any 
     metrics        = model.evaluate(state, batch, key)
     images         = model.sample(state, num, key)
 
-    genjax.types, genjax.errors       the records that pass between the parts; the one exception for bad input
+    genjax.types, genjax.errors       shared records; the exception for bad input
     genjax.stochastic, information,
     variational                       distributions, their information measures, variational inference
     genjax.losses                     losses as pure functions, one value per example

@@ -1,14 +1,14 @@
-"""The one exception for what a user can put right."""
+"""The exception for errors that a user can correct."""
 
 from __future__ import annotations
 
 
 class BadInput(ValueError):
-    """One line on what is wrong, what was found and what would be right.
+    """An error described on one line: what is wrong, what was found and what is expected.
 
-    `str(error)` is `parameter: message`, or the message alone. A command line puts its dashes before `parameter`, and
-    before any other parameter that the message names in backticks, where it has a flag of that name; there the
-    command ends with exit status 2.
+    `str(error)` is `parameter: message`, or the message alone. A command line adds dashes to `parameter` and to
+    other parameters that the message names in backticks, if it has flags of these names; the command then ends with
+    exit status 2.
 
     Args:
       message: one line. Another parameter is written in backticks: "raise `memory_limit`".

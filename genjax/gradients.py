@@ -7,7 +7,7 @@ An objective is any function
 
 of which losses and metrics are reduced to means over the batch, and statistics, a pytree of sums over the batch, are
 summed. That happens here and nowhere else, by one of three reductions: over the batch at once (`whole_batch`), over the
-part that lies with each device (`device_mean`), or over shards in an order that no number of devices changes
+part on each device (`device_mean`), or over shards in an order that no number of devices changes
 (`ordered`). They are what a model's `reduction=` takes.
 """
 
@@ -58,7 +58,7 @@ def whole_batch(objective: Objective) -> Gradient:
 
 
 def device_mean(objective: Objective) -> Gradient:
-    """As `whole_batch`, of a batch whose equal parts lie with the devices of a mesh: the fastest way to use several.
+    """`whole_batch` for a batch divided equally among the devices of a mesh: the fastest way to use several.
 
         g = (1/D) sum_d g_d,   g_d of rows d B/D to (d+1) B/D - 1, drawing from fold_in(key, d)
 
@@ -87,14 +87,14 @@ def ordered(num_shards: int, *, over_devices: bool = False) -> Reduction:
 
         g = (1/V) sum_v g_v,   g_v of rows v B/V to (v+1) B/V - 1, drawing from fold_in(key, v)
 
-    The sum is a binary tree over the shards, ((g_0 + g_1) + (g_2 + g_3)) + ...: a device sums the subtree of the shards
-    that lie with it, and recursive doubling does the rest: in round r device d exchanges its sum with device d xor 2^r.
+    The sum is a binary tree over the shards, ((g_0 + g_1) + (g_2 + g_3)) + ...: a device sums the subtree of its
+    shards, and recursive doubling does the rest: in round r device d exchanges its sum with device d xor 2^r.
     Addition commutes in floating point, so both hold the same bits. Metrics and statistics are summed likewise.
 
     Args:
-      num_shards: V, a power of two. An objective sees B/V rows at a time, which is what its batch statistics are of.
+      num_shards: V, a power of two. An objective gets B/V rows at a time, so its batch statistics are those of a shard.
       over_devices: called where `DEVICES` names a mesh's axis, as within `training.placement.replicated`, with the same
-        arguments on each device, whose number divides V; otherwise all shards lie with the one device.
+        arguments on each device, whose number divides V; otherwise one device computes all shards.
 
     Returns:
       A reduction like `whole_batch`, of objectives whose last two arguments are a batch and a key.
@@ -133,9 +133,9 @@ def ordered(num_shards: int, *, over_devices: bool = False) -> Reduction:
 
 def _sum_of_shards(of_shard: Callable[[Array], Any], first: Array, num: int) -> Any:
     """The tree sum of `of_shard` at the numbers `first` to `first + num - 1`; `num` is a power of two."""
-    # Pairs are kept, half as many as single shards; of four at a time XLA made other bits.
+    # Sums of pairs are kept, half as many as single shards; XLA compiled sums of four to other bits.
     together = min(num, 2)
-    # A loop even for a single turn, between ends that XLA does not know: it compiles the body differently without one.
+    # A loop even for a single iteration, with bounds unknown to XLA, which otherwise compiles the body differently.
     start = jax.lax.optimization_barrier(jnp.zeros([], jnp.int32))
 
     def of_pair(number: Array) -> Any:

@@ -1,4 +1,4 @@
-"""Folders of the user's: the home directory, and the cache for what can be made again."""
+"""Folders of the user: the home directory, and the cache."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def expand_user(path: str | Path, *, parameter: str | None = None) -> Path:
     """The path, with a leading `~` or `~name` replaced by that user's home directory.
 
     Args:
-      parameter: the argument that the path was given as, for the error.
+      parameter: the name of the argument, for the error.
 
     Raises:
-      BadInput: if there is no such user, or no home directory is known.
+      BadInput: there is no such user, or no home directory is known.
     """
     try:
         return Path(path).expanduser()
@@ -27,13 +27,13 @@ def expand_user(path: str | Path, *, parameter: str | None = None) -> Path:
 
 
 def user_cache() -> Path:
-    """The user's folder for what can be made again: `genjax` in XDG_CACHE_HOME, else in ~/.cache.
+    """The user's cache folder: `genjax` in XDG_CACHE_HOME, else in ~/.cache.
 
-    Where no home directory is known, as for a user of a container who is in no passwd file, it is a folder in the
-    temporary directory that no other user can write to, since machine code is loaded from it.
+    If no home directory is known, as for a container's user without an entry in passwd, it is a folder in the temporary
+    directory that no other user can write to, since machine code is loaded from it.
 
     Raises:
-      BadInput: if that folder belongs to somebody else, or is open to others.
+      BadInput: that folder belongs to another user, or others can access it.
     """
     given = os.environ.get("XDG_CACHE_HOME")
     if given:
@@ -54,17 +54,17 @@ def _private_folder(folder: Path) -> Path:
 
 
 def refuse_patterns(path: Path, *, parameter: str | None = None) -> None:
-    """Refuses a path below which Orbax writes checkpoints that it cannot read again.
+    """Refuses a path in which Orbax could write checkpoints but not read them.
 
-    Orbax looks for the parts of a checkpoint by a pattern that has the whole path in it, unescaped.
+    Orbax finds the parts of a checkpoint by a pattern that contains the whole path, unescaped.
 
     Raises:
-      BadInput: the absolute path has one of `* ? [` or a backslash in it.
+      BadInput: the absolute path contains one of `* ? [` or a backslash.
     """
     found = [character for character in "*?[\\" if character in str(path.absolute())]
     if found:
         raise BadInput(
-            f"{path.absolute()} has {' '.join(found)} in it, and checkpoints below such a path cannot be read again; "
+            f"{path.absolute()} contains {' '.join(found)}, and checkpoints in such a path cannot be read; "
             "give a path without * ? [ and backslashes",
             parameter=parameter,
         )

@@ -1,4 +1,4 @@
-"""The names and shapes that pass between the rooms: networks, models and batches are records of pure functions."""
+"""Shared types: batches are records of arrays, and networks and models are records of pure functions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 class Network(NamedTuple):
     """A parametric function: `init(key)` makes the parameters, `apply(params, *inputs)` uses them.
 
-    Hand-written functions, Linen modules or another library's are all welcome; nothing else is known of them.
+    It may be hand-written or come from any library.
     """
 
     init: Callable[[Key], Params]
@@ -40,9 +40,9 @@ class Network(NamedTuple):
 
 
 class StatefulNetwork(NamedTuple):
-    """A network that acts differently in training, by dropout or batch normalisation.
+    """A network that behaves differently in training, with dropout or batch normalisation.
 
-    `apply` is the network in evaluation: without dropout, normalised by the moving averages that lie in the params.
+    `apply` is the network in evaluation: without dropout, normalised by the moving averages in the params.
     `train` draws dropout from the key and normalises by the batch; its statistics, a pytree of sums, are what an
     objective returns as its third value, and `refresh`, applied after the update, sets the moving averages by them.
     Keep the averages from the optimizer: `gradients.frozen(optimizer, "batch_stats")`.
@@ -55,7 +55,7 @@ class StatefulNetwork(NamedTuple):
 
 
 class Codec(NamedTuple):
-    """A model's two directions, each with parameters of its own."""
+    """A model's encoder and decoder, each with its own parameters."""
 
     encoder: Network  # x [B, ...] -> z [B, d]; of a VAE the posterior mean
     decoder: Network  # z [B, d] -> x [B, ...]; of a VAE the mean of p(x|z)
@@ -63,7 +63,7 @@ class Codec(NamedTuple):
 
 
 class State(Protocol):
-    """What every model's own NamedTuple of arrays has; the whole of it is the checkpoint."""
+    """The fields that the state of every model has; the whole state is the checkpoint."""
 
     @property
     def step(self) -> Array: ...  # [] int32, updates done
@@ -73,11 +73,11 @@ class State(Protocol):
 
 
 class Model(NamedTuple):
-    """A model as four pure functions; the loop knows nothing else.
+    """A model as four pure functions, all that the training loop uses.
 
-    `train_step` folds `state.step` into the key, so the caller passes the same key for ever; its metrics are of the
-    parameters before the update. `evaluate` returns means over the batch. `sample` is None where a model cannot; a
-    conditional model takes what it is conditional on, of `num` rows, after the key.
+    `train_step` folds `state.step` into the key, so the caller always passes the same key; its metrics are those of the
+    parameters before the update. `evaluate` returns means over the batch. `sample` is None if the model cannot sample;
+    a conditional model takes its context, of `num` rows, after the key.
     """
 
     init: Callable[[Key], Any]  # key -> state

@@ -1,13 +1,17 @@
 """The README's code runs as it stands, and does what the page says of it."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SCRIPT, PAGE, *BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +46,22 @@ def test_a_whole_new_model_learns_and_is_under_forty_lines(namespace):
     assert len(model) < 40
     tests = [value for _, split, value in namespace["lines"] if split == "test"]
     assert len(tests) == 2 and tests[1] < tests[0] < 32 * np.log(2)
+
+
+def test_a_script_in_the_clone_trains_and_opens_a_run(tmp_path):
+    check = "\nassert images.shape == (16, 8, 8, 1) and run.step == 200 and run.flags.latent_dim == 2"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT + check],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "two" / "samples.png").exists()
+
+
+def test_the_page_is_the_one_that_the_tests_of_runs_train_and_reproduce():
+    assert PAGE == (ROOT / "tests" / "runs" / "sketches.py").read_text()
+    assert "--page=sketches" in README

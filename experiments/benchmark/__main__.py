@@ -1,4 +1,4 @@
-"""The command; see the package. Without --way it starts one process for each way; with --way it is one of them."""
+"""The command of `experiments.benchmark`. Without --way it starts one process for each way; with --way it is one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OURS = "genjax"
 
 
 def ours(name: str, *args: Any, devices: int = 1) -> Any:
-    """A way of this project's, imported in its own process, on a number of simulated devices of a CPU."""
+    """A way of this project, imported in its own process, on a number of simulated CPU devices."""
 
     def start(cpu_threads: int) -> Way:
         os.environ["JAX_NUM_CPU_DEVICES"] = str(devices)
@@ -39,7 +39,7 @@ def ours(name: str, *args: Any, devices: int = 1) -> Any:
 
 
 def torch(name: str, *args: Any, **options: Any) -> Any:
-    """A way of PyTorch's or pythae's, imported in its own process."""
+    """A way of PyTorch or pythae, imported in its own process."""
 
     def start(cpu_threads: int) -> Way:
         from experiments.benchmark import peers
@@ -51,7 +51,7 @@ def torch(name: str, *args: Any, **options: Any) -> Any:
 
 
 def torch_both(name: str, *args: Any) -> dict[str, Any]:
-    """A way of PyTorch's as it is, and compiled."""
+    """A way of PyTorch, both eager and compiled."""
     return {
         "PyTorch": torch(name, *args, compiled=False),
         "torch.compile": torch(name, *args, compiled=True),
@@ -123,7 +123,7 @@ ROWS = {
         50_000 * (50 * 200 + 200 * 200 + 200 * 784),
         {OURS: ours("importance_weighted_likelihood"), "PyTorch": torch("importance_weighted_likelihood")},
     ),
-    "faces": Row("64 rendered faces of 32x32 a step", 20, 0, {OURS: ours("rendered_faces")}),
+    "faces": Row("64 rendered faces of 32x32 per step", 20, 0, {OURS: ours("rendered_faces")}),
     "shards_128": Row(
         "MLP VAE 784-500-20, batch 1024, Adam",
         25,
@@ -143,14 +143,14 @@ PRODUCT = Row("a product of 1024 x 1024 matrices", 20, 1024**3, {LARGE: ours("la
 class Flags(Record):
     """Benchmark."""
 
-    rows: tuple[str, ...] = flag(tuple(ROWS), "comparisons to make", choices=ROWS)
-    rounds: int = flag(5, "measurements of each way", at_least=5)
-    cpu_threads: int = flag(2, "threads of every library", at_least=1, at_most=1024)
-    way: str | None = flag(None, "run this one way of the row, a round for each line of standard input")
+    rows: tuple[str, ...] = flag(tuple(ROWS), "rows to measure", choices=ROWS)
+    rounds: int = flag(5, "number of measurements of each way", at_least=5)
+    cpu_threads: int = flag(2, "number of threads of each library", at_least=1, at_most=1024)
+    way: str | None = flag(None, "single way of the row to run, one round per line of standard input")
 
 
 class Worker:
-    """A way at work in a process of its own."""
+    """A way that runs in its own process."""
 
     def __init__(self, row: str, way: str, folder: str, cpu_threads: int) -> None:
         line = [sys.executable, "-m", "experiments.benchmark", f"--rows={row}", f"--way={way}"]
@@ -201,7 +201,7 @@ def work(row: Row, name: str, cpu_threads: int) -> None:
 
 
 class Measured(NamedTuple):
-    """What was seen of one way."""
+    """The measurements of one way."""
 
     rounds: list[float]  # seconds
     first: float  # seconds
@@ -209,7 +209,7 @@ class Measured(NamedTuple):
 
 
 def measure(name: str, *, rounds: int, cpu_threads: int) -> dict[str, Measured]:
-    """All ways of a row, and the large product, in turns; the first turn of each is to warm up."""
+    """Measures all ways of a row, and the large product, in turns; the first turn of each is a warm-up."""
     row = ROWS[name]
     ways = [way for way in row.ways if torch_is_here() or way not in ("PyTorch", "torch.compile", "pythae")]
     with tempfile.TemporaryDirectory() as folder, tqdm(total=len(ways) * (rounds + 2), file=sys.stderr) as bar:
@@ -232,7 +232,7 @@ def torch_is_here() -> bool:
 
 
 def table(name: str, measured: dict[str, Measured]) -> str:
-    """A line a way."""
+    """One line for each way."""
     row, product = ROWS[name], measured[LARGE]
     peak = PRODUCT.steps * PRODUCT.multiplications / statistics.median(product.rounds)
     columns = ("steps/s", "slowest", "fastest", "ratio", "first", "whole", "memory", "of peak")
@@ -260,7 +260,7 @@ def main(flags: Flags) -> None:
             raise BadInput(f"expected one of {', '.join(row.ways)}, not {flags.way!r}", parameter="way")
         return work(row, flags.way, flags.cpu_threads)
     if not torch_is_here():
-        print("warning: PyTorch and pythae, of the extra `bench`, are not installed: their ways are left out")
+        print("warning: PyTorch and pythae, of the extra `bench`, are not installed: these ways are skipped")
     for name in flags.rows:
         measured = measure(name, rounds=flags.rounds, cpu_threads=flags.cpu_threads)
         print(f"\n{ROWS[name].title}; {ROWS[name].steps} steps per round, {flags.rounds} rounds, ", end="")

@@ -1,4 +1,4 @@
-"""The rows' work as this project does it, and as a JAX program of the usual kind does."""
+"""The work of the rows, done by this project and by a JAX program of the usual kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from genjax.types import Array, Key, Model, Network, Params
 
 
 def trained(model: Model, dataset: data.Dataset, *, batch_size: int) -> Way:
-    """Training from data on the device, many steps a dispatch: the loop of `training.fit` without what it reports."""
+    """Training from data on the device, many steps per dispatch: the loop of `training.fit` without its reports."""
     stream = batching.source(dataset, batch_size=batch_size).train
     arrays = jax.device_put(stream.arrays)
     data_key, train_key = jax.random.split(jax.random.key(0))
@@ -75,7 +75,7 @@ def mlp_vae(hidden: tuple[int, ...], latent_dim: int, batch_size: int) -> Way:
 
 
 def sharded_mlp_vae(batch_size: int, num_shards: int) -> Way:
-    """The same in shards whose gradients are added in order."""
+    """The same in shards, whose gradients are added in a fixed order."""
     model = vae_model(*mlps((500,), 20), 20, gradients.ordered(num_shards))
     return trained(model, noise(), batch_size=batch_size)
 
@@ -181,7 +181,7 @@ def importance_weighted_likelihood() -> Way:
 
 
 def rendered_faces() -> Way:
-    """Faces of 32x32 pixels, 64 a step, of factors drawn anew."""
+    """Faces of 32x32 pixels from new factors, 64 per step."""
 
     @jax.jit
     def render(key: Key) -> Array:
@@ -192,7 +192,7 @@ def rendered_faces() -> Way:
 
 
 def repeated(work: Any) -> Way:
-    """The work, so many times."""
+    """Repeats the work."""
 
     def run(steps: int) -> None:
         for _ in range(steps):
@@ -202,13 +202,13 @@ def repeated(work: Any) -> Way:
 
 
 def large_product() -> Way:
-    """One matrix product of 1024^3 multiplications a step: what the machine can do."""
+    """One matrix product of 1024^3 multiplications per step: the peak rate of the machine."""
     a = jax.random.normal(jax.random.key(0), (1024, 1024))
     multiply = jax.jit(lambda a, b: a @ b)
     return repeated(lambda: multiply(a, a))
 
 
-# As most JAX programs are written: one jitted step a turn of a Python loop, batches from the host
+# As most JAX programs are written: one jitted step per iteration of a Python loop, batches from the host
 
 
 class _Dense(nn.Module):
@@ -236,7 +236,7 @@ class _FlaxVAE(nn.Module):
 
 
 def step_by_step_mlp_vae(hidden: tuple[int, ...], latent_dim: int, batch_size: int) -> Way:
-    """Training of the same VAE, a step a call, in Flax and Optax."""
+    """Training of the same VAE in Flax and Optax, one step per call."""
     model, optimizer, stored = _FlaxVAE(hidden, latent_dim), optax.adam(1e-3), images()
     params = model.init(jax.random.key(0), jnp.zeros((1, PIXELS)), jax.random.key(1))
 

@@ -1,4 +1,4 @@
-"""The rows' work as users of PyTorch and of pythae do it; needs the extra `bench`."""
+"""The work of the rows, done by PyTorch and by pythae; needs the extra `bench`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from genjax import data
 
 
 def set_threads(num: int) -> None:
-    """The threads of PyTorch's products."""
+    """Sets the number of PyTorch's threads."""
     torch.set_num_threads(num)
 
 
@@ -227,7 +227,7 @@ def pythae_mlp_vae(hidden: int, latent_dim: int, batch_size: int) -> Way:
     stored = torch.from_numpy(pixels().reshape(-1, 1, 28, 28))
 
     def run(steps: int) -> None:
-        # whole epochs of as many batches as asked for
+        # whole epochs of as many batches as requested
         x = stored.repeat(-(-steps * batch_size // len(stored)), 1, 1, 1)[: steps * batch_size]
         with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
             training = BaseTrainerConfig(

@@ -1,4 +1,4 @@
-"""What the ways of doing a row's work have in common."""
+"""Records and helpers that all ways of doing a row's work share."""
 
 from __future__ import annotations
 

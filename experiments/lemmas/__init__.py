@@ -1,10 +1,10 @@
-"""The lemmas under autoencoders, VAEs and GANs, each computed here and held against what theory says.
+"""Lemmas behind autoencoders, VAEs and GANs, each computed and compared with what theory predicts.
 
     python -m experiments.lemmas
 
 It prints a line for each (value, oracle, error, tolerance), draws `lemmas.png`, and exits with status 1 if any is out
 of tolerance. Draws are held to 4 standard errors, or to the Kolmogorov-Smirnov distance that one honest sample in a
-thousand exceeds, so that an unlucky --seed can fail too. It takes half a minute on two CPU cores.
+thousand exceeds, so that an unlucky --seed can fail too. It takes about 30 seconds on two CPU cores.
 """
 
 from __future__ import annotations

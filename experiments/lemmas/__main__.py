@@ -1,4 +1,4 @@
-"""The command; see the package."""
+"""The command of `experiments.lemmas`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from genjax.training import determinism
 class Flags(Record):
     """Lemmas."""
 
-    seed: int = flag(0, "root of all random numbers", at_least=0, at_most=2**32 - 1)
-    workdir: str | None = flag(None, "where lemmas.png is written; by default runs/lemmas-seedSEED")
+    seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
+    workdir: str | None = flag(None, "directory for lemmas.png; by default runs/lemmas-seedSEED")
 
 
 def main(flags: Flags) -> int:

@@ -22,7 +22,7 @@ from genjax.types import Array, Key
 
 
 def gan_equilibrium(key: Key) -> Shown:
-    """Both players free on five states: alternating updates come to p_g = p, D = 1/2 (Goodfellow et al. 2014)."""
+    """With unrestricted players on five states, alternating updates reach p_g = p, D = 1/2 (Goodfellow et al. 2014)."""
     num_updates, truth = 400, jnp.array([0.1, 0.15, 0.2, 0.25, 0.3])
 
     def value(generator: Array, discriminator: Array) -> Array:

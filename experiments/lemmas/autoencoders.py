@@ -22,7 +22,7 @@ from genjax.types import Array, Batch, Key
 
 
 def linear_autoencoder_is_pca(key: Key) -> Shown:
-    """A linear autoencoder trained by gradients comes to the principal subspace (Baldi & Hornik 1989)."""
+    """A linear autoencoder trained by gradients converges to the principal subspace (Baldi & Hornik 1989)."""
     latent_dim, chunks, steps = 8, 20, 150
     digits = data.load("digits")
     x = digits.train.x / digits.scale

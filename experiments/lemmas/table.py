@@ -1,4 +1,4 @@
-"""What a lemma comes to, and the draws and errors that most of them are held to."""
+"""The results of a lemma, and the statistics that most lemmas use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KOLMOGOROV = 1.95  # over sqrt(n): what the distance of an honest sample of n ex
 
 
 class Line(NamedTuple):
-    """One thing that a lemma says: a value computed here, and what it has to be."""
+    """One claim of a lemma: a value computed here, and the value that theory predicts."""
 
     says: str
     value: float
@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a lemma comes to: its lines, and a panel of the picture where there is something to see."""
+    """The results of a lemma: its lines, and a panel of the picture if it has one."""
 
     lines: list[Line]
     panel: Callable[[Any], None] | None = None  # draws on Matplotlib axes

@@ -58,7 +58,7 @@ def load(name: str, *, data_dir: str | Path | None = None, size: int | None = No
 
 
 def check_name(name: str, *, data_dir: str | Path | None = None) -> None:
-    """Raises BadInput with what there is and the nearest known name, unless a source knows `name`."""
+    """Raises BadInput, with the known names and the nearest one, unless a source knows `name`."""
     base = name.partition(":")[0].partition("/")[0]
     known, prepared = tfds.known(), tfds.prepared(data_dir)
     if name in _EMBEDDED or base in known or base in prepared:

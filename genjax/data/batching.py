@@ -1,5 +1,5 @@
-"""Batches as pure functions of (key, step): read inside the compiled loop from what lies on the device as stored, or,
-for data beyond memory, from the disk by threads that are ahead of it."""
+"""Batches as pure functions of (key, step): read inside the compiled loop from arrays on the device or, if the data do
+not fit in memory, from the disk by threads that read ahead."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Transform = Callable[[Array, Key], Array]  # x [B, ...] in [0, 1], key -> x; fre
 class Stream(NamedTuple):
     """An endless sequence of batches.
 
-    `start(arrays, step, key)` gives what is carried from batch to batch (the order of an epoch, say), and
-    `next(arrays, carried, step, key)` gives it anew with the batch of that step. Both are pure, so a stream can be
-    entered at any step, and nothing of it is saved.
+    `start(arrays, step, key)` returns what is carried from batch to batch (such as the order of an epoch), and
+    `next(arrays, carried, step, key)` returns it updated, with the batch of that step. Both are pure, so a stream can
+    start at any step, and none of it needs to be saved.
 
-    A stream that lies elsewhere has a `feed`: `feed(key, step)` iterates over what is stored of the batches of `step`,
-    `step + 1`, ..., and `arrays` then hold as many of them as the loop takes at a time: `Fed(first, stored)`.
+    A stream from the disk has a `feed`: `feed(key, step)` iterates over the stored batches of `step`, `step + 1`, ...,
+    and `arrays` then hold as many of them as the loop takes at a time: `Fed(first, stored)`.
     """
 
     arrays: Any
@@ -44,14 +44,14 @@ class Fed(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """A finite set that is evaluated whole: groups of equal batches, arrays [batches, size, ...], and their reading."""
+    """A finite evaluation set: groups of equal batches, arrays [batches, size, ...], and a function to read one."""
 
     groups: tuple[Any, ...]
     read: Callable[[Any, Key], Any]  # stored batch, key -> batch
 
 
 class Source(NamedTuple):
-    """What a run reads: an endless training stream and a held-out set."""
+    """The data of a run: an endless training stream and a held-out set."""
 
     train: Stream
     test: HeldOut
@@ -123,7 +123,7 @@ def shuffled(split: Split, *, batch_size: int, scale: float, transform: Transfor
     num = len(split.x)
     if not 1 <= batch_size <= num:
         raise BadInput(
-            f"{batch_size} is not possible, the training split has {num} examples; give a number from 1 to {num}",
+            f"expected a number from 1 to {num}, the number of training examples, not {batch_size}",
             parameter="batch_size",
         )
     per_epoch = num // batch_size
@@ -145,7 +145,7 @@ def shuffled(split: Split, *, batch_size: int, scale: float, transform: Transfor
 
 
 def streamed(split: Split, *, batch_size: int, scale: float, transform: Transform | None = None) -> Stream:
-    """`shuffled` for data that do not fit in memory: the same batches, read by threads from where the split lies.
+    """`shuffled` for data that do not fit in memory: the same batches, read from the disk by threads.
 
     In a run of several processes each reads its own equal part of every batch.
 
@@ -165,7 +165,7 @@ def streamed(split: Split, *, batch_size: int, scale: float, transform: Transfor
         import grain
     except ImportError:
         raise BadInput(
-            "data beyond it are read from disk, which needs Grain: pip install 'genjax-autoencoders[stream]'",
+            "larger data are read from disk, which needs Grain: pip install 'genjax-autoencoders[stream]'",
             parameter="memory_limit",
         ) from None
     in_memory = shuffled(split, batch_size=batch_size, scale=scale, transform=transform)
@@ -223,7 +223,7 @@ def source(
     test_batch: int = 500,
     memory_limit: float = math.inf,
 ) -> Source:
-    """A data set as a run reads it: its training split shuffled, its test split whole.
+    """A data set as a source: its training split shuffled, its test split complete.
 
     Args:
       dataset: the two splits.

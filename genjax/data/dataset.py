@@ -1,4 +1,4 @@
-"""What every source of data hands over: two splits of arrays as stored, and the fingerprint of their content."""
+"""Data sets: two splits of arrays as stored, and the fingerprint of their content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genjax.errors import BadInput
 
 
 class Split(NamedTuple):
-    """Examples as stored, and their labels where the source has them."""
+    """Examples as stored, and their labels if there are any."""
 
     x: np.ndarray  # [N, H, W, C] images or [N, D] vectors; uint8 or float32
     label: np.ndarray | None = None  # [N] int32
@@ -36,7 +36,7 @@ class Dataset(NamedTuple):
         return f"Dataset({self.name!r}, train={self.train}, test={self.test}, scale={self.scale:g}, {classes})"
 
     def scaled(self, split: Split, *, at_most: int | None = None) -> np.ndarray:
-        """The first examples of a split, or all of them, as models read them: x / scale, float32 in [0, 1]."""
+        """The first examples of a split, or all of them, in the form that models take: x / scale, float32 in [0, 1]."""
         return np.asarray(split.x[:at_most], np.float32) / np.float32(self.scale)
 
 
@@ -70,11 +70,11 @@ def from_arrays(
     if train_x.shape[1:] != test_x.shape[1:] or train_x.dtype != test_x.dtype:
         raise BadInput(
             f"data set {name!r}: train examples are {list(train_x.shape[1:])} {train_x.dtype} and test examples "
-            f"{list(test_x.shape[1:])} {test_x.dtype}; both splits need one shape and dtype"
+            f"{list(test_x.shape[1:])} {test_x.dtype}; both splits need the same shape and dtype"
         )
     scale = (255.0 if train_x.dtype == np.uint8 else 1.0) if scale is None else float(scale)
     if not (np.isfinite(scale) and scale > 0):
-        raise BadInput(f"data set {name!r}: scale is {scale}; it needs to be finite and above 0")
+        raise BadInput(f"data set {name!r}: scale is {scale}; it must be finite and above 0")
     for split, x in (("train", train_x), ("test", test_x)):
         low, high = x.min(), x.max()  # NaN, if there is one anywhere
         if not (np.isfinite(low) and np.isfinite(high)):
@@ -82,7 +82,7 @@ def from_arrays(
             raise BadInput(f"data set {name!r}: {bad} of {x.size} values of the {split} split are NaN or infinite")
         if low < 0 or high > scale:
             raise BadInput(
-                f"data set {name!r}: the {split} split spans [{low}, {high}]; its values need to be in [0, {scale:g}]"
+                f"data set {name!r}: the {split} split spans [{low}, {high}]; its values must be in [0, {scale:g}]"
             )
 
     if (train_label is None) != (test_label is None):
@@ -141,12 +141,12 @@ def _checked_x(name: str, split: str, x: np.ndarray) -> np.ndarray:
         )
     if x.size == 0:
         raise BadInput(
-            f"data set {name!r}: the {split} split is empty, of shape {list(x.shape)}; it needs an example at least"
+            f"data set {name!r}: the {split} split is empty, of shape {list(x.shape)}; it needs at least one example"
         )
     if x.dtype == np.uint8:
         return x
     if not np.issubdtype(x.dtype, np.floating):
-        raise BadInput(f"data set {name!r}: the {split} split is {x.dtype}; it needs to be uint8 or floating")
+        raise BadInput(f"data set {name!r}: the {split} split is {x.dtype}; it must be uint8 or floating")
     return x.astype(np.float32)
 
 
@@ -156,11 +156,11 @@ def _checked_label(name: str, split: str, label: np.ndarray, num: int) -> np.nda
         raise BadInput(f"data set {name!r}: {split} labels have shape {list(label.shape)}; {num} examples need [{num}]")
     if label.dtype.kind in "USO":  # texts, or objects
         raise BadInput(
-            f"data set {name!r}: {split} labels are {label.dtype} such as '{label.flat[0]}'; they need to be "
-            "integers from 0: classes, label = np.unique(texts, return_inverse=True) numbers them"
+            f"data set {name!r}: {split} labels are {label.dtype} such as '{label.flat[0]}'; they must be "
+            "integers from 0, as from: classes, label = np.unique(texts, return_inverse=True)"
         )
     if not np.issubdtype(label.dtype, np.integer) or label.min() < 0:
         raise BadInput(
-            f"data set {name!r}: {split} labels are {label.dtype} from {label.min()}; they need to be integers from 0"
+            f"data set {name!r}: {split} labels are {label.dtype} from {label.min()}; they must be integers from 0"
         )
     return label.astype(np.int32)

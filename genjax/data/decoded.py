@@ -1,7 +1,7 @@
-"""Decoded data sets, each kept as one array file that is named by its fingerprint and checked by it.
+"""A cache of decoded data sets, each in one array file that is named after its fingerprint and checked against it.
 
-Two files a data set: `<stem>-<fingerprint>.npz`, the arrays, and `<stem>.json`, which says what they were decoded from.
-Images are mapped from there, so a set may be larger than memory: the system reads what is asked for.
+There are two files per data set: `<stem>-<fingerprint>.npz` with the arrays, and `<stem>.json` with their origin.
+Images are memory-mapped, so a data set may be larger than memory.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from genjax.paths import user_cache
 
 
 def load(name: str, stem: str, origin: str, *, folders: Iterable[Path], decode: Callable[[], Dataset]) -> Dataset:
-    """The data set as kept in one of `folders`, else as `decode()` gives it, and then kept in the first that takes it.
+    """The data set from the cache in one of `folders`; otherwise `decode()`, cached in the first writable folder.
 
     `origin` identifies what is decoded (see `origin_of`); arrays of another origin, or that are not those of the
-    fingerprint, are decoded again. Where no folder can be written, the data set is decoded and not kept.
+    fingerprint, are decoded again. If no folder is writable, the data set is decoded but not cached.
     """
     folders = list(folders)
     for folder in folders:
@@ -43,12 +43,12 @@ def load(name: str, stem: str, origin: str, *, folders: Iterable[Path], decode: 
             return dataset
         except OSError as error:
             problems.append(str(error))
-    logging.warning("%s is decoded, but not kept for the next start: %s", name, "; ".join(problems))
+    logging.warning("%s is decoded, but cannot be cached for the next start: %s", name, "; ".join(problems))
     return dataset
 
 
 def folders(data_dir: Path | None) -> list[Path]:
-    """Where decoded arrays are looked for and kept: beside the data, else in the user's cache (XDG_CACHE_HOME)."""
+    """The folders of decoded arrays: beside the data, else in the user's cache (XDG_CACHE_HOME)."""
     if data_dir is None:
         return [user_cache()]
     where = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]  # two data folders may differ in content
@@ -56,7 +56,7 @@ def folders(data_dir: Path | None) -> list[Path]:
 
 
 def origin_of(root: Path, files: Iterable[Path]) -> str:
-    """A digest of names, sizes and times of change: equal while nobody has touched the files."""
+    """A digest of names, sizes and times of modification, which stays equal until the files change."""
     stats = [(file.relative_to(root).as_posix(), file.stat()) for file in sorted(files)]
     listing = [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
@@ -84,19 +84,19 @@ def _read(name: str, index: Path, origin: str) -> Dataset | None:
             )
         if dataset.fingerprint != entry["fingerprint"]:
             raise ValueError(f"its content has the fingerprint {dataset.fingerprint[:16]}")
-    except Exception as error:  # whatever a damaged file makes the zip, npy and json readers say
+    except Exception as error:  # any error that a damaged file causes in the zip, npy and json readers
         logging.warning("%s is damaged (%s): decoding %s again", file, " ".join(str(error).split()), name)
         return None
     return dataset
 
 
 def _mapped(file: Path, name: str) -> np.ndarray:
-    """An array of an npz file as it lies on the disk, read only: NumPy stores them without compression."""
+    """An array of an npz file, memory-mapped read-only: NumPy stores the arrays without compression."""
     with zipfile.ZipFile(file) as archive, file.open("rb") as stream:
         member = archive.getinfo(f"{name}.npy")
         if member.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{name} is compressed")
-        stream.seek(member.header_offset + 26)  # of the lengths of name and extra field, which lie before the content
+        stream.seek(member.header_offset + 26)  # of the lengths of name and extra field, which precede the content
         stream.seek(sum(struct.unpack("<HH", stream.read(4))), os.SEEK_CUR)
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -106,7 +106,7 @@ def _mapped(file: Path, name: str) -> np.ndarray:
 
 
 def scratch(folders: Iterable[Path], shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros, uint8, that need no memory: in a nameless file in the first folder that takes one, else in memory."""
+    """Zeros, uint8, mapped from an unnamed file in the first writable folder, or in memory if there is none."""
     for folder in folders:
         if _may_write(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _write(dataset: Dataset, index: Path, origin: str) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name only once it is whole."""
+    """A file that appears under its name only when it is complete."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with draft.open("wb") as out:
@@ -152,9 +152,9 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _may_write(folder: Path) -> bool:
-    """Whether the folder, or the nearest one above it that exists, takes new files.
+    """Whether the folder, or its nearest existing parent, is writable.
 
-    Root may write anywhere; a folder without any write bit is left alone even so.
+    Root may write anywhere, but a folder without any write permission counts as read-only.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return existing.is_dir() and os.access(existing, os.W_OK) and bool(existing.stat().st_mode & 0o222)

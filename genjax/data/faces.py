@@ -73,7 +73,7 @@ ATTRIBUTES = {
     "fringe": (0.0, 1.0),
     "cloth_hue": (0.0, 1.0),
 }
-CYCLIC = ("bg_angle", "cloth_hue")  # whose ends meet
+CYCLIC = ("bg_angle", "cloth_hue")  # cyclic
 GROUPS = {
     "pose": ("yaw", "pitch", "roll", "tx", "ty", "scale"),
     "expression": ("smile", "mouth_open", "eye_open", "brow_raise", "gaze_x", "gaze_y"),
@@ -81,7 +81,7 @@ GROUPS = {
     "background": ("bg0_r", "bg0_g", "bg0_b", "bg1_r", "bg1_g", "bg1_b", "bg_angle"),
     "hair_and_clothes": ("hair_tone", "hair_len", "fringe", "cloth_hue"),
 }
-"""The attributes by what they are of."""
+"""The attributes by group."""
 COLOUR_AND_OUTLINE = ("skin_tone", "skin_hue", "face_w", "face_h")
 
 

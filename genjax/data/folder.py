@@ -41,7 +41,7 @@ def load(path: str | Path, *, data_dir: str | Path | None = None, size: int | No
     """
     root = expand_user(path)
     if not root.is_dir():
-        raise BadInput(f"data set 'folder:{path}': there is no folder {root}; it needs to be a folder of images")
+        raise BadInput(f"data set 'folder:{path}': there is no folder {root}; give a folder of images")
     classes = _classes(root)
     files = [file for members in classes.values() for file in members]
     identity = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
@@ -55,7 +55,7 @@ def load(path: str | Path, *, data_dir: str | Path | None = None, size: int | No
 
 
 def _classes(root: Path) -> dict[str, list[Path]]:
-    """The image files by class, the class `""` alone where they lie in the folder itself."""
+    """The image files by class, with the single class `""` if they are in the folder itself."""
     classes: dict[str, list[Path]] = {}
     for file in sorted(root.rglob("*")):
         parts = file.relative_to(root).parts
@@ -64,11 +64,13 @@ def _classes(root: Path) -> dict[str, list[Path]]:
     name = f"data set 'folder:{root}'"
     if not classes:
         raise BadInput(
-            f"{name}: no image in it; it needs files of {', '.join(SUFFIXES)}, by class in subfolders or all in itself"
+            f"{name}: it contains no images; give files of {', '.join(SUFFIXES)}, in one subfolder per class or none"
         )
     if "" in classes and len(classes) > 1:
         other = next(members[0] for key, members in classes.items() if key)
-        raise BadInput(f"{name}: {classes[''][0]} lies in no subfolder, {other} in one; all need to, or none")
+        raise BadInput(
+            f"{name}: {classes[''][0]} is in no subfolder, and {other} is in one; use subfolders for all or none"
+        )
     if len(classes) > 1 and {key.lower() for key in classes} <= _SPLITS:
         raise BadInput(
             f"{name}: its subfolders {', '.join(classes)} are splits, not classes; give the folder of one split"
@@ -114,7 +116,7 @@ def _of_one_shape(name: str, files: list[Path], images: Iterable[np.ndarray]) ->
     for file, image in zip(files, images, strict=True):
         if alike and image.shape != alike[0].shape:
             raise BadInput(
-                f"data set {name!r}: {files[0]} is {_kind(alike[0])} and {file} is {_kind(image)}; they need to be of "
+                f"data set {name!r}: {files[0]} is {_kind(alike[0])} and {file} is {_kind(image)}; they must be of "
                 "one size, and all grey or all in colour"
             )
         alike.append(image)
@@ -137,7 +139,7 @@ def _read(file: Path, size: int | None) -> np.ndarray:
     except Exception as error:  # Pillow has a dozen, by format and by what is wrong
         raise BadInput(f"{file} is unreadable ({type(error).__name__}: {error}); repair or remove it") from error
     if mode not in _MODES:
-        raise BadInput(f"{file} is of Pillow's mode {mode}; it needs to be grey (L) or in colour (RGB)")
+        raise BadInput(f"{file} is of Pillow's mode {mode}; it must be grey (L) or in colour (RGB)")
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 

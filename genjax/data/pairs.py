@@ -23,7 +23,7 @@ from genjax.types import Array, Batch, Key, Pair
 _AT_A_TIME = 128  # faces in one call of their program
 TRAIN, SCORE, TEST = range(1000), range(50_000, 51_000), range(100_000, 100_100)
 IDENTITIES = {"train": TRAIN, "score": SCORE}
-"""What identity encoders learn, by name: the identities of the swap's training, and others to score it by."""
+"""The identities that encoders learn, by name: those of the swap's training, and others for scoring it."""
 RENDERED = "faces"  # the data set whose pictures are rendered as they are needed
 _HELD_OUT = 2  # pictures of each identity that `rendered_identities` holds out
 
@@ -114,7 +114,8 @@ def rendered_pairs(*, batch_size: int, size: int = 32) -> Source:
     """
     if not 2 <= batch_size <= len(TRAIN):
         raise BadInput(
-            f"{batch_size} is not possible, a batch of pairs has 2 to {len(TRAIN)} identities", parameter="batch_size"
+            f"expected a number from 2 to {len(TRAIN)}, the number of identities, not {batch_size}",
+            parameter="batch_size",
         )
 
     def next(arrays: Any, carried: Any, step: Array, key: Key) -> tuple[Any, Pair]:
@@ -216,11 +217,11 @@ def rendered_attributes(*, batch_size: int, size: int = 32) -> Source:
 
 
 class Pictures(NamedTuple):
-    """Rendered pictures as they are stored."""
+    """Rendered pictures as stored."""
 
     x: np.ndarray  # [N, S, S, 3] uint8
     skin: np.ndarray  # [N, S, S] uint8, how much of a pixel is skin
-    label: np.ndarray  # [N], the identity's place among those asked for
+    label: np.ndarray  # [N], the index of the identity among those requested
 
 
 def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32) -> Pictures:

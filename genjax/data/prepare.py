@@ -47,7 +47,7 @@ def prepare(name: str, *, data_dir: str | Path, archives: str | Path | None = No
         TensorFlow needed but not installed, or an error of the builder.
     """
     if name == "digits" or name.startswith("folder:"):
-        raise BadInput(f"data set {name!r} needs no preparing; use it as it is")
+        raise BadInput(f"data set {name!r} does not need to be prepared; use it as it is")
     data_dir = expand_user(data_dir, parameter="data_dir")
     data.check_name(name, data_dir=data_dir)
     if reader.find(name, data_dir) is None:
@@ -92,7 +92,7 @@ def _build(name: str, data_dir: Path, archives: Path | None) -> None:
             )
         except Exception as error:
             for folder in (downloads / builder.name, downloads, data_dir / builder.name):
-                with suppress(OSError):  # only what is empty goes
+                with suppress(OSError):  # only empty folders are removed
                     folder.rmdir()
             if refused and archives is None:
                 raise BadInput(
@@ -110,7 +110,7 @@ def _reason(error: BaseException) -> str:
     chain: BaseException | None = error
     while chain is not None:
         if isinstance(chain, ImportError) and "tensorflow" in str(chain).lower():
-            return "its builder needs TensorFlow, which is not installed; install it by: pip install '.[prepare]'"
+            return "its builder needs TensorFlow, which is not installed; install it with: pip install '.[prepare]'"
         chain = chain.__cause__ or chain.__context__
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
@@ -132,7 +132,7 @@ def _described(url: str, info: Any) -> str:
 
 
 def _seed(builder: Any, archives: Path, downloads: Path) -> Callable[[str], str]:
-    """Links the right archives to where TFDS looks for downloads; returns what to say of one that is not there."""
+    """Links the right archives to where TFDS looks for downloads; returns a description of those that are missing."""
     from etils import epath
     from tensorflow_datasets.core.download import checksums, resource
 
@@ -160,7 +160,7 @@ def _seed(builder: Any, archives: Path, downloads: Path) -> Callable[[str], str]
 
 
 def _drop_damaged(builder: Any, downloads: Path) -> None:
-    """Removes earlier downloads that are not what TFDS expects: it looks at their names alone."""
+    """Removes earlier downloads that are not what TFDS expects, since TFDS checks only their names."""
     from tensorflow_datasets.core.download import checksums
 
     for url, info in (builder.url_infos or {}).items():
@@ -171,7 +171,7 @@ def _drop_damaged(builder: Any, downloads: Path) -> None:
 
 
 def _absent_unless_reachable(infos: dict[str, Any]) -> Callable[[str], str | None]:
-    """Says None of a URL whose host answers; TFDS itself would try for minutes before it gives up."""
+    """None if the URL's host answers, else a description; TFDS itself would try for minutes."""
     import requests
 
     answers: dict[str, bool] = {}
@@ -193,7 +193,7 @@ def _absent_unless_reachable(infos: dict[str, Any]) -> Callable[[str], str | Non
 
 @contextmanager
 def _refusing(absent: Callable[[str], str | None]) -> Iterator[list[str]]:
-    """Within it, TFDS fails at once on downloads of which `absent(url)` says something; yields all that it said."""
+    """A context in which TFDS fails at once on downloads that `absent(url)` describes; yields the descriptions."""
     from promise import Promise
     from tensorflow_datasets.core.download.download_manager import DownloadManager
 
@@ -205,14 +205,14 @@ def _refusing(absent: Callable[[str], str | None]) -> Iterator[list[str]]:
         if reason is None:
             return download(self, resource)
         refused.append(reason)
-        return Promise.reject(FileNotFoundError(reason))  # and not raised, so that the others are asked for as well
+        return Promise.reject(FileNotFoundError(reason))  # not raised, so that the other downloads are checked too
 
     with mock.patch.object(DownloadManager, "_download", refuse):
         yield refused
 
 
 class _TensorFlowAbsent(SimpleNamespace):
-    """The few names of TensorFlow that stock image builders use to open files; any other is an ImportError."""
+    """The few names of TensorFlow that stock image builders use to open files; any other raises an ImportError."""
 
     def __getattr__(self, name: str) -> Any:
         raise ImportError(f"tensorflow is needed for {name}")
@@ -220,10 +220,10 @@ class _TensorFlowAbsent(SimpleNamespace):
 
 @contextmanager
 def _without_tensorflow(builder: Any) -> Iterator[None]:
-    """Within it, TFDS can unpack archives, run builders like MNIST's and CIFAR's, and encode PNG without TensorFlow.
+    """A context in which TFDS unpacks archives, runs builders like MNIST's and encodes PNG without TensorFlow.
 
-    It takes a plain `open` for TensorFlow's, and Pillow's PNG encoder for TensorFlow's; decoded, the images are equal.
-    JPEG would lose other bits than TensorFlow's does, so that is refused, as is whatever else a builder asks of it.
+    A plain `open` and Pillow's PNG encoder replace TensorFlow's; the decoded images are equal. JPEG would not give the
+    same bits as TensorFlow's encoder, so it is refused, as is anything else that a builder needs from TensorFlow.
     """
     from PIL import Image
     from tensorflow_datasets.core.download import extractor

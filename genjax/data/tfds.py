@@ -65,7 +65,7 @@ def find(name: str, data_dir: str | Path | None) -> Path | None:
     parts = _NAME.fullmatch(name)
     if parts is None:
         raise BadInput(
-            f"data set {name!r} is no name of a data set; it needs to be like mnist, emnist/letters or mnist:3.0.1"
+            f"{name!r} is not a valid name of a data set; expected one like mnist, emnist/letters or mnist:3.0.1"
         )
     if data_dir is None:
         return None
@@ -109,7 +109,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def _decode(name: str, directory: Path, folders: Sequence[Path]) -> Dataset:
-    import tensorflow_datasets as tfds  # half a second that nothing else should pay
+    import tensorflow_datasets as tfds  # imported here because it takes half a second
 
     try:
         builder: Any = tfds.builder_from_directory(directory)
@@ -128,12 +128,12 @@ def _decode(name: str, directory: Path, folders: Sequence[Path]) -> Dataset:
 
     train, test = "train", next((key for key in ("test", "validation") if splits.get(key)), None)
     if not splits.get(train):
-        raise BadInput(f"data set {name!r}: its splits are {', '.join(sorted(splits))}; it needs one called train")
+        raise BadInput(f"data set {name!r}: its splits are {', '.join(sorted(splits))}; one must be called train")
     if test is None:
         num_train = splits[train] - splits[train] // 10
         if num_train == splits[train]:
             raise BadInput(
-                f"data set {name!r}: {splits[train]} examples are too few to hold a tenth out; it needs 10 at least"
+                f"data set {name!r}: {splits[train]} examples are too few to hold a tenth out; at least 10 are needed"
             )
         train, test = f"train[:{num_train}]", f"train[{num_train}:]"
 
@@ -163,9 +163,9 @@ def _features(tfds: Any, name: str, features: Any) -> tuple[str, str | None]:
             ", ".join(f"{key} ({type(feature).__name__})" for key, feature in sorted(named.items()))
             or type(features).__name__
         )
-        raise BadInput(f"data set {name!r}: its features are {seen}; it needs one Image, or one that is called image")
+        raise BadInput(f"data set {name!r}: its features are {seen}; expected exactly one Image, or one called image")
     if named[image].np_dtype != np.uint8:
-        raise BadInput(f"data set {name!r}: its images are {np.dtype(named[image].np_dtype)}; they need to be uint8")
+        raise BadInput(f"data set {name!r}: its images are {np.dtype(named[image].np_dtype)}; they must be uint8")
     return image, "label" if "label" in labels else labels[0] if len(labels) == 1 else None
 
 
@@ -196,7 +196,7 @@ def _read(
                 if example[image].shape != x.shape[1:]:
                     raise BadInput(
                         f"data set {name!r}: images are of mixed size, {list(x.shape[1:])} and "
-                        f"{list(example[image].shape)} (examples 0 and {i} of {split}); they need to be of one size"
+                        f"{list(example[image].shape)} (examples 0 and {i} of {split}); they must be of one size"
                     )
                 x[i] = example[image]
                 if labels is not None:
@@ -211,6 +211,6 @@ def _unreadable(name: str, directory: Path, problem: str) -> NotPrepared:
 
 
 def _line(error: BaseException) -> str:
-    """The error on one line, for a message that has only one."""
+    """The error on one line."""
     words = " ".join(str(error).split())
     return f"{type(error).__name__}: {words[:200]}"

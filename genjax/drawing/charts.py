@@ -20,7 +20,7 @@ def save_lines(
     title: str,
     marker: str | None = None,
 ) -> None:
-    """Writes lines y over x, [N] each, under their names; the first is drawn strongest."""
+    """Writes named lines y over x, [N] each; the first is emphasised."""
     figure, ((ax,),) = panels(1, 1, width=6.4, height=4.8)
     for number, (name, (x, y)) in enumerate(lines.items()):
         ax.plot(np.asarray(x), np.asarray(y), label=name, marker=marker, lw=1.5 if number else 2.5, zorder=-number)
@@ -31,7 +31,7 @@ def save_lines(
 
 
 def save_maps(path: Path, maps: Mapping[str, ArrayLike], labels: ArrayLike | None) -> None:
-    """Writes maps of the same examples side by side, coloured by label where there are any.
+    """Writes maps of the same examples side by side, coloured by label if there are labels.
 
     Args:
       maps: title -> positions [N, 2].
@@ -55,7 +55,7 @@ def save_maps(path: Path, maps: Mapping[str, ArrayLike], labels: ArrayLike | Non
 
 
 def save_points_over_fields(path: Path, points: ArrayLike, fields: Mapping[str, ArrayLike]) -> None:
-    """Writes points of the unit square over scalar fields, a panel for each field.
+    """Writes points of the unit square over scalar fields, one panel per field.
 
     Args:
       points: [N, 2] in [0, 1], x1 and x2.

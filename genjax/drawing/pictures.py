@@ -1,6 +1,6 @@
 """Pictures of a run: grids of images, maps of codes, learning curves.
 
-Matplotlib and scikit-learn are imported where they draw: they take seconds, and training need not wait for them.
+Matplotlib and scikit-learn are imported by the functions that use them, because importing them takes seconds.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SYNTHETIC_FACES = "synthetic: faces made by a network that swaps identities, not
 
 
 def grid(images: ArrayLike, *, columns: int, gap: int = 1) -> np.ndarray:
-    """Images side by side, row after row, on a white ground.
+    """Arranges images in a grid, row by row, on a white background.
 
     Args:
-      images: [N, H, W, C] in [0, 1], C = 1 or 3; other C show their first channel.
+      images: [N, H, W, C] in [0, 1], C = 1 or 3; for other C the first channel is shown.
 
     Returns:
       uint8 [height, width, 3].
@@ -37,7 +37,7 @@ def grid(images: ArrayLike, *, columns: int, gap: int = 1) -> np.ndarray:
 
 
 def save_grid(path: Path, images: ArrayLike, *, columns: int) -> np.ndarray:
-    """Writes a grid as PNG, small images enlarged without smoothing; returns what was written."""
+    """Writes a grid as PNG, with small images enlarged without smoothing; returns its pixels."""
     picture = grid(images, columns=columns)
     factor = max(1, 800 // picture.shape[1])
     picture = picture.repeat(factor, 0).repeat(factor, 1)
@@ -46,14 +46,14 @@ def save_grid(path: Path, images: ArrayLike, *, columns: int) -> np.ndarray:
 
 
 def save_animation(path: Path, frames: Sequence[Path], *, milliseconds: int = 400) -> None:
-    """Writes pictures of one size as an endless GIF; the last stands still for longest."""
+    """Writes pictures of one size as a looping GIF, which shows the last one longest."""
     first, *rest = [Image.open(frame).convert("RGB") for frame in frames]
     durations = [milliseconds] * len(rest) + [5 * milliseconds]
     first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
 
 
 def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.ndarray:
-    """Each row of the first over its row of the second: originals over their reconstructions; short rows end white."""
+    """Places each row of the first above that of the second, and fills short rows with white."""
 
     def rows(images: ArrayLike) -> np.ndarray:
         images = np.asarray(images)
@@ -66,12 +66,12 @@ def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.
 
 
 def signed(values: ArrayLike) -> np.ndarray:
-    """Values of either sign as images: 0 is middle grey, and the largest magnitude of each is white or black.
+    """Signed values as images: 0 is middle grey, and the largest magnitude of each is white or black.
 
         0.5 + v / (2 max |v|)
 
     Args:
-      values: [N, ...]; what is 0 throughout stays middle grey.
+      values: [N, ...]; all zeros stay middle grey.
 
     Returns:
       [N, ...] in [0, 1].
@@ -82,7 +82,7 @@ def signed(values: ArrayLike) -> np.ndarray:
 
 
 def cross_table(rows: ArrayLike, columns: ArrayLike, *blocks: ArrayLike) -> np.ndarray:
-    """Images of each pair of a row and a column, with what the pairs are of to their left and above them.
+    """A table of images for each pair of a row and a column, with the row's image on the left and the column's above.
 
     Args:
       rows: [R, H, W, channels], shown to the left of each block.
@@ -100,7 +100,7 @@ def cross_table(rows: ArrayLike, columns: ArrayLike, *blocks: ArrayLike) -> np.n
 
 
 def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:
-    """A figure of its own, without pyplot's global state, and its axes [rows, columns]."""
+    """A new figure, without pyplot's global state, and its axes [rows, columns]."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
@@ -108,9 +108,9 @@ def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any
 
 
 def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> None:
-    """Writes a scatter of codes [N, d], coloured by label where there are any.
+    """Writes a scatter of codes [N, d], coloured by label if there are labels.
 
-    Two dimensions are shown as they are, more by their first two principal components, one over its rank.
+    Two dimensions are shown directly, more by their first two principal components, and one over its rank.
     """
     from matplotlib import colormaps
     from sklearn.decomposition import PCA
@@ -144,9 +144,9 @@ def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> N
 
 
 def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    """Writes the learning curves of a metrics.jsonl, a panel a metric, train and test over the step.
+    """Writes the learning curves of a metrics.jsonl, one panel per metric, train and test over the step.
 
-    Where a metric is a list, of several seeds, their mean is drawn in a band of one standard deviation either way.
+    If a metric is a list, with a value for each seed, the mean is drawn with a band of one standard deviation.
     """
     lines = list(lines)
     names = sorted({name for line in lines for name in line} - {"step", "split"})
@@ -184,7 +184,7 @@ def save_captioned_grid(
       images: [R, C, H, W, channels] in [0, 1].
       rows: R captions, or none.
       columns: C captions, or none.
-      comment: kept in the file's own field for it.
+      comment: stored in the file's metadata.
     """
     images = np.asarray(images, np.float32)
     num_rows, num_columns, height, width = images.shape[:4]
@@ -215,7 +215,7 @@ def save_swaps(
     save_captioned_grid(
         path,
         cross_table(source, target, *blocks),
-        title="sources down, targets across" + ("" if ideal is None else ": swapped, and the ideal"),
+        title="sources in rows, targets in columns" + ("" if ideal is None else ": swapped, and the ideal"),
         comment=SYNTHETIC_FACES,
     )
 
@@ -229,11 +229,11 @@ def save_table(
     title: str,
     by_row: bool = False,
 ) -> None:
-    """Writes a table of numbers [R, C], each on a ground as light as it is large; what is not finite stays white.
+    """Writes a table of numbers [R, C], with lighter cells for larger numbers, and white ones for NaN and infinity.
 
     Args:
-      by_row: each row is a measure of its own: its grounds are compared with each other only, and its numbers have
-        three digits, wherever their point is.
+      by_row: whether each row is a separate measure, whose cells are compared only with each other, and whose numbers
+        have three significant digits.
     """
     table: np.ndarray = np.asarray(values, np.float64)
     figure, ((ax,),) = panels(1, 1, width=1.6 + 1.1 * len(columns), height=1.2 + 0.42 * len(rows))
@@ -252,7 +252,7 @@ def save_table(
 
 
 def save_plane(path: Path, points: ArrayLike, values: ArrayLike, line: ArrayLike, *, title: str) -> None:
-    """Writes points of the plane [N, 2] coloured by a value each [N], and a line [M, 2] over them."""
+    """Writes points of the plane [N, 2], coloured by their values [N], and a line [M, 2] over them."""
     x, through = np.asarray(points), np.asarray(line)
     figure, ((ax,),) = panels(1, 1, width=6.4, height=5.6)
     drawn = ax.scatter(x[:, 0], x[:, 1], s=8, c=np.asarray(values), cmap="viridis")

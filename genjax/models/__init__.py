@@ -1,4 +1,4 @@
-"""Models: one file each, read from top to bottom."""
+"""Models, one file each, to be read from top to bottom."""
 
 from genjax import lazy
 

@@ -2,8 +2,9 @@
 
 theta_p <- theta_p - update_p(grad_p J_p(theta_p; the others', batch, key)),   p = 1, ..., P in every step
 
-A player's turn meets the others as they are by then: those before it have moved in this step, those after it have not.
-Simultaneous descent of the same game may circle where taking turns does not (Goodfellow et al. 2014, algorithm 1).
+In its turn, a player meets the current parameters of the others: players before it have already moved in this step,
+those after it have not. Simultaneous descent of the same game may circle where taking turns does not (Goodfellow et
+al. 2014, algorithm 1).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from genjax.types import Array, Key, Metrics, Model, Params
 
 
 class Player(NamedTuple):
-    """A player: what it minimises, in which of the model's parameters, and how.
+    """A player: its objective, the name of its parameters, and how it updates them.
 
     Its `objective(own, others, batch, key) -> (loss [B], metrics {name: [B]})` may return statistics as a third value
     (see `gradients`). `own` are the params under its name, and `others` is {name: params} of all other players and of
@@ -38,17 +39,17 @@ class Player(NamedTuple):
 
 
 class State(NamedTuple):
-    """What is carried from step to step."""
+    """The state that is carried from step to step."""
 
     step: Array  # [] int32, turns done by each player
     params: dict[str, Params]  # by player
     optimizer_states: dict[str, Any]  # by player
     average: dict[str, Params]  # of the params over the steps, by those players that keep one
-    frozen: dict[str, Params]  # what the objectives use and nothing changes
+    frozen: dict[str, Params]  # used by the objectives, changed by nothing
 
     @property
     def evaluation_params(self) -> dict[str, Params]:
-        """The params to evaluate and sample with: a player's average where it keeps one, else the last ones."""
+        """The params for evaluation and sampling: a player's average if it keeps one, otherwise its last ones."""
         return self.params | self.average
 
 
@@ -62,17 +63,17 @@ def model(
 ) -> Model:
     """A model of players that take turns in the given order, once per step.
 
-    A player of `steps=k` cuts the batch into k equal parts and makes one update on each, with a key of its own for each
+    A player of `steps=k` cuts the batch into k equal parts and makes one update on each, with a separate key for each
     (the player's, split in k). A player of `steps=None` makes one update, with the player's key as it is, on the last
     part that the player before it used: the whole batch where no player has cut it.
 
     Args:
       init_params: key -> {name: params} of the players.
       players: in the order of their turns.
-      prepare: `prepare(state, batch, key)`, of the state before the step, makes of the batch what the players take as
-        theirs, whose arrays have the batch's rows as their first axis.
+      prepare: `prepare(state, batch, key)` turns the batch into the one that the players take, given the state before
+        the step; the first axis of its arrays is that of the batch.
       frozen: {name: params}, which `others` shows to every player beside the other players' params.
-      reduction: how all players take their gradients over the batch, one of `genjax.gradients`.
+      reduction: how the gradients of all players are taken over the batch, one of `genjax.gradients`.
 
     Returns:
       A Model whose state is a `State`; it cannot sample. A player's metrics are of its params before each update, means
@@ -80,12 +81,12 @@ def model(
       state's `evaluation_params`.
 
     Raises:
-      ValueError: two players (or a frozen part) of one name; at trace time, two players' metrics of one name.
-      BadInput: at trace time, a batch that a player's steps do not divide.
+      ValueError: two players (or a frozen part) have the same name; at trace time, two players' metrics do.
+      BadInput: at trace time, a player's steps do not divide the batch.
     """
     names = [player.name for player in players] + list(frozen or {})
     if len(set(names)) < len(names):
-        raise ValueError(f"players and frozen params must have names of their own, not {names}")
+        raise ValueError(f"players and frozen params must have distinct names, not {names}")
     updates = {
         player.name: gradients.updater(player.objective, player.optimizer, reduction=reduction, refresh=player.refresh)
         for player in players
@@ -99,7 +100,7 @@ def model(
             params=params,
             optimizer_states={player.name: player.optimizer.init(params[player.name]) for player in players},
             average={name: moving_average.start(params[name]) for name in averaging},
-            frozen=jax.tree.map(jnp.copy, dict(frozen or {})),  # not the caller's memory: the state may be donated
+            frozen=jax.tree.map(jnp.copy, dict(frozen or {})),  # a copy, since the state may be donated
         )
 
     def dealt(state: State, batch: Any, key: Key) -> tuple[Any, list[Key]]:
@@ -167,5 +168,5 @@ def _joined(before: Metrics, found: Metrics) -> Metrics:
     """The metrics of one more player; its loss takes the place of that of the player before."""
     shared = before.keys() & found.keys() - {"loss"}
     if shared:
-        raise ValueError(f"two players have metrics of one name: {', '.join(sorted(shared))}")
+        raise ValueError(f"two players have metrics of the same name: {', '.join(sorted(shared))}")
     return before | found

@@ -2,9 +2,9 @@
 
     z = code(encoder(x)),   x' = decoder(z),   J = E[l(x, x')] + sum_r lambda_r R_r
 
-Undercomplete where z is smaller than x, which is all the regularisation that a plain one has; with a code of zeros, or
-with penalties R, it may be larger. Denoising (Vincent et al. 2008) where the encoder sees a corrupted x, and the target
-is the clean one.
+It is undercomplete if z is smaller than x, which is the only regularisation of a plain one; with a sparse code, or with
+penalties R, z may be larger. It is denoising (Vincent et al. 2008) if the encoder's input is a corrupted x, and the
+target is the clean one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Autoencoder(NamedTuple):
 class Penalty(NamedTuple):
     """A term lambda R of the objective.
 
-    `value(params, x, z, key, *, parts)` -> R, [B] or [], where x is what the encoder saw and z its code.
+    `value(params, x, z, key, *, parts)` -> R, [B] or [], where x is the encoder's input and z its code.
     """
 
     name: str  # of its metric, R without lambda
@@ -62,7 +62,7 @@ def decode(params: Params, z: Array, *, parts: Autoencoder) -> Array:
 
 
 def reconstruct(params: Params, x: Array, *, parts: Autoencoder) -> Array:
-    """The decoded code: x [B, ...] -> x' [B, ...]. Of a corrupted x, where trained on such, it is the denoised one."""
+    """The decoded code: x [B, ...] -> x' [B, ...]. A denoising autoencoder denoises x."""
     return decode(params, encode(params, x, parts=parts), parts=parts)
 
 
@@ -80,8 +80,8 @@ def objective(
         J = l(x, decoder(z)) + sum_r lambda_r R_r,   z = code(encoder(x~)),   x~ = corruption(x), or x without one
 
     Args:
-      corruption: draws anew at every step, and in `evaluate` too.
-      penalties: each with a name of its own.
+      corruption: drawn anew at every step, and in `evaluate` too.
+      penalties: with distinct names.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"reconstruction_loss" and each penalty's name: [B]})`.
@@ -106,25 +106,25 @@ def objective(
 
 
 def weight_l1_penalty(weight: float) -> Penalty:
-    """On the magnitudes of both networks' weights, sum |W_ij|."""
+    """Penalty on the magnitudes of both networks' weights, sum |W_ij|."""
     return Penalty("weight_l1", weight, lambda params, x, z, key, *, parts: losses.weight_l1(params))
 
 
 def weight_l2_penalty(weight: float) -> Penalty:
-    """On the squares of both networks' weights, 1/2 sum W_ij^2."""
+    """Penalty on the squares of both networks' weights, 1/2 sum W_ij^2."""
     return Penalty("weight_l2", weight, lambda params, x, z, key, *, parts: losses.weight_l2(params))
 
 
 def code_l1_penalty(weight: float) -> Penalty:
-    """On the magnitudes of the code, 1/2 sum_j |z_j|; the decoder's rows should then be of a fixed norm.
+    """Penalty on the magnitudes of the code, 1/2 sum_j |z_j|; the decoder's rows should then have a fixed norm.
 
-    Otherwise a smaller code and larger weights do the same for less: see `networks.unit_norm_rows`.
+    Otherwise a smaller code with larger decoder weights would lower the penalty: see `networks.unit_norm_rows`.
     """
     return Penalty("code_l1", weight, lambda params, x, z, key, *, parts: losses.code_l1(z))
 
 
 def code_kl_penalty(weight: float, *, rate: float) -> Penalty:
-    """On units that fire at another mean rate than `rate`, for parts with `code=jax.nn.sigmoid`."""
+    """Penalty on units whose mean activation differs from `rate`, for parts with `code=jax.nn.sigmoid`."""
 
     def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
         return losses.code_kl(parts.encoder.apply(params["encoder"], x), rate=rate)
@@ -133,7 +133,7 @@ def code_kl_penalty(weight: float, *, rate: float) -> Penalty:
 
 
 def contractive_penalty(weight: float) -> Penalty:
-    """On the encoder's sensitivity, ||dz/dx||_F^2, exactly (Rifai et al. 2011)."""
+    """Penalty on the encoder's sensitivity, ||dz/dx||_F^2, computed exactly (Rifai et al. 2011)."""
 
     def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
         return losses.jacobian_norm(lambda x: encode(params, x, parts=parts), x)
@@ -142,7 +142,7 @@ def contractive_penalty(weight: float) -> Penalty:
 
 
 def hutchinson_contractive_penalty(weight: float) -> Penalty:
-    """As `contractive_penalty`, estimated without bias from one backward pass, for codes of many dimensions."""
+    """`contractive_penalty` estimated without bias by one backward pass, for codes of many dimensions."""
 
     def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
         return losses.hutchinson_jacobian_norm(lambda x: encode(params, x, parts=parts), x, key)
@@ -151,7 +151,7 @@ def hutchinson_contractive_penalty(weight: float) -> Penalty:
 
 
 def sigmoid_layer_contractive_penalty(weight: float) -> Penalty:
-    """As `contractive_penalty` in closed form, for a single-layer `networks.mlp` encoder and `code=jax.nn.sigmoid`."""
+    """`contractive_penalty` in closed form, for a single-layer `networks.mlp` encoder and `code=jax.nn.sigmoid`."""
 
     def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
         return losses.sigmoid_jacobian_norm(z, params["encoder"]["layer_1"]["kernel"])

@@ -1,4 +1,4 @@
-"""A softmax classifier: what tells examples apart by their labels, and what its features are measured in.
+"""A softmax classifier, whose features also serve to compare samples with data.
 
 h = activation(body(x)),   p(y|x) = softmax(head(h)),   J = E[-log p(y|x)]
 """
@@ -34,7 +34,7 @@ def init_params(key: Key, *, parts: Classifier) -> Params:
 
 
 def features(params: Params, x: Array, *, parts: Classifier) -> Array:
-    """The penultimate layer, what the head sees: x [B, ...] -> h [B, D]."""
+    """The penultimate layer, the input of the head: x [B, ...] -> h [B, D]."""
     return parts.activation(parts.body.apply(params["body"], x))
 
 
@@ -55,7 +55,7 @@ def objective(parts: Classifier) -> gradients.Objective:
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"cross_entropy": [B], "accuracy": [B]})`: in nats, and whether the
-      most probable class (of equals the first) is the label. It draws nothing.
+      most probable class (the first in a tie) is the label. It draws nothing.
 
     Raises:
       ValueError: when the returned objective gets a batch without labels.

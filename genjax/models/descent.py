@@ -1,4 +1,4 @@
-"""Descent of one objective by one optimizer: every model here but those of several players, see `alternating`.
+"""Descent of one objective by one optimizer; for models of several players see `alternating`.
 
 theta <- theta - update(grad J(theta; batch, key)),   key = fold_in(the run's, step)
 """
@@ -18,16 +18,16 @@ from genjax.types import Array, Batch, Key, Metrics, Model, Params
 
 
 class State(NamedTuple):
-    """What is carried from step to step."""
+    """The state that is carried from step to step."""
 
     step: Array  # [] int32, updates done
     params: Params
     optimizer_state: Any
-    average: Params = ()  # of the params over the steps; () where none is kept
+    average: Params = ()  # of the params over the steps; () if none is kept
 
     @property
     def evaluation_params(self) -> Params:
-        """The params to evaluate and sample with: the average where one is kept, else the last ones."""
+        """The params for evaluation and sampling: the average if one is kept, otherwise the last ones."""
         return self.average if jax.tree.leaves(self.average) else self.params
 
 
@@ -44,7 +44,7 @@ class Scheduled(NamedTuple):
 
 
 class Options(TypedDict, total=False):
-    """The keyword arguments of `model`, which every model of one objective takes and passes on to it."""
+    """The keyword arguments of `model`, which every model with one objective accepts and passes on."""
 
     evaluation: gradients.Objective | Scheduled | None
     refresh: gradients.Refresh | None
@@ -62,13 +62,13 @@ def model(
     averaging: float | None = None,
     reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
-    """A model that descends an objective of parameters of any structure.
+    """A model that descends an objective; its parameters may have any structure.
 
     Args:
       objective: `objective(params, batch, key) -> (loss [B], metrics {name: [B]})`, with statistics as a third value
-        where `refresh` takes them.
-      evaluation: the objective of `evaluate`, with metrics of the same names: one without dropout, say, or with a batch
-        normalisation's running moments. By default `objective`.
+        if `refresh` takes them.
+      evaluation: the objective of `evaluate`, with metrics of the same names: for example one without dropout, or with
+        the running moments of batch normalisation. By default `objective`.
       refresh: `refresh(params, statistics) -> params` after each update, see `gradients.updater`.
       averaging: the decay, in [0, 1), of a moving average of the params (`moving_average.cumulative`), which `evaluate`
         and samplers use. None keeps no average, and the state has no arrays for one.

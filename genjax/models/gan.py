@@ -1,4 +1,4 @@
-"""The generative adversarial network (Goodfellow et al. 2014), and what keeps its game from running away.
+"""The generative adversarial network (Goodfellow et al. 2014), and the ways to stabilise it.
 
     x~ = G(z),   z ~ N(0, I);   D = sigm(a(x)),   min_G max_D  E log D(x) + E log(1 - D(G(z)))
 
@@ -30,15 +30,16 @@ CriticPenalty = Callable[[Critic, Array, Array, Key], Array]  # critic, real, fa
 class GAN(NamedTuple):
     """The parts of a generative adversarial network; its params are {"generator": ..., "discriminator": ...}.
 
-    With `num_classes`, both players are told the label: the generator's input is z and a one-hot label, [B, d + K], the
-    discriminator's is x with a one-hot label in every place, [B, ..., C + K] (Mirza & Osindero 2014).
+    With `num_classes`, both players are conditioned on the label: the generator's input is z and a one-hot label,
+    [B, d + K], the discriminator's is x with a one-hot label at every position, [B, ..., C + K] (Mirza & Osindero
+    2014).
     """
 
     generator: Network  # z [B, d] -> x [B, ...]
     discriminator: Network  # x [B, ...] -> logit: [B], a map, or a tuple of maps
     adversarial: Adversarial
     latent_dim: int  # d
-    num_classes: int = 0  # K; 0 leaves the label unread
+    num_classes: int = 0  # K; 0 ignores the label
 
 
 def init_params(key: Key, *, parts: GAN) -> Params:
@@ -51,19 +52,19 @@ def init_params(key: Key, *, parts: GAN) -> Params:
 
 
 def generate(generator: Params, z: Array, label: Array | None = None, *, parts: GAN) -> Array:
-    """What the generator makes: z [B, d], and label [B] where it is conditional, -> x [B, ...].
+    """Generates examples: z [B, d], and label [B] if the GAN is conditional, -> x [B, ...].
 
     Raises:
-      ValueError: without a label, where the GAN is conditional.
+      ValueError: the GAN is conditional, and there is no label.
     """
     return _apply(parts.generator, generator, z, label, parts)
 
 
 def discriminate(discriminator: Params, x: Array, label: Array | None = None, *, parts: GAN) -> Logit:
-    """How real the discriminator takes x to be: x [B, ...], and label [B] where it is conditional, -> its logit.
+    """The discriminator's logit, larger for real: x [B, ...], and label [B] if the GAN is conditional.
 
     Raises:
-      ValueError: without a label, where the GAN is conditional.
+      ValueError: the GAN is conditional, and there is no label.
     """
     return _apply(parts.discriminator, discriminator, x, label, parts)
 
@@ -75,7 +76,7 @@ def _apply(network: Network, params: Params, inputs: Array, label: Array | None,
 
 
 def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None) -> gradients.Objective:
-    """What the discriminator minimises: its loss on real and generated examples of the same labels, and the penalty.
+    """The discriminator's objective: its loss on real and generated examples of the same labels, and the penalty.
 
     Returns:
       `objective(discriminator, {"generator": params}, batch, key) -> (loss [B], {"discriminator_loss", "penalty",
@@ -106,7 +107,7 @@ def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None)
 
 
 def generator_objective(parts: GAN) -> gradients.Objective:
-    """What the generator minimises: its loss on as many new examples as the batch has, of the batch's labels.
+    """The generator's objective: its loss on as many new examples as the batch has, with the batch's labels.
 
     Returns:
       `objective(generator, {"discriminator": params}, batch, key) -> (loss [B], {"generator_loss": [B]})`.
@@ -149,7 +150,7 @@ def model(
       averaging: the decay, in [0, 1), of an average of the generator's params (`moving_average.cumulative`), which
         `evaluate` and `sample` use; None keeps no average.
       project: of the discriminator's params, after each update: `spectral_norm`'s power iteration, or clipped weights.
-      reduction: how both players take their gradients over the batch, one of `genjax.gradients`.
+      reduction: how the gradients of both players are taken over the batch, one of `genjax.gradients`.
 
     Returns:
       A Model whose state is an `alternating.State`. Its metrics are of each player before its own update, means over
@@ -157,7 +158,7 @@ def model(
       it draws one class after the other.
 
     Raises:
-      ValueError: averaging outside [0, 1); at `train_step`, a batch that k does not divide.
+      ValueError: averaging is outside [0, 1); at `train_step`, k does not divide the batch.
     """
     discriminator = alternating.Player(
         "discriminator",

@@ -1,9 +1,9 @@
-"""An encoder of identities: a unit vector per picture, close for pictures of one identity, also of one never seen.
+"""An encoder of identities: a unit vector per picture, close for pictures of one identity, even a new one.
 
 v = E(x) / ||E(x)||_2,   cos theta_j = <v, w_j / ||w_j||>,   J = cross-entropy of `losses.arcface_logits`
 
-The classes' vectors w_j are of the training identities, and are left behind: new identities are told apart by the angle
-between their vectors.
+The class vectors w_j belong to the training identities and are not used afterwards: new identities are distinguished by
+the angle between their vectors.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class IdentityEncoder(NamedTuple):
 
 
 def init_params(key: Key, *, parts: IdentityEncoder) -> Params:
-    """Fresh parameters of the body, and of the classes' vectors."""
+    """Fresh parameters of the body and fresh class vectors."""
     body_key, classes_key = jax.random.split(key)
-    # only directions count, but Adam turns a short vector faster than a long one: of unit entries they stay where they
-    # were drawn, and the body learns pictures by heart
+    # only directions count, but Adam turns a short vector faster than a long one: with unit entries the vectors would
+    # stay where they were drawn, and the body would memorise the pictures
     classes = 0.01 * jax.random.normal(classes_key, (parts.num_identities, parts.identity_dim))
     return {"body": parts.body.init(body_key), "classes": classes}
 
 
 def _unit(v: Array) -> Array:
-    # not a division: XLA makes it a product with the reciprocal in some programs only, and the bits would be others
+    # not a division, which XLA turns into a product with the reciprocal in some programs only, with other bits
     return v * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(v), axis=-1, keepdims=True), 1e-12))
 
 
@@ -53,23 +53,23 @@ def encode(body: Params, x: Array, *, parts: IdentityEncoder) -> Array:
 
 
 def encode_by_all(bodies: Sequence[Params], x: Array, *, parts: IdentityEncoder) -> Array:
-    """The vectors of k encoders as one, whose cosines are the means of theirs: x [B, ...] -> v [B, k m], ||v||_2 = 1.
+    """Concatenated vectors of k encoders, whose cosines are the means of theirs: x [B, ...] -> v [B, k m], ||v||_2 = 1.
 
         v = (v_1, ..., v_k) / sqrt(k)
 
-    What deceives one network seldom deceives another that was trained apart (Liu et al. 2017), so that an identity loss
-    of several is harder to please by anything but the identity.
+    A picture that deceives one network seldom deceives another, separately trained one (Liu et al. 2017), so that an
+    identity loss of several is harder to lower by anything but the identity.
     """
     return jnp.concatenate([encode(body, x, parts=parts) for body in bodies], axis=-1) / math.sqrt(len(bodies))
 
 
 def objective(parts: IdentityEncoder, *, margin: Scalar, corruption: Corruption | None = None) -> gradients.Objective:
-    """Softmax cross-entropy of the identities, the own one moved away by the margin.
+    """Softmax cross-entropy of the identities, with an angular margin on the true one.
 
     Args:
       margin: m, in radians.
-      corruption: of the pictures, drawn anew each time: an encoder that sees through noise has gradients that follow
-        what a face looks like, not what no eye can see (Kaur, Cohen & Lipton 2019).
+      corruption: of the pictures, drawn anew each time: the gradients of an encoder that is robust to noise follow
+        visible features of a face, not invisible patterns (Kaur, Cohen & Lipton 2019).
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"cross_entropy", "accuracy": [B]})`: the loss in nats, and whether

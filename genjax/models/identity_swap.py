@@ -1,14 +1,15 @@
 """Identity swap: a picture of the target with the identity of the source (SimSwap; Chen et al. 2020).
 
-    I_R = G(I_T, v_S),   v_S = E(I_S) / ||E(I_S)||_2,   E an encoder of identities, trained before and left as it is,
+    I_R = G(I_T, v_S),   v_S = E(I_S) / ||E(I_S)||_2,   E an encoder of identities, trained beforehand and frozen,
                          or several: `identity_encoder.encode_by_all`
 
     min_G  w_id L_id(E(I_R + sigma eps), v_S) + w_rec [id_S = id_T] L_rec(I_R, I_T)
            + w_adv L_adv(D(I_R)) + w_fm L_fm(D(I_R), D(I_T)),   eps ~ N(0, I), sigma = 0 in the paper
     min_D  L_D(D(I_S), D(I_R)) + w_gp L_gp
 
-Steps with the target's own identity, where the target is the answer, take turns with steps where it is another's. No
-picture of a swap is ever shown: the identity loss asks for the source, feature matching keeps the target's attributes.
+Steps with the target's own identity, whose ideal result is the target, alternate with steps with another identity. No
+true swap is ever available: the identity loss pulls towards the source, and feature matching keeps the target's
+attributes.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ SIMSWAP = Losses()
 """The paper's terms and weights (Chen et al. 2020, equation 9)."""
 
 FREER = SIMSWAP._replace(identity_weight=30.0, matching_weight=2.0, identity_noise=0.05)
-"""The paper's with a fifth of the weight of feature matching, and thrice that of the identity, judged through noise."""
+"""The paper's weights, with 1/5 for feature matching and 3 times for the identity, which is judged through noise."""
 
 BRIEF = SIMSWAP._replace(identity_weight=3.0, adversarial_weight=0.3, matching_weight=4.0)
 """The paper's weights, lowered for all terms but reconstruction, for short runs."""
@@ -84,7 +85,7 @@ class IdentitySwap(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What both players' objectives take as their batch."""
+    """The batch that both players' objectives take."""
 
     pair: Pair
     identity: Array  # v [B, m], the identities wanted of the targets' pictures
@@ -101,18 +102,18 @@ def init_params(key: Key, *, parts: IdentitySwap) -> Params:
 
 
 def swap(generator: Params, identity: Params, target: Array, source: Array, *, parts: IdentitySwap) -> Array:
-    """The targets with the sources' identities: two [B, H, W, C] -> [B, H, W, C]."""
+    """Gives the targets the sources' identities: two [B, H, W, C] -> [B, H, W, C]."""
     return parts.generator.apply(generator, target, parts.encode_identity(identity, source))
 
 
 def _judge(discriminator: Params, x: Array, parts: IdentitySwap) -> tuple[Any, Any]:
-    """What the discriminator makes of x at each scale: its hidden maps, its logits."""
+    """The discriminator's hidden maps and logits of x at each scale."""
     maps, logits = zip(*parts.discriminator.apply(discriminator, x), strict=True)
     return maps, logits
 
 
 def discriminator_objective(parts: IdentitySwap) -> gradients.Objective:
-    """What the discriminator minimises: its loss on the sources' pictures and on swaps, and the gradient penalty.
+    """The discriminator's objective: its loss on the sources' pictures and on swaps, and the gradient penalty.
 
     Returns:
       `objective(discriminator, {"generator": params}, wanted, key) -> (loss [B], {"discriminator_loss", "penalty",
@@ -143,7 +144,7 @@ def discriminator_objective(parts: IdentitySwap) -> gradients.Objective:
 
 
 def generator_objective(parts: IdentitySwap) -> gradients.Objective:
-    """What the generator minimises: the weighted sum of its terms.
+    """The generator's objective: the weighted sum of its terms.
 
     Returns:
       `objective(generator, {"discriminator": params, "identity": the encoder's}, wanted, key) -> (loss [B],
@@ -183,7 +184,7 @@ def generator_objective(parts: IdentitySwap) -> gradients.Objective:
 
 
 def wanted_identities(state: alternating.State, pair: Pair, key: Key, *, parts: IdentitySwap) -> Wanted:
-    """What a step asks for: the targets' own identities if it is even, else those of other rows.
+    """The identities wanted in a step: the targets' own if the step is even, otherwise those of other rows.
 
     The rows are rolled by 1 to B - 1 places, which the key draws, so that none keeps its own.
     """
@@ -210,7 +211,7 @@ def model(
       generator_optimizer, discriminator_optimizer: one for each player.
       averaging: the decay, in [0, 1), of an average of the generator's params (`moving_average.discounted`), which
         `evaluate` uses, and swaps should; None keeps no average.
-      reduction: how both players take their gradients over the batch, one of `genjax.gradients`.
+      reduction: how the gradients of both players are taken over the batch, one of `genjax.gradients`.
 
     Returns:
       A Model of batches `Pair`, of two rows or more, whose state is an `alternating.State` with the encoder's params as
@@ -218,7 +219,7 @@ def model(
       targets' own identities, all else with those of the next rows.
 
     Raises:
-      ValueError: averaging outside [0, 1).
+      ValueError: averaging is outside [0, 1).
     """
     discriminator = alternating.Player("discriminator", discriminator_objective(parts), discriminator_optimizer)
     generator = alternating.Player(

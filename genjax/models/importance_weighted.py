@@ -75,11 +75,11 @@ def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gra
         -grad_theta = sum_k v_k dlog w_k / dtheta,   -grad_phi = sum_k v_k^2 (dlog w_k / dz_k) dz_k / dphi,
         v_k = w_k / sum_j w_j
 
-    with theta the parameters of decoder and prior, phi those of the encoder. It is unbiased too, and its signal does
-    not drown in noise as k grows (Tucker et al. 2018, equation 8).
+    with theta the parameters of decoder and prior, phi those of the encoder. It is also unbiased, and its
+    signal-to-noise ratio does not vanish as k grows (Tucker et al. 2018, equation 8).
 
     Raises:
-      ValueError: for a posterior whose density is not known at any z.
+      ValueError: the posterior has no density that can be evaluated at any z.
     """
     negative_log_density = parts.posterior.negative_log_density
     if negative_log_density is None:

@@ -1,9 +1,9 @@
-"""Moving averages of parameters over the steps of training, which a model is evaluated and sampled by.
+"""Moving averages of parameters over the steps of training, for evaluation and sampling.
 
 average <- (1 - w) average + w params,   w = w(t) after the t-th update, t = 1, 2, ...
 
-A constant w = 1 - decay would remember the parameters that training began with for some 1 / (1 - decay) steps; both
-weights of this module begin larger.
+A constant w = 1 - decay would keep the initial parameters in the average for about 1 / (1 - decay) steps; both weights
+of this module start larger.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import optax
 
 from genjax.types import Array, Params
 
-Weight = Callable[[Array], Array]  # t - 1, the updates done before, [] int32 -> w(t) []
+Weight = Callable[[Array], Array]  # t - 1, the number of earlier updates, [] int32 -> w(t) []
 
 
 def cumulative(decay: float) -> Weight:
-    """The mean of all steps so far, until that is of 1 / (1 - decay) of them; exponential decay from there on.
+    """The weight of a mean of all steps so far, up to 1 / (1 - decay) of them, and of exponential decay afterwards.
 
         w(t) = max(1 - decay, 1 / t)
 
     Args:
-      decay: in [0, 1); 0 is the last parameters.
+      decay: in [0, 1); 0 gives the last parameters.
 
     Raises:
-      ValueError: a decay outside [0, 1).
+      ValueError: the decay is outside [0, 1).
 
     Source: Polyak & Juditsky 1992 for the mean.
     """
@@ -37,7 +37,7 @@ def cumulative(decay: float) -> Weight:
 
 
 def discounted(decay: float) -> Weight:
-    """A mean of the last steps mostly, of about t / 9 of them, until that is 1 / (1 - decay) steps.
+    """The weight of a mean over about the last t / 9 steps, up to 1 / (1 - decay) of them.
 
         w(t) = max(1 - decay, 9 / (9 + t))
 
@@ -45,7 +45,7 @@ def discounted(decay: float) -> Weight:
       decay: in [0, 1).
 
     Raises:
-      ValueError: a decay outside [0, 1).
+      ValueError: the decay is outside [0, 1).
 
     Source: the rule of TensorFlow's ExponentialMovingAverage(num_updates): decay_t = min(decay, (1 + n) / (10 + n)).
     """
@@ -55,11 +55,11 @@ def discounted(decay: float) -> Weight:
 
 def _check(decay: float) -> None:
     if not 0 <= decay < 1:
-        raise ValueError(f"averaging is at least 0 and below 1, not {decay}")
+        raise ValueError(f"averaging must be at least 0 and below 1, not {decay}")
 
 
 def start(params: Params) -> Params:
-    """The average before the first step: a copy of the params, in memory of its own, for a state may be donated."""
+    """The average before the first step: a copy of the params, since a state may be donated."""
     return jax.tree.map(jnp.copy, params)
 
 

@@ -31,7 +31,7 @@ def objective(network: Network) -> gradients.Objective:
 
     def regressed(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         if batch.label is None:
-            raise ValueError("a regression needs targets, Batch(x, y); this batch has none")
+            raise ValueError("a regression needs targets, as in Batch(x, y); this batch has none")
         loss = squared_error(network.apply(params, batch.x), batch.label)
         return loss, {"squared_error": loss}
 

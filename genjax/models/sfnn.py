@@ -2,7 +2,7 @@
 
 p(y|x) = sum_h p(y|h, u) p(h|x),   h_j ~ Bernoulli(sigm(a_j)) for j <= H,   u_j = act(a_j) for j > H,   a = hidden(x)
 
-H hidden units are bits that are drawn, the others are deterministic, and each of the 2^H settings of the bits is a
+H hidden units are random bits, the others are deterministic, and each of the 2^H settings of the bits is a
 component of a mixture. It learns by generalised EM: draw h^m ~ p(h|x), weigh each draw by how well it explains y,
 w^m = p(y|h^m) / sum_k p(y|h^k), and ascend
 
@@ -144,10 +144,10 @@ def posterior(params: Params, x: Array, y: Array, *, parts: SFNN) -> Array:
 def negative_expected_log_joint(
     params: Params, x: Array, y: Array, bits: Array, weights: Array, *, parts: SFNN
 ) -> Array:
-    """What the M-step minimises: minus sum_m w^m [log p(y|h^m, u) + log p(h^m|x)].
+    """The objective of the M-step: minus sum_m w^m [log p(y|h^m, u) + log p(h^m|x)].
 
-    At the weights of the exact posterior its gradient is that of minus log p(y|x) (Fisher's identity), and whatever
-    lowers it from there lowers minus log p(y|x) by at least as much.
+    At the weights of the exact posterior its gradient is that of minus log p(y|x) (Fisher's identity), and any
+    decrease of it from there decreases minus log p(y|x) by at least as much.
 
     Args:
       x: [B, ...].
@@ -173,13 +173,13 @@ def objective(parts: SFNN, *, num_draws: int) -> gradients.Objective:
       `negative_expected_log_joint` and the metric the importance estimate, both of the same M draws.
 
     Raises:
-      ValueError: when called, a batch without labels.
+      ValueError: when the returned objective gets a batch without labels.
     """
 
     def expectation_maximisation(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         x, y = batch
         if y is None:
-            raise ValueError("a regression needs targets, Batch(x, y); this batch has none")
+            raise ValueError("a regression needs targets, as in Batch(x, y); this batch has none")
         bits = draw(params, x, key, parts=parts, num_draws=num_draws)
         log_y, log_h = log_probabilities(params, x, y, bits, parts=parts)
         loss = _weighted(jax.nn.softmax(log_y, axis=0), log_y, log_h)
@@ -207,6 +207,6 @@ def model(
       options: the keyword arguments of `descent.model`.
 
     Returns:
-      A Model; it has no `sample` without an x: that is `sample` of this module.
+      A Model; it cannot sample without an x: see `sample` of this module.
     """
     return descent.model(partial(init_params, parts=parts), optimizer, objective, **options)

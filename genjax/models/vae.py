@@ -1,7 +1,7 @@
 """The variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014).
 
-p(z) = N(0, I) or a prior of one's own,   p_theta(x|z) given by the likelihood of the decoder's output,
-q_phi(z|x) = N(mu_phi(x), diag e^{s_phi(x)}) or a posterior of one's own,   z = mu + e^{s/2} * eps,  eps ~ N(0, I)
+p(z) = N(0, I) or another prior,   p_theta(x|z) given by the likelihood of the decoder's output,
+q_phi(z|x) = N(mu_phi(x), diag e^{s_phi(x)}) or another posterior,   z = mu + e^{s/2} * eps,  eps ~ N(0, I)
 
 -ELBO = E_q[-log p_theta(x|z)] + KL(q_phi(z|x) || p(z)) = distortion + rate  >=  -log p_theta(x)
 
@@ -42,7 +42,7 @@ class VAE(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One pass through a VAE, x -> q(z|x) -> z -> p(x|z), of which every objective is made."""
+    """One pass through a VAE, x -> q(z|x) -> z -> p(x|z), from which every objective is computed."""
 
     posterior: Any  # the encoder's output
     z: Array  # [B, d], a draw from q(z|x)
@@ -59,12 +59,12 @@ def init_params(key: Key, *, parts: VAE) -> Params:
 
 
 def forward(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> Pass:
-    """Encodes x [B, ...], draws z from q(z|x) by the key, and decodes it."""
+    """Encodes x [B, ...], draws z from q(z|x), and decodes it."""
     return draw(params, encode(params, x, *context, parts=parts), key, *context, parts=parts)
 
 
 def draw(params: Params, posterior: Any, key: Key, *context: Any, parts: VAE) -> Pass:
-    """As `forward`, from the encoder's output."""
+    """`forward` from the encoder's output."""
     z, negative_log_q = parts.posterior.sample_and_negative_log_density(posterior, key)
     output = parts.decoder.apply(params["decoder"], z, *context)
     if parts.posterior.negative_log_density is not None:
@@ -130,9 +130,9 @@ def objective(
         J = distortion_weight * distortion + rate_weight * sum_j max(free_bits, rate_j)
 
     At weights of 1 it is the negative ELBO; rate_weight alone is the beta of a beta-VAE (Higgins et al. 2017). A latent
-    dimension whose rate, as the batch's mean, is below `free_bits` nats costs that much and is not pressed further
-    (Kingma et al. 2016, appendix C.8). Where the prior has no closed form, `free_bits` is the allowance of the whole
-    code, of which alone the rate is known.
+    dimension whose rate, as the batch's mean, is below `free_bits` nats costs that much and is not reduced further
+    (Kingma et al. 2016, appendix C.8). Without a closed form of the rate, `free_bits` applies to the whole
+    code, since only the rate of the whole is known.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"negative_elbo", "distortion", "rate": [B]})`, in nats.

@@ -1,11 +1,11 @@
-"""What turns an experiment into a command, a run directory and a trained model.
+"""Turns an experiment into a command, a run directory and a trained model.
 
     EXPERIMENT = runs.Experiment("vae", Flags, build, summarise)
 
     if __name__ == "__main__":
         runs.main(EXPERIMENT)
 
-makes a module a command with flags. The same run from a script, and a run's directory back to its model:
+makes a module a command with flags. The same run from a script, and a finished run opened again:
 
     run = runs.train(EXPERIMENT, Flags(latent_dim=2), workdir="runs/two")
     run = runs.open("runs/two", experiment=EXPERIMENT)

@@ -42,19 +42,19 @@ def find_or_train(
     purpose: str,
     watch: Sequence[str] = ("loss",),
 ) -> Auxiliary:
-    """The trained parameters of an auxiliary model, from the cache if they are there, else trained now.
+    """Finds the trained parameters of an auxiliary model in the cache, or trains it now.
 
     Args:
       source: makes the data; called only if the model has to be trained.
       name: what the model is, as the first part of its folder's name.
-      settings: everything that determines the model and its optimizer, as JSON can hold it.
+      settings: everything that determines the model and its optimizer, in values that JSON can hold.
       fingerprint: of the data.
       cache: the directory that holds the folders.
-      purpose: what the model is for, in words such as "to compare samples by".
+      purpose: the purpose of the model, in words such as "to compare samples by".
       watch: metrics that the progress bar shows.
 
     Raises:
-      BadInput: for a folder whose parameters are not those that were trained.
+      BadInput: if a cached folder holds other parameters than were trained.
     """
     now = directory.manifest(seed=seed, data_fingerprint=fingerprint)
     config = {"name": name, **settings, "seed": seed, "num_steps": num_steps}
@@ -77,7 +77,7 @@ def find_or_train(
 
 
 def _write(folder: Path, config: dict[str, Any], state: Any, num_steps: int, manifest: dict[str, Any]) -> None:
-    """Makes a folder that appears whole or not at all."""
+    """Writes a folder that appears completely or not at all."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     with checkpoint.Checkpoints(unfinished / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(num_steps, state)
@@ -86,7 +86,7 @@ def _write(folder: Path, config: dict[str, Any], state: Any, num_steps: int, man
     directory.write_json(unfinished / "manifest.json", manifest | trained)
     try:
         unfinished.rename(folder)
-    except OSError:  # another run was quicker, with the same bits
+    except OSError:  # another run was faster, and has the same bits
         if not folder.exists():
             raise
         shutil.rmtree(unfinished)

@@ -1,4 +1,4 @@
-"""The door of the command line: flags into a record, bad input into one line and exit status 2."""
+"""The command line: flags become a record, and bad input becomes one line and exit status 2."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WIDTH = 110
 
 
 def run(command: Callable[[F], int | None], record: type[F]) -> NoReturn:
-    """Runs a command with the flags of `sys.argv` and exits.
+    """Runs a command with the flags in `sys.argv`, and exits.
 
     The exit status is what the command returns, or 0; it is 2, after one line on standard error, for bad flags, for
     `BadInput`, and for files that cannot be read or written.
     """
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # JAX lists the kinds of device it lacks
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # JAX lists every kind of device that is missing
     try:
         status = command(parse(record, sys.argv))
         sys.stdout.flush()
@@ -46,7 +46,7 @@ def stop(line: str) -> NoReturn:
 
 
 def with_dashes(error: BadInput, names: set[str]) -> str:
-    """The error's line, with the parameters that are flags spelled as on a command line."""
+    """The error message, with the parameters that are flags spelled as on a command line."""
     line = str(error)
     if isinstance(error, tfds.NotPrepared):
         folder = "DIR" if error.data_dir is None else shlex.quote(str(error.data_dir))
@@ -57,24 +57,24 @@ def with_dashes(error: BadInput, names: set[str]) -> str:
 
 
 def parse(record: type[F], argv: Sequence[str]) -> F:
-    """The record of flags of a command line; prints the help and exits with status 0 where it is asked for.
+    """Reads a command line into a record of flags; on request prints the help and exits with status 0.
 
     Args:
       argv: the program's name, then its arguments, as in `sys.argv`.
 
     Raises:
-      BadInput: for an unknown flag or argument, or a value that is not right for its flag.
+      BadInput: for an unknown flag or argument, or an invalid value.
     """
     known = specs(record)
     values = absl_flags.FlagValues()
     for spec in known:
         _define(spec, values)
     for name in HELP:
-        absl_flags.DEFINE_bool(name, False, "show this page", flag_values=values)
+        absl_flags.DEFINE_bool(name, False, "show this help", flag_values=values)
     try:
         rest = values(argv)
     except absl_flags.Error as error:
-        if isinstance(error.__cause__ or error.__context__, BadInput):  # of a value, by its `Spec`
+        if isinstance(error.__cause__ or error.__context__, BadInput):  # raised for a value, by its `Spec`
             raise (error.__cause__ or error.__context__) from None  # type: ignore[misc]
         raise BadInput(str(error).replace("\n", " ")) from None
     if any(values[name].value for name in HELP):
@@ -93,7 +93,7 @@ def _define(spec: Spec, values: absl_flags.FlagValues) -> None:
 
 
 class _Parser(absl_flags.ArgumentParser):
-    """Reads a flag's text by its `Spec`, so that a command line and a script have the same rules."""
+    """Parses a flag's text by its `Spec`, so that command lines and scripts follow the same rules."""
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
@@ -106,7 +106,7 @@ class _Parser(absl_flags.ArgumentParser):
 
 
 def arguments(record: Record) -> list[str]:
-    """The command-line arguments that give this record."""
+    """The command-line arguments that produce this record."""
     values = {spec: getattr(record, spec.name) for spec in specs(type(record))}
     return [f"--{spec.name}={spec.text(value)}" for spec, value in values.items() if value is not None]
 

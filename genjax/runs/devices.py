@@ -1,4 +1,4 @@
-"""The devices of a run, and how its gradients are reduced over them, as its flags choose."""
+"""The devices of a run and the reduction of its gradients over them, chosen by its flags."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from genjax.training import placement
 
 
 def check(flags: Flags) -> None:
-    """Checks the flags of devices against each other and the machine.
+    """Checks the device flags against each other and the machine.
 
     Raises:
-      BadInput: naming the flags that contradict each other.
+      BadInput: the flags contradict each other; the message names them.
     """
     if flags.shard_parameters and (flags.num_seeds > 1 or flags.shards):
         raise BadInput("cannot be combined with `num_seeds` or `shards`", parameter="shard_parameters")
@@ -34,9 +34,9 @@ def check(flags: Flags) -> None:
 
 
 def _num_sharing(flags: Flags) -> int:
-    """The number of devices that share a batch, or 0 where every device has runs of its own.
+    """The number of devices that share a batch, or 0 if every device trains whole runs.
 
-    It is the largest number of the devices present that divides the batch, or its shards, evenly.
+    It is the largest number of available devices that divides the batch, or its shards, evenly.
     """
     if flags.num_seeds > 1:
         return 0
@@ -45,7 +45,7 @@ def _num_sharing(flags: Flags) -> int:
 
 
 def reduction(flags: Flags) -> gradients.Reduction:
-    """How the run's models take their gradients over a batch."""
+    """How the gradients of the run are taken over a batch."""
     sharing = _num_sharing(flags)
     if flags.shards:
         return gradients.ordered(flags.shards, over_devices=sharing > 1)
@@ -55,7 +55,7 @@ def reduction(flags: Flags) -> gradients.Reduction:
 
 
 def place(flags: Flags) -> placement.Placement:
-    """Where the run's arrays lie."""
+    """The placement of the run's arrays on devices."""
     if flags.num_seeds > 1:
         return placement.seeds(flags.num_seeds, vectorized=flags.seeds_mode == "vmap")
     sharing = _num_sharing(flags)
@@ -73,5 +73,5 @@ def bits_of(flags: Flags) -> int | str:
 
 
 def matrix_products(flags: Flags) -> AbstractContextManager:
-    """The precision of matrix products in what is compiled inside: the device's default, or bfloat16."""
+    """A context for compiling with the device's default precision of matrix products, or with bfloat16."""
     return jax.default_matmul_precision("BF16_BF16_F32" if flags.bfloat16 else None)

@@ -1,5 +1,5 @@
-"""The run directory: what a run was asked (config.json), was (manifest.json), measured (metrics.jsonl) and came to
-(summary.json). Every file is written whole or not at all, but metrics.jsonl, which only grows."""
+"""The run directory: a run's flags (config.json), circumstances (manifest.json), metrics (metrics.jsonl) and results
+(summary.json). Every file is written completely or not at all, except metrics.jsonl, which only grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from genjax.paths import refuse_patterns
 from genjax.training import determinism
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint", "scikit-learn")
-"""The packages whose versions belong to a run's identity: they make its data, its draws or its arithmetic."""
+"""The packages whose versions belong to a run's identity: they determine its data, draws or arithmetic."""
 
 IDENTITY = (
     "python",
@@ -36,7 +36,7 @@ IDENTITY = (
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that a reader finds the old file or the whole new one."""
+    """Writes JSON so that a reader finds either the old file or the complete new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "w") as file:
         json.dump(value, file, indent=2)
@@ -50,7 +50,7 @@ def read_json(path: Path) -> Any:
     """Reads one of a run's JSON files.
 
     Raises:
-      BadInput: naming the file, if it is missing or not valid JSON.
+      BadInput: the file is missing or not valid JSON.
     """
     try:
         return json.loads(path.read_text())
@@ -78,10 +78,10 @@ def _processor() -> str:
 
 
 def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1) -> dict[str, Any]:
-    """What a run is made of; starts JAX's backend.
+    """The circumstances of a run: data, versions, devices and settings; starts JAX's backend.
 
     Args:
-      bits_of_devices: the number of devices that its bits depend on, or "any" where they are those of any number.
+      bits_of_devices: the number of devices that the bits depend on, or "any" if they do not depend on it.
     """
     versions = {}
     for name in PACKAGES:
@@ -113,7 +113,7 @@ def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1
 def differences(recorded: dict[str, Any], now: dict[str, Any], names: tuple[str, ...] = IDENTITY) -> list[str]:
     """One phrase for each entry that differs: "packages.jax: 0.10.2 then, 0.12.0 now".
 
-    A JAX setting that a manifest does not record, being older than the record of it, had its default.
+    A JAX setting that an older manifest does not record is taken to have had its default.
     """
     recorded, now = (
         one | {"jax_settings": determinism.JAX_SETTINGS | one.get("jax_settings", {})} for one in (recorded, now)
@@ -130,24 +130,25 @@ def differences(recorded: dict[str, Any], now: dict[str, Any], names: tuple[str,
 
 
 def open_manifest(workdir: Path, now: dict[str, Any], *, warn: Callable[[str], None]) -> dict[str, Any]:
-    """Writes the run's manifest as `manifest` gives it now, at its first start and at each later one; returns it.
+    """Writes and returns the current manifest of a run, at its first start and whenever it resumes.
 
-    A run that goes on elsewhere than it began has bits of both: that is said by `warn`, and kept under "mixed".
+    A run that resumes under other circumstances has bits of both; `warn` reports that, and the manifest keeps the
+    differences under "mixed".
 
     Raises:
-      BadInput: if the data are not those the run began with.
+      BadInput: the data are not those that the run started with.
     """
     path = workdir / "manifest.json"
     if path.exists():
         recorded = read_json(path)
         if recorded["data_fingerprint"] != now["data_fingerprint"]:
             raise BadInput(
-                f"{workdir} began on data of fingerprint {recorded['data_fingerprint']}, not "
+                f"{workdir} was started on data of fingerprint {recorded['data_fingerprint']}, not "
                 f"{now['data_fingerprint']}; give that data, or another `workdir`"
             )
         changes = differences(recorded, now)
         if changes:
-            warn(f"{workdir} goes on elsewhere than it began ({'; '.join(changes)}): its bits are not reproducible")
+            warn(f"{workdir} resumes under other conditions ({'; '.join(changes)}): its bits are not reproducible")
             now = now | {"mixed": [*recorded.get("mixed", []), *changes]}
     write_json(path, now)
     return now
@@ -160,14 +161,14 @@ def claim(
     free: Sequence[str],
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda recorded: recorded,
 ) -> None:
-    """Makes the run directory this configuration's, or checks that it is; flags in `free` may differ.
+    """Creates the run directory for this configuration, or checks that it belongs to it; flags in `free` may differ.
 
     Args:
-      upgrade: brings the configuration of a run that an earlier version has begun to what this version would write.
+      upgrade: turns a configuration written by an earlier version into what this version would write.
 
     Raises:
-      BadInput: naming the flags, if a run of other flags lives there, a folder that is not a run directory, or a path
-        that checkpoints cannot have.
+      BadInput: the directory holds a run with other flags, which the message names; it is not a run directory; or
+        checkpoints cannot have its path.
     """
     refuse_patterns(workdir, parameter="workdir")
     path = workdir / "config.json"
@@ -178,25 +179,25 @@ def claim(
             wanted = ", ".join(f"`{name}`={recorded.get(name)} (now {config.get(name)})" for name in names)
             raise BadInput(f"{workdir} holds a run with other values: {wanted}; give these, or another `workdir`")
     elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise BadInput(f"{workdir} exists and is not a run directory; give another", parameter="workdir")
+        raise BadInput(f"{workdir} exists and is not a run directory; give another path", parameter="workdir")
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(path, config)
 
 
 def sync(path: Path) -> None:
-    """Puts a file's lines on the disk."""
+    """Flushes a file to the disk."""
     with open(path, "a") as file:
         os.fsync(file.fileno())
 
 
 def append_metrics(path: Path, step: int, split: str, metrics: dict[str, Any]) -> None:
-    """Adds a line {"step", "split", then the metrics by name} to metrics.jsonl; of several seeds, each a list."""
+    """Adds a line {"step", "split", metrics by name} to metrics.jsonl; with several seeds, each metric is a list."""
     with open(path, "a") as file:
         file.write(json.dumps({"step": step, "split": split} | metrics) + "\n")
 
 
 def cut_metrics(path: Path, *, upto: int) -> None:
-    """Cuts off the lines after step `upto`, of work that a kill has lost."""
+    """Removes the lines after step `upto`, whose work was lost when the run was killed."""
     kept = [line for line in read_metrics(path) if line["step"] <= upto] if path.exists() else []
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -204,7 +205,7 @@ def cut_metrics(path: Path, *, upto: int) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line that a kill cut short is left out."""
+    """The lines of a metrics.jsonl, without a last line that is incomplete because the run was killed."""
     lines = path.read_text().splitlines(keepends=True)
     whole = lines if not lines or lines[-1].endswith("\n") else lines[:-1]
     try:

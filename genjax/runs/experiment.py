@@ -1,4 +1,4 @@
-"""What an experiment is made of, and what is known of it while it trains and afterwards."""
+"""The record of an experiment, and the records that its functions exchange with the runner."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from genjax.types import Codec, Key, Model, Params
 
 
 class Built(NamedTuple):
-    """A model and what it was built from."""
+    """A model and the parts that it was built from."""
 
     model: Model
     parts: Any = None  # the networks and settings of the model, as the functions of its module take them
-    auxiliaries: Any = None  # trained models that serve this one, and what was computed with them; see `prepare`
+    auxiliaries: Any = None  # trained auxiliary models and what was computed with them; see `prepare`
 
 
 class Trained(NamedTuple):
-    """A model at some step of its training, and what it is measured on."""
+    """A model at some step of its training, and the data to measure it on."""
 
     model: Model
     parts: Any
     auxiliaries: Any
     state: Any
     step: int
-    dataset: data.Dataset  # as it is trained on
+    dataset: data.Dataset  # as used for training
     examples: Any  # the first held-out examples, at most 2000, as the model reads them
     key: Key  # for draws; the same at every step
     workdir: Path
 
     @property
     def params(self) -> Params:
-        """The parameters that evaluation and sampling use: their average where the model keeps one."""
+        """The parameters for evaluation and sampling: the average if the model keeps one."""
         return getattr(self.state, "evaluation_params", self.state.params)
 
 
 def load_named(flags: Flags) -> data.Dataset:
-    """The data set of this name."""
+    """Loads the data set that the flags name."""
     return data.load(flags.dataset, data_dir=flags.data_dir)
 
 
@@ -53,10 +53,10 @@ def read_shuffled(flags: Flags, dataset: data.Dataset) -> batching.Source:
 
 
 class Experiment(NamedTuple):
-    """A page: its flags, its model, and what is made of the trained model.
+    """A page: its flags, its model, and its measures and pictures of the trained model.
 
     The functions are called in the order load, resolve, source, build, prepare; `monitor` at each evaluation, and
-    `summarise` once, after the last step. They are given the page's own `Flags`.
+    `summarise` once, after the last step. They receive the page's own `Flags`.
     """
 
     name: str
@@ -69,8 +69,8 @@ class Experiment(NamedTuple):
     )  # fills in defaults that depend on others
     load: Callable[[Any], data.Dataset] = load_named
     source: Callable[[Any, data.Dataset], batching.Source] = read_shuffled  # how training reads the data
-    # called once the run directory is claimed, unless the run is finished, with the directory that caches auxiliary
-    # models: trains or finds them there
+    # called after the run directory is claimed, unless the run is finished, with the cache directory of auxiliary
+    # models; trains them or finds them there
     prepare: Callable[[Any, data.Dataset, Built, Path], Built] = lambda flags, dataset, built, cache: built
     monitor: Callable[[Any, Trained], dict[str, float]] | None = None  # more metrics at each evaluation
-    codec: Callable[[Any], Codec] | None = None  # of the parts: their encoder and decoder, to explore a latent space
+    codec: Callable[[Any], Codec] | None = None  # encoder and decoder of the parts, for exploring a latent space

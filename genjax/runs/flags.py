@@ -4,13 +4,13 @@
         \"\"\"Variational autoencoder.\"\"\"
 
         num_steps: int = 3000  # another default for a shared flag
-        latent_dim: int = flag(8, "dimensions of z", at_least=1)
+        latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
         hidden: tuple[int, ...] = flag((500,), "widths of the encoder's hidden layers", at_least=1)
 
     Flags(latent_dim=2, seed=3)
 
-A subclass is a frozen dataclass with keyword arguments. Its docstring's first line is the heading of its flags in the
-help, and its fields are of the types bool, int, float, str, or tuples of int, float or str.
+A subclass is a frozen dataclass with keyword arguments. The first line of its docstring is the heading of its flags in
+the help. The types of its fields are bool, int, float, str, and tuples of int, float or str.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from genjax.errors import BadInput
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Record:
-    """A frozen record of flags; every subclass is made a dataclass, and checks its values when it is made."""
+    """A frozen record of flags: every subclass becomes a dataclass, which checks its values on construction."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -40,11 +40,11 @@ class Record:
             object.__setattr__(self, spec.name, spec.check(tuple(value) if isinstance(value, list) else value))
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with other values."""
+        """A copy with some values changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var] # every subclass is a dataclass
 
     def to_config(self) -> dict[str, Any]:
-        """The values by name, as JSON can hold them."""
+        """The values by name, in types that JSON can hold."""
         values = {spec.name: getattr(self, spec.name) for spec in specs(type(self))}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
@@ -61,9 +61,9 @@ def flag(
     """Declares a field of a `Record`.
 
     Args:
-      default: the field's default; None if it may be missing, or if an experiment's `resolve` fills it in.
-      help: a phrase for the help page, without a full stop.
-      at_least, at_most: bounds of a number, or of each number of a tuple; both belong to the range.
+      default: the field's default; None if the value is optional, or filled in by an experiment's `resolve`.
+      help: a noun phrase for the help page (for a boolean, an imperative), without a full stop.
+      at_least, at_most: inclusive bounds of a number, or of each number in a tuple.
       choices: the strings that are allowed.
       may_be_empty: whether a tuple may have no entries.
     """
@@ -72,7 +72,7 @@ def flag(
 
 
 class Spec(NamedTuple):
-    """One flag of a record: what its values are, and how they are read from text."""
+    """One flag of a record: its type and bounds, and how its values are read from text."""
 
     name: str
     item: type  # bool, int, float or str
@@ -86,10 +86,10 @@ class Spec(NamedTuple):
     may_be_empty: bool
 
     def parse(self, value: Any) -> Any:
-        """The flag's value from text, as a command line gives it, or from JSON.
+        """Reads the flag's value from text, as on a command line, or from JSON.
 
         Raises:
-          BadInput: naming the flag, for a value that is not of its type or outside its bounds.
+          BadInput: the value has another type or is outside the bounds.
         """
         if self.is_tuple and isinstance(value, str):
             value = value.split(",") if value else []
@@ -112,7 +112,7 @@ class Spec(NamedTuple):
         return self.item(value)
 
     def check(self, value: Any) -> Any:
-        """The value, if it is of the flag's type and within its bounds.
+        """Returns the value if it has the flag's type and is within its bounds.
 
         Raises:
           BadInput: as `parse` does.
@@ -141,7 +141,7 @@ class Spec(NamedTuple):
 
     @property
     def expected(self) -> str:
-        """What a value should be, in words."""
+        """A description of valid values."""
         if self.choices is not None:
             return f"{'some' if self.is_tuple else 'one'} of {', '.join(self.choices)}"
         one, many = {
@@ -154,7 +154,7 @@ class Spec(NamedTuple):
 
     @property
     def bounds(self) -> str:
-        """The bounds in words, with a space before them, or nothing."""
+        """The bounds in words, after a space, or an empty string."""
         if self.at_least is not None and self.at_most is not None:
             return f" from {self.at_least} to {self.at_most}"
         if self.at_least is not None:
@@ -162,7 +162,7 @@ class Spec(NamedTuple):
         return "" if self.at_most is None else f" of at most {self.at_most}"
 
     def text(self, value: Any) -> str:
-        """The value as a command line gives it."""
+        """The value as it is written on a command line."""
         return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
     def _error(self, value: Any) -> BadInput:
@@ -181,7 +181,7 @@ def _spec(record: type[Record], field: dataclasses.Field, hint: Any) -> Spec:
     is_tuple = typing.get_origin(hint) is tuple
     item = typing.get_args(hint)[0] if is_tuple else hint
     declared = [base for base in record.__mro__ if field.name in inspect.get_annotations(base)]
-    # where a subclass only changes the default, what was declared for it above still holds
+    # a subclass that only changes the default inherits the rest of the declaration
     metadata: Mapping[str, Any] = next(
         (found for base in declared if (found := base.__dict__["__dataclass_fields__"][field.name].metadata)), {}
     )
@@ -192,10 +192,10 @@ def _spec(record: type[Record], field: dataclasses.Field, hint: Any) -> Spec:
 
 
 def from_config(record: type[Record], config: Mapping[str, Any]) -> tuple[Any, list[str]]:
-    """A record from what config.json holds, and the names of the flags that it lacks, which have their defaults.
+    """Reads a record from the contents of config.json, and names the flags that it lacks, which get their defaults.
 
     Raises:
-      BadInput: for a flag that the record does not have, or a value that is not right for its flag.
+      BadInput: the record has no such flag, or a value is not valid.
     """
     known = {spec.name: spec for spec in specs(record)}
     unknown = sorted(config.keys() - known.keys())

@@ -1,4 +1,4 @@
-"""The processes of a run that several hosts share."""
+"""The processes of a run on several hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def join(flags: Flags) -> None:
     """Joins the other processes of the run, if it has any; call it before JAX's backend starts.
 
     Raises:
-      BadInput: for flags that do not name the processes, or processes that do not answer.
+      BadInput: the flags do not identify the processes, or the processes do not answer.
     """
     number, count = flags.process_id, flags.num_processes
     if flags.coordinator is None:
@@ -40,7 +40,7 @@ def join(flags: Flags) -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise BadInput(
-            f"the processes did not meet at {flags.coordinator} ({_line(error)})", parameter="coordinator"
+            f"the processes did not connect at {flags.coordinator} ({_line(error)})", parameter="coordinator"
         ) from error
 
 
@@ -59,7 +59,7 @@ def leave(error: Exception) -> NoReturn:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files."""
+    """Whether this process is the first, which writes the files."""
     return jax.process_index() == 0
 
 

@@ -1,4 +1,4 @@
-"""From a run's directory back to its trained model."""
+"""Opens the directory of a run: its flags, data, model and trained state."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PAGES = "experiments"
 
 
 class Run(NamedTuple):
-    """A trained run: what it was asked, and what it became."""
+    """A trained run: its flags, data and model, and its trained state."""
 
     directory: Path
     experiment: Experiment
     flags: Any  # the experiment's own record
-    dataset: data.Dataset  # as it was trained on
+    dataset: data.Dataset  # as used for training
     model: Model
     parts: Any
     state: Any  # of the last intact checkpoint
@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
     @property
     def params(self) -> Params:
-        """The parameters that evaluation and sampling use: their average where the model keeps one."""
+        """The parameters for evaluation and sampling: the average if the model keeps one."""
         return getattr(self.state, "evaluation_params", self.state.params)
 
     @property
@@ -58,7 +58,7 @@ class Run(NamedTuple):
         """The run's encoder and decoder.
 
         Raises:
-          BadInput: for a model that does not have them.
+          BadInput: the model has none.
         """
         if self.experiment.codec is None:
             raise BadInput(f"{self.directory}: a run of {self.experiment.name} has no encoder and decoder to explore")
@@ -69,12 +69,11 @@ def open(directory: str | Path, *, experiment: Experiment | None = None, data_di
     """Opens the directory of a run that has saved a checkpoint.
 
     Args:
-      experiment: whose run it is; by default it is looked up by its name in the package `experiments`.
-      data_dir: where the data lies now, if it has moved.
+      experiment: the experiment of the run; by default it is looked up by name in the package `experiments`.
+      data_dir: the directory of the data, if it has moved.
 
     Raises:
-      BadInput: for a directory that is not a run's, an experiment that is not known, or other data than the run was
-        trained on.
+      BadInput: the directory is not that of a run, the experiment is unknown, or the run was trained on other data.
     """
     directory = Path(directory)
     config = run_directory.read_json(directory / "config.json")
@@ -84,7 +83,7 @@ def open(directory: str | Path, *, experiment: Experiment | None = None, data_di
         raise BadInput(f"{directory} is a run of {name}, not of {experiment.name}")
     flags, missing = from_config(experiment.flags, config)
     if missing:
-        print(f"warning: {directory} was written before {', '.join(missing)}; defaults are used", file=sys.stderr)
+        print(f"warning: {directory} has no value for {', '.join(missing)}; the defaults are used", file=sys.stderr)
     if flags.num_seeds > 1:
         raise BadInput(
             f"{directory} holds {flags.num_seeds} runs; give one of them, such as {directory}/seed-{flags.seed}"
@@ -108,7 +107,7 @@ def find(name: str) -> Experiment:
     """The experiment of this name in the package `experiments`.
 
     Raises:
-      BadInput: if there is none.
+      BadInput: there is none.
     """
     module = f"{PAGES}.{name}"
     known = importlib.util.find_spec(PAGES) is not None and re.fullmatch(r"[a-z]\w*", str(name))
@@ -121,7 +120,7 @@ def of_module(module: str) -> Experiment:
     """The `EXPERIMENT` of a module.
 
     Raises:
-      BadInput: if it has none.
+      BadInput: the module does not exist or has none.
     """
     try:
         found = getattr(importlib.import_module(module), "EXPERIMENT", None)
@@ -135,7 +134,7 @@ def of_module(module: str) -> Experiment:
 
 
 def read(run: Run, split: data.Split, key: Key, *, at_most: int) -> Batch:
-    """The first examples of a split, as the run's model reads them; dynamic binarization draws from the key."""
+    """The first examples of a split, in the form that the model takes; dynamic binarization draws from the key."""
     transform = batching.dynamic_binarization if run.flags.binarize == "dynamic" else None
     first: Any = data.Split(split.x[:at_most], None if split.label is None else split.label[:at_most])
     held_out = batching.held_out(first, batch_size=at_most, scale=run.dataset.scale, transform=transform)
@@ -143,7 +142,7 @@ def read(run: Run, split: data.Split, key: Key, *, at_most: int) -> Batch:
 
 
 def apply(function: Callable[[Params, Array], Array], params: Params, inputs: Array, *, batch_size: int = 500) -> Array:
-    """`function(params, inputs)` of any number of inputs, in batches of one compiled size."""
+    """Applies `function(params, inputs)` to any number of inputs, in batches of one compiled size."""
     return jax.jit(
         lambda params, inputs: jax.lax.map(lambda one: function(params, one[None])[0], inputs, batch_size=batch_size)
     )(params, inputs)

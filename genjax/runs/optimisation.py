@@ -22,18 +22,18 @@ def optimizer(
 ) -> optax.GradientTransformation:
     """The optimizer that the flags name, with its schedule, weight decay, clipping and accumulation.
 
-    From the inside out: the optimizer of Optax with its schedule and weight decay, after the gradients were clipped by
-    their global norm; one update for every `accumulate_steps` batches.
+    Gradients are averaged over `accumulate_steps` batches, clipped by their global norm, and passed to the Optax
+    optimizer with its schedule and weight decay.
 
     Args:
-      num_updates: batches over which the schedule extends; by default `flags.num_steps`.
-      learning_rate: in place of `flags.learning_rate`; a function of the number of updates also takes the place of
+      num_updates: number of batches that the schedule covers; by default `flags.num_steps`.
+      learning_rate: replaces `flags.learning_rate`; a function of the number of updates also replaces
         `flags.learning_rate_schedule`.
-      **options: the page's own defaults of the optimizer's arguments, which `flags.optimizer_options` override. They
-        belong to the page's default optimizer; those that another one does not take are left out.
+      **options: the page's defaults for the optimizer's arguments, which `flags.optimizer_options` override. Defaults
+        that the optimizer does not take are ignored.
 
     Raises:
-      BadInput: for a name that is not an optimizer of Optax, or an argument that it does not take.
+      BadInput: the name is not that of an Optax optimizer, or an option is not one of its arguments.
     """
     make = _factory(flags.optimizer)
     taken = inspect.signature(make).parameters
@@ -60,13 +60,13 @@ def optimizer(
 def schedule(
     flags: OptimisationFlags, *, num_updates: int | None = None, learning_rate: float | optax.Schedule | None = None
 ) -> float | optax.Schedule:
-    """The learning rate as a function of the number of updates, or a number where it is constant.
+    """The learning rate as a function of the number of updates, or a number if it is constant.
 
     After a linear rise over `learning_rate_warm_up` updates, it falls over the remaining ones to
     `final_learning_rate` times its highest value: along half a cosine, a line or an exponential.
 
     Raises:
-      BadInput: for an exponential schedule that would end at 0.
+      BadInput: an exponential schedule would end at 0.
     """
     if callable(learning_rate):
         return learning_rate
@@ -90,7 +90,7 @@ def schedule(
 
 
 def matrices(params: Any) -> Any:
-    """A mask of the arrays that weight decay applies to: those of two or more axes, so neither biases nor scales."""
+    """A mask of the arrays with two or more axes, which weight decay applies to: neither biases nor scales."""
     return jax.tree.map(lambda a: a.ndim > 1, params)
 
 

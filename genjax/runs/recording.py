@@ -1,4 +1,4 @@
-"""What a run writes to its directory while it trains and when it ends, for one seed or for several."""
+"""Writes a run's directory during training and at the end, for one seed or several."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ Warn = Callable[[str], None]
 
 
 class Setting(NamedTuple):
-    """What the parts of a run share."""
+    """What all parts of a run share."""
 
     experiment: Experiment
     built: Built
-    dataset: data.Dataset  # as it is trained on
+    dataset: data.Dataset  # as used for training
     source: batching.Source
     manifest: dict[str, Any]
     warn: Warn
 
 
 class Recorder:
-    """The directory of a run of one seed."""
+    """Writes the directory of a run of one seed."""
 
     def __init__(self, setting: Setting, flags: Flags, workdir: Path, first_step: int) -> None:
         self._setting, self._flags, self._workdir = setting, flags, workdir
@@ -74,7 +74,7 @@ class Recorder:
             self._board.write_scalars(step, split, metrics)
 
     def sync(self) -> None:
-        """Makes sure that the lines so far are on the disk."""
+        """Flushes the lines so far to the disk."""
         if hosts.is_first():
             directory.sync(self._metrics_path)
 
@@ -92,7 +92,7 @@ class Recorder:
 
 
 class SeedsRecorder:
-    """The directory of a run of several seeds: a whole run's directory for each, and what they have in common."""
+    """Writes the directory of several seeds: a complete run directory for each, and their summary above."""
 
     def __init__(self, setting: Setting, flags: Flags, workdir: Path, first_step: int) -> None:
         self._setting, self._workdir = setting, workdir
@@ -101,7 +101,7 @@ class SeedsRecorder:
         for seed in range(flags.seed, flags.seed + flags.num_seeds):
             folder, own = workdir / f"seed-{seed}", setting
             alone = flags.replace(seed=seed, workdir=str(folder), num_seeds=1)
-            if flags.seeds_mode == "map":  # the run has the bits that it has alone
+            if flags.seeds_mode == "map":  # the run has the same bits as alone
                 bits_of = "any" if flags.shards else 1
                 own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
             if hosts.is_first():
@@ -117,7 +117,7 @@ class SeedsRecorder:
         return {name: np.array([metrics[name] for metrics in measured]) for name in measured[0]}
 
     def _each(self, states: Any) -> list[tuple[Recorder, Any]]:
-        """Each seed's recorder with its own state, from states that are stacked."""
+        """Each seed's recorder with its state, taken from the stacked states."""
         return [
             (recorder, jax.tree.map(lambda a, i=i: a[i], states)) for i, recorder in enumerate(self._recorders.values())
         ]
@@ -129,19 +129,19 @@ class SeedsRecorder:
             recorder.report(step, split, {name: float(value[i]) for name, value in metrics.items()})
 
     def sync(self) -> None:
-        """Makes sure that the lines so far are on the disk."""
+        """Flushes the lines so far to the disk."""
         if hosts.is_first():
             directory.sync(self._metrics_path)
             for recorder in self._recorders.values():
                 recorder.sync()
 
     def finish(self, states: Any, speed: dict[str, Any]) -> dict[str, Any]:
-        """Finishes the run of each seed, with a checkpoint of its own; writes means and standard deviations."""
+        """Finishes the run of each seed and saves its checkpoint; writes means and standard deviations."""
         summaries = {}
         for seed, (recorder, state) in zip(self._recorders, self._each(states), strict=True):
             folder = self._workdir / f"seed-{seed}" / "checkpoints"
             with checkpoint.Checkpoints(folder, keep=1, warn=self._setting.warn) as checkpoints:
-                checkpoints.restore(state)  # what an earlier start has written here is not written again
+                checkpoints.restore(state)  # a checkpoint from an earlier start is not written again
                 checkpoints.save(speed["num_steps"], state)
             summaries[str(seed)] = recorder.finish(state, speed)
         pictures.save_curves(self._workdir / "curves.png", directory.read_metrics(self._metrics_path))
@@ -157,7 +157,7 @@ class SeedsRecorder:
 
 
 def config(experiment: Experiment, flags: Flags) -> dict[str, Any]:
-    """What config.json holds."""
+    """The contents of config.json."""
     return {"experiment": experiment.name, **flags.to_config()}
 
 
@@ -172,7 +172,7 @@ def claim(workdir: Path, experiment: Experiment, flags: Flags, *, warn: Warn) ->
             return recorded
         own, missing = from_config(experiment.flags, {k: v for k, v in recorded.items() if k != "experiment"})
         if missing:
-            warn(f"{workdir} was begun without the flags {', '.join(missing)}; they have their defaults")
+            warn(f"{workdir} has no value for {', '.join(missing)}; the defaults are used")
         return config(experiment, own)
 
     directory.claim(workdir, config(experiment, flags), free=NOT_IDENTITY, upgrade=upgrade)
@@ -196,7 +196,7 @@ def write_end(
 
 
 def held_out_examples(source: batching.Source, key: Key, *, at_most: int = 2000) -> Any:
-    """The first held-out examples, as the model reads them."""
+    """The first held-out examples, in the form that the model takes."""
     group = source.test.groups[0]
     batches, size = jax.tree.leaves(group)[0].shape[:2]
     read = [

@@ -3,8 +3,8 @@
     python -m genjax.runs.reproduce --run=DIR
     python -m genjax.runs.reproduce --run=DIR --page=my_experiment
 
-Exit status 0: the same bits. 1: other bits; the first metric line that differs is named. 2: not comparable, for a named
-reason (another version, another backend, ...), or not a finished run.
+The exit status is 0 for the same bits, and 1 for other bits, with the first metric that differs. It is 2 if the runs
+cannot be compared, with the reason (another version, another backend, ...), or if the run is not finished.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from genjax.training import determinism
 class Flags(Record):
     """Reproduce."""
 
-    run: str | None = flag(None, "directory of the finished run to reproduce")
-    page: str | None = flag(None, "module of its experiment; by default the one of its name in `experiments`")
-    data_dir: str | None = flag(None, "where the data lies now, if it has moved")
+    run: str | None = flag(None, "directory of the run")
+    page: str | None = flag(
+        None, "module that defines the run's experiment; by default the one of its name in `experiments`"
+    )
+    data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
 
 
 def main(flags: Flags) -> int:
@@ -95,7 +97,7 @@ def _train_again(page: str, flags: RunFlags, *, xla_flags: str) -> tuple[dict[st
 
 
 def first_difference(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> str | None:
-    """Names the first metric in which two metrics.jsonl differ, or None."""
+    """The first metric in which two metrics.jsonl differ, in words, or None."""
     for a, b in zip_longest(then, now, fillvalue={}):
         for name in (*a, *(name for name in b if name not in a)):
             if a.get(name) != b.get(name):

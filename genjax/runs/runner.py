@@ -30,25 +30,25 @@ from genjax.types import Model
 def main(experiment: Experiment) -> None:
     """Runs an experiment from the command line.
 
-    The exit status is 0, or 2 after one line on standard error for what the user can put right.
+    The exit status is 0, or 2 after one line on standard error for an error that the user can correct.
     """
     command.run(lambda flags: _train(experiment, flags) and None, experiment.flags)
 
 
 def train(experiment: Experiment, flags: Flags, *, workdir: str | Path | None = None) -> Run:
-    """Trains, evaluates and draws as the flags say, or resumes a run of the same flags; as the command line does.
+    """Trains a run, or resumes it, as the command line does.
 
-    The directory, its files and all bits are those of the command with the same flags.
+    The directory, its files and all bits are the same as those of the command with the same flags.
 
     Args:
       flags: the experiment's own `Flags`.
-      workdir: the run directory, in place of `flags.workdir`.
+      workdir: the run directory; replaces `flags.workdir`.
 
     Returns:
-      The finished run, as `runs.open` gives it.
+      The finished run, as `runs.open` returns it.
 
     Raises:
-      BadInput: for flags that contradict each other, the data or the machine, or a directory of another run.
+      BadInput: the flags contradict each other, the data or the machine, or the directory belongs to another run.
     """
     found = _train(experiment, flags if workdir is None else flags.replace(workdir=str(workdir)))
     return opening.open(found, experiment=experiment)
@@ -65,7 +65,7 @@ class _Prepared(NamedTuple):
 
 
 def _train(experiment: Experiment, flags: Flags) -> Path:
-    """Trains a run to its end, if it is not finished; returns its directory."""
+    """Trains a run to the end unless it is finished; returns its directory."""
     run = _prepare(experiment, flags)
     if not run.finished:
         _fit(run)
@@ -113,7 +113,7 @@ def _fit(run: _Prepared) -> None:
         began = time.monotonic()
 
         def save(step: int, saved: Any) -> None:
-            recorder.sync()  # first the metrics: resuming relies on the lines before a checkpoint
+            recorder.sync()  # flush the metrics first: resuming relies on the lines before a checkpoint
             checkpoints.save(step, saved)
 
         try:

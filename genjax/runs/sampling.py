@@ -1,4 +1,4 @@
-"""Samples of a model in batches of one compiled size."""
+"""Sampling in batches of one compiled size."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from genjax.types import Key, Model
 
 
 def draw(model: Model, state: Any, num: int, key: Key, *, batch_size: int = 500) -> np.ndarray:
-    """Samples of the model, [num, ...].
+    """Draws samples of the model, [num, ...].
 
-    Whole batches are drawn, so that the first samples do not depend on their number.
+    Whole batches are drawn, so that the first samples do not depend on `num`.
 
     Raises:
-      BadInput: for a model that cannot draw samples.
+      BadInput: the model cannot draw samples.
     """
     if model.sample is None:
         raise BadInput("the model cannot draw new samples")

@@ -1,4 +1,4 @@
-"""The flags that every experiment has, by purpose; a page's own `Flags` extends `Flags` with those of its model."""
+"""The flags that every experiment has, by purpose; a page extends `Flags` with those of its model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_IDENTITY = (
     "num_processes",
     "process_id",
 )
-"""Flags of where a run's files lie, where it runs and how it is shown. All others identify the run."""
+"""Flags that say only where a run's files are, where it runs and how it is shown. All others identify the run."""
 
 SCHEDULES = ("constant", "cosine", "linear", "exponential")
 
@@ -28,12 +28,14 @@ class DataFlags(Record):
 
     dataset: str = flag(
         "digits",
-        "digits, faces, curve, inverse_sine, ring or grid (embedded), a name of TensorFlow Datasets such as mnist, or "
-        "folder:PATH",
+        "name of the data set: digits, faces, curve, inverse_sine, ring or grid (built in), a name from TensorFlow "
+        "Datasets such as mnist, or folder:PATH",
     )
-    data_dir: str | None = flag(None, "where TensorFlow Datasets' data lies, as experiments.prepare writes it")
+    data_dir: str | None = flag(None, "directory of TensorFlow Datasets' data, as written by experiments.prepare")
     binarize: str = flag(
-        "none", "draw pixels as 0 or 1: once (static) or at every step (dynamic)", choices=("none", "static", "dynamic")
+        "none",
+        "when pixels are drawn as 0 or 1: never, once (static) or at every step (dynamic)",
+        choices=("none", "static", "dynamic"),
     )
     memory_limit: int = flag(
         HALF_OF_MEMORY,
@@ -48,23 +50,27 @@ class OptimisationFlags(Record):
 
     num_steps: int = flag(None, "number of updates", at_least=1)
     batch_size: int = flag(None, "examples per update", at_least=1)
-    optimizer: str = flag("adam", "any optimizer of Optax by its name: adam, adamw, sgd, lion, ...")
+    optimizer: str = flag("adam", "name of an Optax optimizer: adam, adamw, sgd, lion, ...")
     optimizer_options: tuple[str, ...] = flag(
         (), "arguments of the optimizer, as in momentum=0.9,nesterov=true or b1=0.5,eps=1e-4", may_be_empty=True
     )
-    learning_rate: float = flag(None, "learning rate, the highest one of the schedule", at_least=0)
-    learning_rate_schedule: str = flag("constant", "how the learning rate changes over the run", choices=SCHEDULES)
+    learning_rate: float = flag(None, "highest learning rate of the schedule", at_least=0)
+    learning_rate_schedule: str = flag("constant", "schedule of the learning rate over the run", choices=SCHEDULES)
     final_learning_rate: float = flag(
         0.0,
-        "learning rate at the end of the schedule, as a fraction of the highest; exponential needs one above 0",
+        "learning rate at the end of the schedule, as a fraction of the highest; above 0 for exponential",
         at_least=0,
         at_most=1,
     )
-    learning_rate_warm_up: int = flag(0, "updates in which the learning rate rises from 0", at_least=0)
-    clip_norm: float | None = flag(None, "largest global norm of a gradient; longer ones are scaled down", at_least=0)
-    weight_decay: float = flag(0.0, "weight decay, in the way of the optimizer", at_least=0)
-    decay_biases: bool = flag(False, "let weight decay apply to biases and other vectors too")
-    accumulate_steps: int = flag(1, "batches whose gradients are averaged into one update", at_least=1)
+    learning_rate_warm_up: int = flag(0, "number of updates over which the learning rate rises from 0", at_least=0)
+    clip_norm: float | None = flag(
+        None, "largest global norm of the gradient; larger gradients are scaled down to it", at_least=0
+    )
+    weight_decay: float = flag(
+        0.0, "weight decay, decoupled if the optimizer supports that, otherwise added to the gradient", at_least=0
+    )
+    decay_biases: bool = flag(False, "apply weight decay to biases and other vectors too")
+    accumulate_steps: int = flag(1, "number of batches whose gradients are averaged for one update", at_least=1)
     averaging: float = flag(
         0.0,
         "decay of an exponential moving average of the parameters, used by evaluation and sampling; 0 for none",
@@ -76,7 +82,7 @@ class OptimisationFlags(Record):
 class RunFlags(Record):
     """Run."""
 
-    seed: int = flag(0, "root of all random numbers of the run", at_least=0, at_most=2**32 - 1)
+    seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     workdir: str | None = flag(None, "run directory; by default runs/NAME-DATASET-SEED-(hash of the flags)")
     log_every: int = flag(100, "steps between two lines of training metrics", at_least=1)
     eval_every: int = flag(500, "steps between two evaluations on the held-out set", at_least=1)
@@ -96,12 +102,13 @@ class DeviceFlags(Record):
     )
     seeds_mode: str = flag(
         "map",
-        "map: each of several runs has the bits that it has alone; vmap: faster on an accelerator, with other bits",
+        "how several seeds are trained: map, each with the same bits as alone; vmap, faster on an accelerator, with "
+        "other bits",
         choices=("map", "vmap"),
     )
     shards: int = flag(
         0,
-        "number of shards per batch, a power of two: results are then identical on any number of devices that divides "
+        "number of shards per batch, a power of two; results are then identical on any number of devices that divides "
         "it; 0 for none",
         at_least=0,
         at_most=2**20,
@@ -112,8 +119,8 @@ class DeviceFlags(Record):
         None, "HOST:PORT of the first of several processes; auto under Slurm, Open MPI, Kubernetes or on a TPU pod"
     )
     num_processes: int | None = flag(None, "number of processes, with --coordinator=HOST:PORT", at_least=1)
-    process_id: int | None = flag(None, "number of this process, from 0, with --coordinator=HOST:PORT", at_least=0)
+    process_id: int | None = flag(None, "index of this process, from 0, with --coordinator=HOST:PORT", at_least=0)
 
 
 class Flags(DeviceFlags, RunFlags, OptimisationFlags, DataFlags):  # the help shows the last one first
-    """The flags that every experiment has; a page's own extend them."""
+    """The flags that every experiment has; a page extends them."""

@@ -1,4 +1,4 @@
-"""Training: the loop, and what a run leaves behind."""
+"""Training: the loop, checkpoints, reproducible bits and placement over devices."""
 
 from genjax import lazy
 

@@ -1,8 +1,8 @@
-"""Checkpoints of a run's state: written beside the training, and not believed before their digest agrees.
+"""Checkpoints of a run's state: written during training, and used only if their digest agrees.
 
 A checkpoint is one Orbax step directory with the state's leaves by their path, and their `params_sha256`. Orbax makes
-it appear whole or not at all, but reads flipped bits without a word and casts dtypes to what it is asked for; so leaves
-are read as they were stored, and used only where their paths, dtypes, shapes and bits have the stored digest.
+it appear completely or not at all, but silently reads flipped bits and casts dtypes to the requested ones. Leaves are
+therefore read as stored, and used only if their paths, dtypes, shapes and bits have the stored digest.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from genjax.training.quietly import quietly
 class Checkpoints:
     """The checkpoints in one directory: `save` while training, `restore` when starting, `close` at the end.
 
-    Opening makes the directory and clears away what a killed process left half-written. In a run of several processes,
+    Opening creates the directory and removes what a killed process has left unfinished. In a run of several processes,
     which hold the same state, the first one writes and all of them read.
 
     Args:
-      directory: where they are; made if missing.
-      keep: how many of the newest are kept.
-      warn: called with one line for each damaged checkpoint passed over.
+      directory: of the checkpoints; created if missing.
+      keep: number of newest checkpoints to keep.
+      warn: called with one line for each damaged checkpoint that is skipped.
 
     Raises:
-      BadInput: here or from a later call, where the directory cannot be written or the disk is full; here, where its
-        path has a character that Orbax takes for a pattern.
+      BadInput: here or from a later call, the directory cannot be written or the disk is full; here, its path has a
+        character that Orbax takes for a pattern.
     """
 
     def __init__(self, directory: str | Path, *, keep: int, warn: Callable[[str], None] = logging.warning) -> None:
@@ -59,8 +59,8 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Copies `state` to the host and returns; another thread takes the digest of the copy and writes it.
 
-        The state's buffers may be donated at once. Waits for the save before, and raises what that one met. A step
-        must be newer than those in the directory, except that saving the newest again, unchanged, does nothing.
+        The state's buffers may be donated at once. Waits for the previous save, and raises its error. A step must
+        be newer than those in the directory, except that saving the newest again, unchanged, does nothing.
         """
         self.wait()
         if self._writes:
@@ -69,23 +69,23 @@ class Checkpoints:
             self._pending = self._worker.submit(self._write, step, leaves)
 
     def wait(self) -> None:
-        """Returns when the last save is on disk; raises BadInput where it could not be written."""
+        """Returns when the last save is on disk; raises BadInput if it could not be written."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
 
     def restore(self, template: Any) -> tuple[int, Any] | None:
-        """The newest whole checkpoint as `(step, state)`; None where there is none yet.
+        """The newest intact checkpoint as `(step, state)`; None if there is none yet.
 
-        Damaged ones newer than it are named by `warn` and renamed to `STEP.damaged`, so that training can save those
-        steps again.
+        Newer, damaged ones are reported by `warn` and renamed to `STEP.damaged`, so that training can save those steps
+        again.
 
         Args:
           template: a state of arrays or of `jax.ShapeDtypeStruct`, for its structure, dtypes, shapes and (where
-            committed) shardings; its values are not looked at.
+            committed) shardings; its values are ignored.
 
-        Raises BadInput where there are checkpoints but none is whole, and where the newest whole one has other paths,
-        dtypes or shapes than `template`, naming the first.
+        Raises BadInput if there are checkpoints but none is intact, or if the newest intact one has other paths, dtypes
+        or shapes than `template`; the message names the first.
         """
         self.wait()
         quietly(self._manager.reload)
@@ -122,10 +122,10 @@ class Checkpoints:
         if self._newest == (step, sha256):
             return
         latest = self._manager.latest_step()
-        if latest is not None and step <= latest:  # Orbax would write nothing and answer False
+        if latest is not None and step <= latest:  # Orbax would write nothing and return False
             raise BadInput(
                 f"{self._directory} has checkpoint {latest}, so step {step} cannot be saved there; "
-                "resume from it, or take another directory"
+                "resume from it, or use another directory"
             )
         meta = {"step": step, "sha256": sha256, "leaves": [[k, x.dtype.name, list(x.shape)] for k, x in leaves.items()]}
         items = ocp.args.Composite(
@@ -135,10 +135,10 @@ class Checkpoints:
         try:
             saved = quietly(functools.partial(self._manager.save, step, args=items))
         except OSError as error:
-            self._clear_unfinished()  # which may well be what fills the disk
+            self._clear_unfinished()  # it may be what fills the disk
             raise BadInput(
                 f"checkpoint {step} of {sum(x.nbytes for x in leaves.values()) / 1e6:.1f} MB cannot be written in "
-                f"{self._directory}: {error.strerror}; make room there and start again, the older ones are kept"
+                f"{self._directory}: {error.strerror}; free some space there and start again; the older ones are kept"
             ) from error
         if not saved:
             raise RuntimeError(f"Orbax did not save step {step} in {self._directory}")
@@ -153,12 +153,11 @@ class Checkpoints:
 def restore_part(
     directory: str | Path, path: str, template: Any, *, warn: Callable[[str], None] = logging.warning
 ) -> tuple[int, Any]:
-    """What lies under `path`, as `params/decoder`, in the newest whole checkpoint: `(step, part)`. Writes nothing.
+    """Reads the part at `path`, such as `params/decoder`, of the newest intact checkpoint: `(step, part)`.
 
-    An empty path stands for the whole state.
-
-    `template` is of the part alone, as in `Checkpoints.restore`; the rest of the state need not be known. Raises
-    BadInput where no checkpoint is whole, or where the part has other paths, dtypes or shapes than `template`.
+    An empty path stands for the whole state. `template` is that of the part alone, as in `Checkpoints.restore`; the
+    rest of the state need not be known. Nothing is written. Raises BadInput if no checkpoint is intact, or if the part
+    has other paths, dtypes or shapes than `template`.
     """
     root = Path(directory).absolute()
     found = None
@@ -181,7 +180,7 @@ class _Found(NamedTuple):
     step: int
     sha256: str
     leaves: dict[str, np.ndarray]
-    damaged: dict[int, str]  # the newer steps passed over, with what is wrong with each
+    damaged: dict[int, str]  # the newer steps that were skipped, with what is wrong with each
 
 
 def _manager(directory: Path, *, keep: int | None, writes: bool) -> ocp.CheckpointManager:
@@ -217,8 +216,8 @@ def _newest_whole(manager: ocp.CheckpointManager, directory: Path) -> _Found | N
     if not steps:
         return None
     raise BadInput(
-        f"{_damage(directory, steps[0], damaged[steps[0]])}; no older one is whole either, of {len(steps)}: "
-        "put a whole one back, or take another directory"
+        f"{_damage(directory, steps[0], damaged[steps[0]])}; none of {len(steps)} checkpoints is intact: "
+        "restore an intact copy, or use another directory"
     )
 
 
@@ -235,7 +234,7 @@ def _damage(directory: Path, step: int, reason: str) -> str:
 
 
 def _fit(template: Any, leaves: dict[str, np.ndarray], where: str) -> Any:
-    """The leaves as JAX arrays in the structure of the template; raises BadInput where they are not the template's."""
+    """The leaves as JAX arrays in the structure of the template; raises BadInput if they do not match it."""
 
     def show(x: Any) -> str:
         return "absent" if x is None else f"{np.dtype(x.dtype).name}{list(x.shape)}"
@@ -253,7 +252,7 @@ def _fit(template: Any, leaves: dict[str, np.ndarray], where: str) -> Any:
         if seen != due:
             raise BadInput(
                 f"{where} is of another model: {path} is {seen} in it, and {due} here; "
-                "use the flags it was made with, or another directory"
+                "use the flags that it was made with, or another directory"
             )
     placed = [place(path, like) for path, like in expected.items()]
     wanted, structure = jax.tree.flatten(template)

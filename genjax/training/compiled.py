@@ -1,4 +1,4 @@
-"""Compiled programs kept on the disk, so that the same run starts at once the next time."""
+"""A cache of compiled programs on disk, so that the same run starts faster the next time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import jax
 from genjax.paths import user_cache
 
 MOST_BYTES = 2**30
-"""The oldest programs make room for new ones beyond this."""
+"""Size limit in bytes; the oldest programs are evicted above it."""
 
 
 def keep_compiled() -> None:
-    """Keeps what is compiled from now on in the user's cache (XDG_CACHE_HOME), and takes it from there.
+    """Caches programs compiled from now on in the user's cache folder (XDG_CACHE_HOME).
 
-    A program runs the same machine code whether it was compiled or found. Each kind of processor has a folder of its
-    own, for a home directory may be shared by many. A user's own JAX_COMPILATION_CACHE_DIR is left as it is.
+    A program runs the same machine code whether it was compiled or found. Each kind of processor has a separate folder,
+    because a home directory may be shared by several machines. A JAX_COMPILATION_CACHE_DIR set by the user is kept.
     """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR") is not None:
         return
@@ -28,7 +28,7 @@ def keep_compiled() -> None:
 
 
 def _processor() -> str:
-    """A digest of what machine code may use here."""
+    """A digest of the processor's model and features."""
     try:
         with open("/proc/cpuinfo") as file:
             told = sorted({line for line in file if line.startswith(("model name", "flags", "Features"))})

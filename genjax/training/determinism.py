@@ -1,4 +1,4 @@
-"""What must be settled before JAX's backend starts, so that a run's bits depend on nothing but its flags."""
+"""Settings that must be fixed before JAX's backend starts, so that a run's bits depend only on its flags."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import jax
-from jax._src import xla_bridge  # no public call says whether a backend has started
+from jax._src import xla_bridge  # no public function returns whether a backend has started
 
 from genjax.errors import BadInput
 
@@ -32,11 +32,11 @@ def set_up(*, cpu_threads: int = DEFAULT_CPU_THREADS) -> None:
     """Pins the CPU thread pool and the GPU's kernels, before the backend starts.
 
     XLA's CPU backend reads the size of its pool from the environment variable NPROC when it starts, and cuts
-    reductions and long contractions by it; with the size pinned, the bits are those of any number of cores. Once the
-    backend runs, a call only checks that the settings in force are those asked for.
+    reductions and long contractions by it; with the size pinned, the bits are the same on any number of cores. Once
+    the backend runs, a call only checks that the requested settings are in force.
 
     Raises:
-      BadInput: if a backend has started with other settings, naming those that differ.
+      BadInput: a backend has started with other settings; the message names those that differ.
     """
     flags = os.environ.get("XLA_FLAGS", "").split()
     missing = [flag for flag in _GPU_FLAGS if flag.split("=")[0] not in " ".join(flags)]
@@ -54,11 +54,11 @@ def set_up(*, cpu_threads: int = DEFAULT_CPU_THREADS) -> None:
             )
     os.environ["NPROC"] = str(cpu_threads)
     os.environ["XLA_FLAGS"] = " ".join([*flags, *missing])
-    # the same draws on every number of devices; the default of today, stated so that it stays
+    # the same draws on any number of devices; today's default, set explicitly so that it stays
     jax.config.update("jax_threefry_partitionable", True)
 
 
 def jax_settings() -> dict[str, Any]:
-    """The settings of `JAX_SETTINGS` as they are in force, in values that JSON knows."""
+    """The current values of `JAX_SETTINGS`, in types that JSON can hold."""
     settings = {name: getattr(jax.config, name) for name in JAX_SETTINGS}
     return {name: value.value if isinstance(value, enum.Enum) else value for name, value in settings.items()}

@@ -12,9 +12,9 @@ import numpy as np
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-    """The leaves of `tree` by their path: keys, field names and indices joined with "/", as `params/Dense_0/kernel`.
+    """The leaves of `tree` by path: keys, field names and indices joined with "/", such as `params/Dense_0/kernel`.
 
-    Of a typed PRNG key it is the key's data, under the key's path and the name of its implementation, as
+    A typed PRNG key is replaced by its data, under the key's path and the name of its implementation, such as
     `optimizer_state/rng_key/key<fry>`: uint32, with one more axis than the keys.
 
     Raises:
@@ -32,7 +32,7 @@ def flatten(tree: Any) -> dict[str, Any]:
             seen = type(leaf).__name__ if dtype is None else f"an array of {dtype}"
             raise TypeError(f"{path!r} is {seen}, not an array of numbers or keys")
         if path in leaves:
-            raise ValueError(f"two leaves have the path {path!r}; name them apart")
+            raise ValueError(f"two leaves have the path {path!r}; give them different names")
         leaves[path] = leaf
     return leaves
 

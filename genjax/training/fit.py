@@ -1,7 +1,7 @@
 """The loop: many steps per dispatch, results read one dispatch late, evaluation and checkpoints at their cadence.
 
-It knows a Model, a Source and a Placement, and nothing of what they are. Its result is a function of (model,
-source, seed, num_steps) alone: how it is cut into dispatches, and when it logs, evaluates or saves, changes no bit.
+It takes any Model, Source and Placement. Its result is a function of (model, source, seed, num_steps) alone: neither
+the division into dispatches nor the times of logging, evaluation and checkpoints change a bit.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def fit(
     """Trains a model to `num_steps` updates.
 
     Args:
-      seed: the root of every random number of the run; where there are several runs, that of the first, and the others
-        have the numbers after it.
-      state: where to go on from; None starts with `model.init`.
+      seed: the seed of all random numbers; of several runs, the seed of the first, and the others have the seeds after
+        it.
+      state: the state to resume from; None starts from `model.init`.
       steps_per_dispatch: the most updates per compiled call.
       log_every: steps per call of `report`.
       eval_every: steps between evaluations on the held-out set, the last of which is after the last step; 0 for none.
@@ -55,26 +55,26 @@ def fit(
         line also ends at each evaluation and checkpoint, so that a run cut there and resumed reports the same lines.
         `report(step, "test", metrics)` gets the means over the held-out set.
       save: `save(step, state)` gets a copy of the state.
-      examine: `examine(step, state)` is called at each evaluation too, to draw or to measure; what it returns joins the
-        evaluation's metrics.
+      examine: `examine(step, state)` is called at each evaluation too, to draw or to measure; the metrics that it
+        returns are added to those of the evaluation.
       watch: train metrics that the progress bar shows.
-      progress: whether standard error gets a progress bar, or, where it is no terminal, a line now and then.
-      placement: the devices, and how many runs. Of several runs, states are stacked along a first axis, `report` gets
-        arrays [seeds], and the progress bar shows means.
+      progress: whether to show a progress bar on standard error, or occasional lines if it is not a terminal.
+      placement: the devices, and the number of runs. The states of several runs are stacked along a first axis,
+        `report` gets arrays [seeds], and the progress bar shows means.
 
     Returns:
       The model's state after `num_steps` updates.
 
     Raises:
-      BadInput: for an argument that is not right, naming it; or when a metric or a parameter is not finite, naming the
-        step and the metric: nothing later was saved.
+      BadInput: an argument is not valid; or a metric or a parameter is not finite, in which case the message names it
+        and the step, and nothing later is saved.
     """
     _check_kinds(model, source, watch)
     _check_numbers(
         seed, placement.num_seeds or 1, num_steps, steps_per_dispatch, log_every, eval_every, checkpoint_every
     )
     root = placement.place_own(streams(seed, num_seeds=placement.num_seeds))
-    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # the loop donates its state; what leaves it is a copy
+    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # the loop donates its state, so results are copied out
     if state is None:
         state = jax.jit(placement.wrap(lambda key, _: model.init(key)))(root.init, ())
     else:
@@ -95,7 +95,7 @@ def fit(
                 step + steps_per_dispatch, *(_next(every, step, num_steps) for every in (eval_every, checkpoint_every))
             )
             own, logs = run(own, (batches(step, end - step), np.int32(step), np.int32(end - step)))
-            if jax.process_count() > 1:  # two programs in flight would wait for each other's messages
+            if jax.process_count() > 1:  # two programs in flight would wait for each other
                 jax.block_until_ready(own)
             results = Results(step, end, logs)
             if evaluate is not None and end == _next(eval_every, step, num_steps):
@@ -112,7 +112,7 @@ def fit(
 
 
 def _next(every: int, step: int, num_steps: int) -> int:
-    """The first step after `step` at which something is due that happens at multiples of `every` and at the end."""
+    """The first step after `step` at which an event is due that occurs at multiples of `every` and at the end."""
     return min((step // every + 1) * every, num_steps) if every else num_steps
 
 
@@ -153,13 +153,15 @@ def _stored(
 ) -> tuple[Any, Callable[[int, int], Any]]:
     """The arrays that a stream starts from, and the function (first step, number) -> what a dispatch reads from.
 
-    Of a stream that is fed, that is the batches of these steps as stored, in arrays of one shape for any number.
+    A fed stream gives the stored batches of these steps, in arrays whose shape does not depend on their number.
     """
     if stream.feed is None:
         arrays = placement.place_shared(stream.arrays)
         return arrays, lambda first, num: arrays
     if placement.num_seeds is not None:
-        raise BadInput("several seeds need data in memory, for each reads in an order of its own: raise `memory_limit`")
+        raise BadInput(
+            "several seeds need data in memory, because each reads in a different order; raise `memory_limit`"
+        )
     fed = stream.feed(streams(seed).data, step)
 
     def batches(first: int, num: int) -> Fed:
@@ -198,7 +200,7 @@ def _check_numbers(
     checkpoint_every: int,
 ) -> None:
     bounds = {
-        "seed": (seed, 0, 2**32 - num_seeds),  # of a larger one JAX takes the last 32 bits
+        "seed": (seed, 0, 2**32 - num_seeds),  # of a larger seed JAX uses only the last 32 bits
         "num_steps": (num_steps, 0, 2**31 - 1),
         "steps_per_dispatch": (steps_per_dispatch, 1, 2**31 - 1),
         "log_every": (log_every, 1, None),
@@ -208,5 +210,5 @@ def _check_numbers(
     for name, (value, least, most) in bounds.items():
         whole = hasattr(value, "__index__")
         if not whole or value < least or (most is not None and value > most):
-            upper = "" if most is None else f", {most} at most"
-            raise BadInput(f"{value!r} is not possible; give a whole number, {least} at least{upper}", parameter=name)
+            upper = "" if most is None else f" and at most {most}"
+            raise BadInput(f"expected a whole number of at least {least}{upper}, not {value!r}", parameter=name)

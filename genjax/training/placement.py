@@ -1,7 +1,7 @@
-"""How a run, or several runs of different seeds, lie on devices.
+"""Placement of a run, or of several runs with different seeds, on devices.
 
-The loop's functions are written for one run: f(own, shared) -> results, where `own` is what a run has to itself (its
-state, its keys) and `shared` is what all runs read (the data). A Placement makes such a function one for its devices.
+The loop's functions are written for one run: f(own, shared) -> results, where `own` belongs to the run (its state and
+keys) and `shared` is read by all runs (the data). A Placement turns such a function into one for its devices.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ Function = Callable[[Any, Any], Any]  # own, shared -> results
 
 
 class Placement(NamedTuple):
-    """Where arrays lie, and what becomes of a run's functions; made by the functions of this module."""
+    """The layout of arrays, and wrappers of a run's functions; made by the functions of this module."""
 
     wrap: Callable[[Function], Function]
     place_own: Callable[[Any], Any]
     place_shared: Callable[[Any], Any]
     place_batch: Callable[[Any], Any] = lambda batch: batch  # inside the compiled loop
-    place_fed: Callable[[Any], Any] = jax.device_put  # this process's part of batches [steps, B, ...], to whole ones
+    place_fed: Callable[[Any], Any] = (
+        jax.device_put
+    )  # from this process's part of batches [steps, B, ...] to the complete ones
     num_seeds: int | None = None  # runs, whose arrays are stacked along a first axis; None for one, not stacked
 
     def __repr__(self) -> str:
@@ -46,7 +48,7 @@ def mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> Placement:
-    """One run, held by every device alike, whose gradients are shared out by `gradients.ordered` or `device_mean`.
+    """One run, replicated on every device, whose gradients are divided by `gradients.ordered` or `device_mean`.
 
     Everything else is computed on each device by the same program from the same arrays, and so to the same bits.
     """
@@ -60,7 +62,7 @@ def replicated(mesh: Mesh) -> Placement:
 
 
 def _place(tree: Any, *, sharding: NamedSharding) -> Any:
-    """Arrays of which every process has all, laid out over the devices of all."""
+    """Arrays that every process holds completely, placed on the devices of all processes."""
 
     def place(a: Any) -> Array:
         if sharding.is_fully_addressable:
@@ -84,8 +86,8 @@ def seeds(num_seeds: int, *, vectorized: bool) -> Placement:
     """Several runs in one program, in equal numbers on as many of the devices as divide them.
 
     Args:
-      vectorized: the runs of a device are one computation, by `jax.vmap`, faster on an accelerator, whose bits are its
-        own; otherwise they take turns by `jax.lax.map`, and each has the bits that it has alone.
+      vectorized: whether the runs of a device are one computation by `jax.vmap`, which is faster on an accelerator but
+        has other bits; otherwise they take turns by `jax.lax.map`, and each has the same bits as alone.
     """
     count = max(d for d in range(1, jax.device_count() + 1) if num_seeds % d == 0)
     over = mesh(jax.devices()[:count])
@@ -104,14 +106,14 @@ def seeds(num_seeds: int, *, vectorized: bool) -> Placement:
 
 
 def sharded_parameters(mesh: Mesh) -> Placement:
-    """One run whose parameters and optimiser state are cut among the devices, and its batches too.
+    """One run whose parameters and optimizer state are divided among the devices, and its batches too.
 
-    An array is cut along its longest axis that the devices divide; where none is, every device has it whole. XLA
-    gathers what a layer needs when it needs it, and sums the gradients where they belong (Rajbhandari et
-    al. 2020, stage 3).
+    An array is divided along its longest axis that the number of devices divides; an array without such an axis is
+    replicated. XLA gathers parameters when a layer needs them, and sums each gradient on the device that holds its
+    parameters (Rajbhandari et al. 2020, stage 3).
 
     Raises:
-      BadInput: where the devices do not divide the batch, at trace time.
+      BadInput: at trace time, the devices do not divide the batch.
     """
     devices = mesh.size
 
@@ -145,9 +147,9 @@ def sharded_parameters(mesh: Mesh) -> Placement:
 
 
 def to_host(tree: Any) -> Any:
-    """The arrays, whole, where this process can read them: NumPy's of those that lie in several processes.
+    """Makes arrays readable in this process: those that span several processes become NumPy arrays.
 
-    Every process of a run must call it for arrays that they share; of its own it may call it alone.
+    Every process of a run must call this for arrays that they share; a process may call it alone for local arrays.
     """
 
     def whole(a: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Calls of Orbax that print nothing, and fail with one plain line."""
+"""Calls of Orbax that print nothing, and fail with one line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from absl import logging
 
 
 def quietly(call: Callable[[], Any]) -> Any:
-    """`call()`, without what Orbax prints, and with any failure of it as one plain line.
+    """Returns `call()` without Orbax's output; any failure becomes an exception of one line.
 
-    Orbax logs each read and write. Where one fails, it gives up others that are under way in its event loops, and its
-    exception holds them through its traceback; when they are freed they complain, of exceptions that nobody retrieved
-    and of loops that are closed. So only a line of the exception is kept, and the rest is freed here, unheard.
+    Orbax logs each read and write. When one fails, it abandons others that are pending in its event loops, and its
+    exception keeps them alive through its traceback; when they are freed, they print warnings about exceptions that
+    were never retrieved and about closed loops. So only one line of the exception is kept, and the rest is freed here,
+    silently.
 
     Raises:
-      OSError: where the operating system refused.
+      OSError: the operating system reported an error.
       RuntimeError: for any other failure.
     """
     with _unheard():
@@ -35,13 +36,13 @@ def quietly(call: Callable[[], Any]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that were never awaited
             gc.collect()
-            time.sleep(0.2)  # until TensorStore's threads have ended what was given up
+            time.sleep(0.2)  # until TensorStore's threads have finished the abandoned operations
     raise plain
 
 
 def _one_line(error: Exception) -> Exception:
-    """An exception in the place of Orbax's, which holds nothing of it but its first words."""
-    found = re.search(r"os_error_code='(\d+)'", str(error))  # so TensorStore says it, in a ValueError
+    """An exception that replaces Orbax's and keeps only its first words."""
+    found = re.search(r"os_error_code='(\d+)'", str(error))  # TensorStore reports it so, in a ValueError
     code = int(found[1]) if found else getattr(error, "errno", None)
     if code is not None:
         return OSError(code, os.strerror(code))
@@ -50,7 +51,7 @@ def _one_line(error: Exception) -> Exception:
 
 @contextlib.contextmanager
 def _unheard() -> Iterator[None]:
-    """Keeps from the screen what Orbax logs, and what it has given up prints when it is freed."""
+    """Suppresses Orbax's log, and the warnings of abandoned operations when they are freed."""
 
     def is_wanted(record: python_logging.LogRecord) -> bool:
         given_up = record.name == "asyncio" and "never retrieved" in record.getMessage()

@@ -1,4 +1,4 @@
-"""Reading what the loop has computed: windows of train metrics, checks for NaN and infinity, reports, progress."""
+"""Reading the results of the loop: windows of train metrics, checks for NaN and infinity, reports, progress."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from genjax.training.placement import to_host
 from genjax.types import Metrics
 
 Report = Callable[[int, str, dict[str, Any]], None]  # step, split ("train" or "test"), metrics: floats, or [seeds]
-Save = Callable[[int, Any], None]  # step, state; the state's buffers are its own
+Save = Callable[[int, Any], None]  # step, state; the state is a copy
 Examine = Callable[[int, Any], dict[str, float]]  # step, state -> more test metrics
 Values = dict[str, np.ndarray]  # metrics by name, [steps] or [seeds, steps]
 
 
 class Results(NamedTuple):
-    """What one dispatch left on the device, copied out of the buffers that the next one overwrites."""
+    """The results of one dispatch on the device, copied from the buffers that the next one overwrites."""
 
     start: int  # updates done before it
     step: int  # updates done after it
     logs: Metrics  # train metrics by name, [steps or more]
-    test: Metrics | None = None  # where an evaluation was due
-    examined: Any = None  # the evaluated state, where somebody examines it
-    saved: Any = None  # the state, where a checkpoint was due
+    test: Metrics | None = None  # if an evaluation was due
+    examined: Any = None  # the evaluated state, if it is examined
+    saved: Any = None  # the state, if a checkpoint was due
 
 
 class Reader:
-    """Reads the results of each dispatch in turn, checks them, and hands them on.
+    """Reads the results of each dispatch in turn, checks them, and passes them on.
 
     Args:
       step: updates done before the first dispatch.
-      num_steps: updates that the run is to have.
-      log_every: steps of a line of train metrics.
-      report, save, examine: as in `fit`; None for nobody.
-      watch: train metrics that the progress shows.
-      progress: whether it is shown.
+      num_steps: updates in the whole run.
+      log_every: steps per line of train metrics.
+      report, save, examine: as in `fit`, or None.
+      watch: train metrics shown with the progress.
+      progress: whether to show it.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Reader:
         """Waits for the results and reads them: train metrics, then the evaluation, then the checkpoint.
 
         Raises:
-          BadInput: for a metric or a parameter that is not finite.
+          BadInput: a metric or a parameter is not finite.
         """
         self._read_train(results)
         if results.test is not None:
@@ -138,7 +138,7 @@ class Reader:
 
 
 class Window:
-    """Train metrics of the steps after `start`, until they are reported."""
+    """Train metrics of the steps after `start` that are not reported yet."""
 
     def __init__(self, start: int) -> None:
         self.start = start  # updates done before the first of them
@@ -149,7 +149,7 @@ class Window:
         self._parts.append(values)
 
     def take_means(self, step: int) -> dict[str, Any]:
-        """The means over the steps from `start` up to `step`, taken out of the window."""
+        """Removes the steps from `start` up to `step` from the window, and returns their means."""
         num = step - self.start
         joined = {name: np.concatenate([part[name] for part in self._parts], axis=-1) for name in self._parts[0]}
         self.start, self._parts = step, [{name: values[..., num:] for name, values in joined.items()}]
@@ -157,7 +157,7 @@ class Window:
 
 
 class Progress:
-    """A bar on a terminal; elsewhere, as in a file, a plain line now and then."""
+    """A progress bar on a terminal, or occasional lines elsewhere."""
 
     SECONDS = 10  # between two lines
 
@@ -177,7 +177,7 @@ class Progress:
         self._began = self._printed = time.monotonic()
 
     def update(self, num: int, watched: dict[str, Any]) -> None:
-        """Counts `num` steps more, and shows the metrics of the last one."""
+        """Counts `num` more steps, and shows the metrics of the last one."""
         values = {name: f"{value:.4g}" for name, value in watched.items()}
         self._bar.update(num)
         self._bar.set_postfix(values, refresh=False)
@@ -190,7 +190,7 @@ class Progress:
             print(f"step {self._step} of {self._num_steps}, {speed:.3g} steps/s{shown}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leaves the bar as it is, and goes to the next line."""
+        """Leaves the bar in place, and ends its line."""
         self._bar.close()
 
 
@@ -200,9 +200,9 @@ def multiples(every: int, after: int, upto: int) -> range:
 
 
 def first_metric_not_finite(values: Values) -> tuple[str, int] | None:
-    """The name and the index of the first step at which a metric is not finite; None where all are.
+    """The name and the index of the first step at which a metric is not finite; None if all are.
 
-    Of several metrics at that step it is the loss, from which the others follow, else the first by name.
+    Of several such metrics it is the loss, which usually causes the others, or else the first by name.
     """
     finite = {name: np.isfinite(v).reshape(-1, v.shape[-1]).all(axis=0) for name, v in values.items()}
     bad = {name: int(np.argmin(steps)) for name, steps in finite.items() if not steps.all()}
@@ -214,7 +214,7 @@ def first_metric_not_finite(values: Values) -> tuple[str, int] | None:
 
 
 def first_not_finite(params: Any) -> str | None:
-    """The path of the first array of a tree that holds NaN or infinity; None where none does."""
+    """The path of the first array of a tree that holds NaN or infinity; None if none does."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(np.asarray(leaf)).all():
             return jax.tree_util.keystr(path)

@@ -100,7 +100,7 @@ NAN = np.where(np.arange(6)[:, None] == 2, np.nan, np.zeros((6, 3)))
         ({"scale": 0}, "scale is 0.0"),
         ({"test_x": TEST[:0]}, r"the test split is empty, of shape \[0, 2, 2, 1\]"),
         ({"train_x": TRAIN[..., 0]}, r"shape \[6, 2, 2\]; images are \[N, H, W, C\]"),
-        ({"train_x": TRAIN.astype(np.int64)}, "the train split is int64; it needs to be uint8 or floating"),
+        ({"train_x": TRAIN.astype(np.int64)}, "the train split is int64; it must be uint8 or floating"),
         ({"train_label": TRAIN_LABEL}, "the train split has labels and the test split has none"),
         ({"test_label": TEST_LABEL}, "the test split has labels and the train split has none"),
         ({"train_label": TRAIN_LABEL[:5], "test_label": TEST_LABEL}, r"shape \[5\]; 6 examples need \[6\]"),

@@ -143,7 +143,7 @@ def break_truncated(root):
         (lambda root: write(root / "cats" / "x.png", np.zeros((4, 5, 3), np.uint8)), "x.png is 5x4 colour"),
         (lambda root: write(root / "cats" / "x.png", np.zeros((4, 5, 4), np.uint8)), "x.png is of Pillow's mode RGBA"),
         (lambda root: write(root / "birds" / "x.png", grey(0)), "birds/x.png is the only image of its class"),
-        (lambda root: write(root / "x.png", grey(0)), "x.png lies in no subfolder, .*cats/0.png in one"),
+        (lambda root: write(root / "x.png", grey(0)), "x.png is in no subfolder, and .*cats/0.png is in one"),
     ],
 )
 def test_bad_images_are_named(images, damage, message):
@@ -157,7 +157,7 @@ def test_bad_folders_are_named(tmp_path):
     with pytest.raises(BadInput, match=r"there is no folder .*/nowhere"):
         load(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match=r"no image in it; it needs files of \.png, \.jpg"):
+    with pytest.raises(BadInput, match=r"it contains no images; give files of \.png, \.jpg"):
         load(tmp_path / "empty")
     for i in range(2):
         write(tmp_path / "split" / "train" / f"{i}.png", grey(i))

@@ -83,7 +83,7 @@ def test_rendered_pairs_are_of_one_identity(key, monkeypatch):
             np.testing.assert_allclose(picture[i], faces.render(identity[i], a, size=8).image, atol=1e-5)
     (held_out,) = source.test.groups
     assert held_out.target.shape == (1, 4, 8, 8, 3)
-    with pytest.raises(BadInput, match=r"^batch_size: 1 is not possible"):
+    with pytest.raises(BadInput, match=r"^batch_size: expected a number from 2 to 1000"):
         pairs.rendered_pairs(batch_size=1)
 
 
@@ -153,7 +153,7 @@ def test_pictures_are_rendered_for_one_data_set_and_read_of_others(key):
     pair = read(pairs.source(whole, batch_size=2, size=16), 0, key)
     assert pair.target.shape == (2, 2, 2, 1) and pairs.image_shape(whole, size=16) == (2, 2, 1)
     assert pairs.image_shape(whole._replace(name="faces"), size=16) == (16, 16, 3)
-    with pytest.raises(BadInput, match="batch of pairs has 2 to 1000 identities"):
+    with pytest.raises(BadInput, match="expected a number from 2 to 1000, the number of identities"):
         pairs.source(whole._replace(name="faces"), batch_size=1, size=16)
     flat = from_arrays("flat", whole.train.x.reshape(12, -1), whole.train.x.reshape(12, -1))
     with pytest.raises(BadInput, match="'flat' has no images"):

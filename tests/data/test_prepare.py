@@ -171,7 +171,7 @@ def test_downloads_come_through_where_the_host_answers(archives, monkeypatch, ca
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
 def test_builders_that_need_tensorflow_say_so(archives, offline, monkeypatch):
-    message = r"its builder needs TensorFlow, which is not installed; install it by: pip install '\.\[prepare\]'$"
+    message = r"its builder needs TensorFlow, which is not installed; install it with: pip install '\.\[prepare\]'$"
     with monkeypatch.context() as patch:
         patch.setattr(mnist, "_extract_mnist_images", lambda path, num: mnist.tf.io.decode_raw(path, num))
         with pytest.raises(BadInput, match=message):
@@ -190,7 +190,7 @@ def test_builders_that_need_tensorflow_say_so(archives, offline, monkeypatch):
 
 def test_what_cannot_be_prepared_is_said(tmp_path):
     for name in ("digits", "folder:pictures"):
-        with pytest.raises(BadInput, match="needs no preparing"):
+        with pytest.raises(BadInput, match="does not need to be prepared"):
             prepare(name, data_dir=tmp_path)
     with pytest.raises(BadInput, match="did you mean 'mnist'"):
         prepare("mnits", data_dir=tmp_path)

@@ -143,9 +143,9 @@ def test_held_out_is_test_else_validation_else_the_last_tenth(tmp_path):
     stored = tfds.builder_from_directory(tmp_path / "alone" / "tiny" / "1.0.0").as_data_source("train")
     assert numbers(alone.train) + numbers(alone.test) == [found["image"][0, 0, 0] for found in stored]
 
-    with pytest.raises(BadInput, match="9 examples are too few to hold a tenth out; it needs 10 at least"):
+    with pytest.raises(BadInput, match="9 examples are too few to hold a tenth out; at least 10 are needed"):
         held_out("few", train=range(9))
-    with pytest.raises(BadInput, match="its splits are test; it needs one called train"):
+    with pytest.raises(BadInput, match="its splits are test; one must be called train"):
         held_out("no_train", test=range(9))
 
 
@@ -249,7 +249,7 @@ def test_read_only_data_is_kept_in_the_users_cache(data_dir, cache, caplog, monk
 
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
     assert data.load("tiny", data_dir=data_dir).fingerprint == first.fingerprint
-    assert "tiny is decoded, but not kept for the next start" in caplog.text
+    assert "tiny is decoded, but cannot be cached for the next start" in caplog.text
     data_dir.chmod(0o755)
 
 
@@ -280,7 +280,7 @@ def test_unknown_names_are_answered_with_what_there_is(data_dir):
         data.load("tinny", data_dir=data_dir)
     with pytest.raises(BadInput, match="did you mean 'digits'"):
         data.load("digit")
-    with pytest.raises(BadInput, match="is no name of a data set"):
+    with pytest.raises(BadInput, match="is not a valid name of a data set"):
         data.load("../tiny", data_dir=data_dir)
 
 
@@ -296,13 +296,13 @@ ANY = {"image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.featur
         (
             NUMBERS,
             [{"image": [1, 2], "label": 1}],
-            r"features are image \(Tensor\), label \(ClassLabel\); it needs one Im",
+            r"features are image \(Tensor\), label \(ClassLabel\); expected exactly one Im",
         ),
         (PAIR, [{"left": example(0)["image"], "right": example(1)["image"]}], r"left \(Image\), right \(Image\)"),
         (
             DEEP,
             [{"image": Image.fromarray(np.ones((2, 2), np.uint16))}],
-            "its images are uint16; they need to be uint8",
+            "its images are uint16; they must be uint8",
         ),
         (
             ANY,

@@ -27,7 +27,10 @@ def refused(result):
     ("flags", "said"),
     [
         (["--dataset=digit"], "unknown data set 'digit'; did you mean 'digits'"),
-        (["--batch_size=5000"], "--batch_size: 5000 is not possible, the training split has 1297 examples"),
+        (
+            ["--batch_size=5000"],
+            "--batch_size: expected a number from 1 to 1297, the number of training examples, not 5000",
+        ),
         (["--hidden=500,x"], "--hidden: expected whole numbers of at least 1, separated by commas, not '500,x'"),
         (["--sed=3"], "Unknown command line flag 'sed'"),
         pytest.param(["--dataset=folder:/nowhere/at/all"], "/nowhere/at/all", marks=pytest.mark.slow),
@@ -164,7 +167,7 @@ def test_a_checkpoint_of_other_shapes(unfinished, train, finish, tmp_path):
 def test_other_data_than_the_run_began_with(unfinished, finish):
     manifest = json.loads((unfinished / "manifest.json").read_text())
     (unfinished / "manifest.json").write_text(json.dumps(manifest | {"data_fingerprint": "0" * 64}))
-    assert "began on data of fingerprint 0000" in refused(finish("vae", *SMALL, f"--workdir={unfinished}"))
+    assert "was started on data of fingerprint 0000" in refused(finish("vae", *SMALL, f"--workdir={unfinished}"))
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_alpha_weighs_the_players_and_more_maps_than_there_are_are_refused():
     ):
         np.testing.assert_array_equal(own(real, fake), expected(real, fake))
     assert identity_swap.terms(flags.replace(matched_maps=4)).matched_maps == 4
-    with pytest.raises(BadInput, match="matched_maps: 5 is not possible, the discriminator has 4 hidden maps"):
+    with pytest.raises(BadInput, match="matched_maps: 5 is too many: the discriminator has 4 hidden maps"):
         identity_swap.terms(flags.replace(matched_maps=5))
 
 

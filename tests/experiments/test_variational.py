@@ -92,8 +92,8 @@ def test_samples_are_a_function_of_run_and_seed(runs, finish, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("generate",), "--run is missing"),
-        (("latent_space",), "--run is missing"),
+        (("generate",), "--run: give the directory of a trained run"),
+        (("latent_space",), "--run: give the directory of a trained autoencoder or VAE"),
         (("generate", "--run=/nowhere"), "/nowhere is not a finished run: it has no config.json"),
     ],
 )

@@ -178,12 +178,12 @@ def test_without_options_the_state_has_no_arrays_for_them(key):
 
 def test_what_cannot_be_is_refused(key):
     one, other = players()
-    with pytest.raises(ValueError, match="names of their own"):
+    with pytest.raises(ValueError, match="distinct names"):
         alternating.model(init_params, [one, one])
-    with pytest.raises(ValueError, match="names of their own"):
+    with pytest.raises(ValueError, match="distinct names"):
         alternating.model(init_params, [one, other], frozen={"x": jnp.zeros(())})
     with pytest.raises(ValueError, match="12 examples cannot be divided into 5 equal parts"):
         stepped(alternating.model(init_params, players({"steps": 5})), key=key)
     named = other._replace(objective=lambda *args: (of_y(*args)[0], {"x_loss": of_y(*args)[0]}))
-    with pytest.raises(ValueError, match="two players have metrics of one name: x_loss"):
+    with pytest.raises(ValueError, match="two players have metrics of the same name: x_loss"):
         stepped(alternating.model(init_params, [one, named]), key=key)

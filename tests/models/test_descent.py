@@ -76,7 +76,7 @@ def test_the_average_keeps_the_dtype_of_the_params():
 
 @pytest.mark.parametrize("averaging", [-0.1, 1.0])
 def test_a_decay_outside_its_range_is_refused(averaging):
-    with pytest.raises(ValueError, match="averaging is at least 0 and below 1"):
+    with pytest.raises(ValueError, match="averaging must be at least 0 and below 1"):
         trained(0, averaging=averaging)
 
 

@@ -1,51 +1,40 @@
-"""An experiment of one's own, outside any clone: a VAE of hand-written networks on sketches of random strokes.
+"""A VAE on sketches of random strokes: a page of one's own, outside any clone.
 
-python sketches.py
 python sketches.py --width=32 --num_seeds=2
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import data, runs
+from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.losses import BERNOULLI
 from genjax.models import vae
-from genjax.runs import flag
-from genjax.types import Network
 
 
 class Flags(runs.Flags):
     """Sketches."""
 
-    num_steps: int = 200
+    num_steps: int = 200  # shared flags, with the page's defaults
     batch_size: int = 32
     learning_rate: float = 3e-3
-    width: int = flag(16, "hidden units of either network", at_least=1)
-    latent_dim: int = flag(2, "number of latent dimensions", at_least=1)
+    width: int = runs.flag(16, "number of hidden units in each network", at_least=1)
+    latent_dim: int = runs.flag(2, "number of latent dimensions", at_least=1)
 
 
 def load(flags):
-    draw = np.random.RandomState(0)
-    strokes = np.kron(draw.rand(500, 2, 2) > 0.5, np.ones((4, 4)))[..., None].astype(np.float32)
-    return data.from_arrays("sketches", strokes[:400], strokes[400:])
-
-
-def two_layers(inputs, width, outputs):
-    def init(key):
-        a, b = jax.random.split(key)
-        return jax.random.normal(a, (inputs, width)) / inputs**0.5, jax.random.normal(b, (width, outputs)) / width**0.5
-
-    return Network(init, lambda params, x: jnp.tanh(x.reshape(len(x), -1) @ params[0]) @ params[1])
+    strokes = np.random.RandomState(0).rand(500, 2, 2) > 0.5
+    images = np.kron(strokes, np.ones((4, 4), np.float32))[..., None]
+    return data.from_arrays("sketches", images[:400], images[400:])
 
 
 def build(flags, dataset, reduction):
-    body, decoder = two_layers(64, flags.width, 2 * flags.latent_dim), two_layers(flags.latent_dim, flags.width, 64)
-    encoder = Network(body.init, lambda params, x: tuple(jnp.split(body.apply(params, x), 2, axis=1)))
-    images = Network(decoder.init, lambda params, z: decoder.apply(params, z).reshape(-1, 8, 8, 1))
-    parts = vae.VAE(encoder, images, BERNOULLI, flags.latent_dim)
-    return runs.Built(vae.model(parts, runs.optimizer(flags), vae.objective(parts), reduction=reduction), parts)
+    shape, layers = dataset.train.x.shape[1:], dict(hidden=(flags.width,), activation=jnp.tanh)
+    encoder = networks.gaussian_heads(networks.mlp(shape, (2 * flags.latent_dim,), **layers))
+    decoder = networks.mlp((flags.latent_dim,), shape, **layers)
+    parts = vae.VAE(encoder, decoder, BERNOULLI, flags.latent_dim)
+    options = dict(averaging=flags.averaging or None, reduction=reduction)
+    return runs.Built(vae.model(parts, runs.optimizer(flags), vae.objective(parts), **options), parts)
 
 
 def summarise(flags, trained):

@@ -114,4 +114,4 @@ def test_a_package_shows_its_own_docstring():
         [sys.executable, "-m", "experiments.lemmas", "--help"], capture_output=True, text=True, check=True
     )
     assert "usage: python -m experiments.lemmas [--flag=value ...]" in shown.stdout
-    assert shown.stdout.startswith("The lemmas under autoencoders")
+    assert shown.stdout.startswith("Lemmas behind autoencoders")

@@ -52,7 +52,7 @@ def test_a_directory_belongs_to_one_configuration(tmp_path):
 
 @pytest.mark.parametrize("name", ["[ab]", "a\\b"])
 def test_a_path_that_checkpoints_cannot_have_is_refused_at_once(tmp_path, name):
-    with pytest.raises(BadInput, match=r"^workdir: .* has (\[|\\) in it, and checkpoints below such a path"):
+    with pytest.raises(BadInput, match=r"^workdir: .* contains (\[|\\), and checkpoints in such a path"):
         run_directory.claim(tmp_path / name / "run", {}, free=())
     assert not list(tmp_path.iterdir())
 

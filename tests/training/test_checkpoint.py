@@ -216,7 +216,7 @@ def test_none_whole_is_bad_input_and_changes_nothing(two, tmp_path):
         checkpoints.restore(state_at(0))
     line = str(error.value)
     assert (
-        line.startswith(f"checkpoint 2 in {tmp_path} is damaged (JSONDecodeError") and "no older one is whole" in line
+        line.startswith(f"checkpoint 2 in {tmp_path} is damaged (JSONDecodeError") and "checkpoints is intact" in line
     )
     assert "\n" not in line
     assert steps_in(tmp_path) == ["1", "2"]
@@ -338,7 +338,7 @@ def test_says_one_line_of_a_damaged_one_and_else_nothing(tmp_path):
 @pytest.mark.parametrize("name", ["[ab]", "a\\b", "a*b", "a?b"])
 def test_what_cannot_be_read_again_is_not_written(tmp_path, name):
     """Of `[ab]` and the backslash Orbax reads nothing again; `a*b` it would mix with a folder `ab` beside it."""
-    with pytest.raises(BadInput, match="in it, and checkpoints below such a path cannot be read again"):
+    with pytest.raises(BadInput, match="and checkpoints in such a path cannot be read"):
         write(tmp_path / name / "checkpoints", 1)
     assert not list(tmp_path.iterdir())
     write(tmp_path / "a b;{c}~%20'#é" / "checkpoints", 1)
@@ -443,7 +443,7 @@ def test_a_full_disk(two, tmp_path, monkeypatch, capfd):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", full)
-    assert_refused_and_older_kept(tmp_path, "No space left on device; make room", capfd)
+    assert_refused_and_older_kept(tmp_path, "No space left on device; free some space", capfd)
 
 
 def test_a_write_the_system_refuses_half_way(two, tmp_path, capfd):
@@ -452,7 +452,7 @@ def test_a_write_the_system_refuses_half_way(two, tmp_path, capfd):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
-        said = r"checkpoint 3 of 0.0 MB cannot be written in .*: File too large; make room"
+        said = r"checkpoint 3 of 0.0 MB cannot be written in .*: File too large; free some space"
         with pytest.raises(BadInput, match=said), Checkpoints(tmp_path, keep=9) as checkpoints:
             checkpoints.save(3, state_at(3))
     finally:
