@@ -90,7 +90,7 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
 
     dataset: str = "faces"
     num_steps: int = flag(None, "number of updates; by default that of --schedule", at_least=1)
-    batch_size: int = flag(None, "pairs per update; by default that of --schedule", at_least=2)
+    batch_size: int = flag(None, "number of pairs per update; by default that of --schedule", at_least=2)
     learning_rate: float = 1e-3
     learning_rate_schedule: str = "cosine"
     learning_rate_warm_up: int = flag(

@@ -49,7 +49,7 @@ class OptimisationFlags(Record):
     """Optimisation."""
 
     num_steps: int = flag(None, "number of updates", at_least=1)
-    batch_size: int = flag(None, "examples per update", at_least=1)
+    batch_size: int = flag(None, "number of examples per update", at_least=1)
     optimizer: str = flag("adam", "name of an Optax optimizer: adam, adamw, sgd, lion, ...")
     optimizer_options: tuple[str, ...] = flag(
         (), "arguments of the optimizer, as in momentum=0.9,nesterov=true or b1=0.5,eps=1e-4", may_be_empty=True

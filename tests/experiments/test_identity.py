@@ -220,7 +220,7 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
         "identity_swap", *SWAP, "--seed=1", "--regressor_steps=0", f"--workdir={tmp_path / 'other'}"
     )
     assert status == 0 and "training the identity encoder" not in err
-    assert "warning: the identity encoder to be scored by in " in err  # 3 steps teach it nothing
+    assert "warning: the identity encoder to score swaps by in " in err  # 3 steps teach it nothing
     assert sorted(path.name for path in tmp_path.glob("identity_encoder-*")) == encoders
     other = json.loads((tmp_path / "other" / "summary.json").read_text())
     assert other["params_sha256"] != summary["params_sha256"]
