@@ -10,6 +10,7 @@ import jax
 Array = jax.Array
 Key = jax.Array  # a typed key, as `jax.random.key(0)` makes it
 Params = Any  # a pytree of arrays
+Scalar = float | jax.Array  # a hyper-parameter, fixed or scheduled
 Metrics = dict[str, Array]  # scalars by name, the same names at every step
 
 DEVICES = "devices"  # the axis of a mesh over which a run is spread

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "genjax"
 SECTIONS = ("Args", "Returns", "Raises", "Source")
-ROOMS = ["losses", "evaluation", "networks", "data", "shapes.py", "stochastic.py", "information.py", "variational.py"]
+ROOMS = ["losses", "evaluation", "networks", "data", "shapes.py", "stochastic", "information.py", "variational.py"]
 
 
 def functions(room: str) -> Iterator[tuple[str, ast.FunctionDef, str]]:

@@ -15,7 +15,7 @@ import optax
 
 from genjax import stochastic
 from genjax.shapes import check_same_shape
-from genjax.types import Array, Key
+from genjax.types import Array, Key, Scalar
 
 Logit = Any  # [B], [B, ...], or a tuple of such
 Critic = Callable[[Array], Logit]  # x [B, ...] -> its logit, each example on its own: no batch normalisation
@@ -253,7 +253,7 @@ def r1_penalty(critic: Critic, real: Array) -> Array:
     return 0.5 * jnp.sum(jnp.square(_gradient(critic, real)), axis=-1)
 
 
-def dragan_penalty(critic: Critic, real: Array, key: Key, *, scale: stochastic.Scalar) -> Array:
+def dragan_penalty(critic: Critic, real: Array, key: Key, *, scale: Scalar) -> Array:
     """Squared distance of the critic's slope from 1 around real examples: DRAGAN.
 
         (||grad D(x + scale n)||_2 - 1)^2,   n ~ N(0, I)

@@ -12,8 +12,7 @@ import optax
 from genjax.losses.classification import check_labels
 from genjax.losses.reconstruction import sum_features
 from genjax.shapes import as_float, check_same_shape
-from genjax.stochastic import Scalar
-from genjax.types import Array
+from genjax.types import Array, Scalar
 
 Maps = Sequence[Array]  # hidden maps of one discriminator, [B, h, w, C] each, the first layer's first
 

@@ -20,8 +20,8 @@ import optax
 from genjax import gradients
 from genjax.losses import arcface_logits, softmax_cross_entropy
 from genjax.models import descent
-from genjax.stochastic import Corruption, Scalar
-from genjax.types import Array, Batch, Key, Model, Network, Params
+from genjax.stochastic import Corruption
+from genjax.types import Array, Batch, Key, Model, Network, Params, Scalar
 
 
 class IdentityEncoder(NamedTuple):

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import gradients, stochastic
+from genjax import gradients
 from genjax.losses import DIAGONAL_GAUSSIAN, STANDARD_NORMAL, Likelihood, Posterior, Prior
 from genjax.models import descent
-from genjax.types import Array, Batch, Codec, Key, Model, Network, Params
+from genjax.types import Array, Batch, Codec, Key, Model, Network, Params, Scalar
 
 
 class VAE(NamedTuple):
@@ -121,8 +121,8 @@ def _distortion_and_rates(params: Params, x: Array, key: Key, *context: Any, par
 def objective(
     parts: VAE,
     *,
-    rate_weight: stochastic.Scalar = 1.0,
-    distortion_weight: stochastic.Scalar = 1.0,
+    rate_weight: Scalar = 1.0,
+    distortion_weight: Scalar = 1.0,
     free_bits: float = 0.0,
 ) -> gradients.Objective:
     """The weighted objective of a VAE.

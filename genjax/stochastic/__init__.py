@@ -1,0 +1,53 @@
+"""Everything that draws: reparameterised variables, gradient estimators, inverse-transform sampling, corruptions."""
+
+from genjax.stochastic.corruption import (
+    Corruption,
+    centred_rayleigh_noise,
+    gaussian_noise,
+    masking_noise,
+    rayleigh_noise,
+    rayleigh_speckle,
+    salt_and_pepper_noise,
+)
+from genjax.stochastic.quantiles import (
+    cauchy_quantile,
+    discrete_quantile,
+    exponential_quantile,
+    inverse_transform,
+    irwin_hall,
+    laplace_quantile,
+    logistic_quantile,
+    rayleigh_quantile,
+    sum_of_uniforms_normal,
+)
+from genjax.stochastic.variables import (
+    pathwise_gradient,
+    sample_bernoulli,
+    sample_gaussian,
+    sample_gaussian_full_covariance,
+    score_gradient,
+)
+
+__all__ = [
+    "Corruption",
+    "cauchy_quantile",
+    "centred_rayleigh_noise",
+    "discrete_quantile",
+    "exponential_quantile",
+    "gaussian_noise",
+    "inverse_transform",
+    "irwin_hall",
+    "laplace_quantile",
+    "logistic_quantile",
+    "masking_noise",
+    "pathwise_gradient",
+    "rayleigh_noise",
+    "rayleigh_quantile",
+    "rayleigh_speckle",
+    "salt_and_pepper_noise",
+    "sample_bernoulli",
+    "sample_gaussian",
+    "sample_gaussian_full_covariance",
+    "score_gradient",
+    "sum_of_uniforms_normal",
+]
