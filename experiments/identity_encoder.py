@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import data, networks, runs, stochastic
-from genjax.data import pairs
+from genjax.data import identities, pairs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import identity
@@ -41,7 +41,7 @@ class Flags(runs.Flags):
     weight_decay: float = 1e-3
     decay_biases: bool = True
     eval_every: int = 1000
-    identities: str = flag("train", "set of 1000 rendered identities to learn", choices=pairs.IDENTITIES)
+    identities: str = flag("train", "set of 1000 rendered identities to learn", choices=identities.IDENTITIES)
     pictures_each: int = flag(24, "number of training pictures of each rendered identity", at_least=2, at_most=10**4)
     image_size: int = flag(
         32, "pixels per side of rendered faces, and of a folder's pictures after resizing", at_least=8, at_most=1024
@@ -55,7 +55,9 @@ class Flags(runs.Flags):
 def load(flags: Flags) -> data.Dataset:
     """Rendered pictures of the identities, or a data set whose pictures, if a folder's, become squares."""
     if flags.dataset == pairs.RENDERED:
-        return pairs.rendered_identities(flags.identities, pictures_each=flags.pictures_each, size=flags.image_size)
+        return identities.rendered_identities(
+            flags.identities, pictures_each=flags.pictures_each, size=flags.image_size
+        )
     return data.load(flags.dataset, data_dir=flags.data_dir, size=flags.image_size)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from genjax import data, networks, runs, stochastic
-from genjax.data import batching, faces, pairs
+from genjax.data import batching, faces, identities, pairs
 from genjax.evaluation import identity
 from genjax.models import identity_encoder, regressor
 from genjax.models.identity_encoder import IdentityEncoder
@@ -61,7 +61,7 @@ class Judges(NamedTuple):
 class Encoder(NamedTuple):
     """What determines an identity encoder, beside its data."""
 
-    identities: str  # a name in `pairs.IDENTITIES`: "train" to learn from, "score" for the encoder that scores
+    identities: str  # a name in `identities.IDENTITIES`: "train" to learn from, "score" for the encoder that scores
     seed: int
     num_steps: int
     features: tuple[int, ...]  # channels of the convolutions
@@ -122,7 +122,7 @@ def find_or_train(
 def encoder_parts(own: Encoder, dataset: data.Dataset) -> IdentityEncoder:
     """The networks of an identity encoder."""
     rendered = dataset.name == pairs.RENDERED
-    num = len(pairs.IDENTITIES[own.identities]) if rendered else dataset.num_classes or 0
+    num = len(identities.IDENTITIES[own.identities]) if rendered else dataset.num_classes or 0
     shape = pairs.image_shape(dataset, size=own.image_size)
     return IdentityEncoder(
         networks.identity_network(shape, own.identity_dim, features=own.features), own.identity_dim, num
@@ -140,8 +140,8 @@ def find_or_train_encoders(encoders: Sequence[Encoder], dataset: data.Dataset, c
     """
 
     @lru_cache(maxsize=1)  # several encoders learn from the same pictures
-    def rendered(identities: str, pictures_each: int, image_size: int) -> data.Dataset:
-        return pairs.rendered_identities(identities, pictures_each=pictures_each, size=image_size)
+    def rendered(name: str, pictures_each: int, image_size: int) -> data.Dataset:
+        return identities.rendered_identities(name, pictures_each=pictures_each, size=image_size)
 
     def pictures(own: Encoder) -> data.Dataset:
         return rendered(own.identities, own.pictures_each, own.image_size)
@@ -154,7 +154,7 @@ def _find_or_train_encoder(
 ) -> Params:
     is_rendered = dataset.name == pairs.RENDERED
     if not is_rendered:
-        dataset = pairs.halved(dataset, first=own.identities == "train")
+        dataset = identities.halved(dataset, first=own.identities == "train")
         own = own._replace(batch_size=min(own.batch_size, len(dataset.train.x)))
     parts = encoder_parts(own, dataset)
     rate = optax.cosine_decay_schedule(own.learning_rate, own.num_steps)
@@ -185,7 +185,9 @@ def _check_learned(
 ) -> None:
     """Warns if an encoder recognises its training identities no better than chance on other pictures."""
     if dataset.name == pairs.RENDERED:
-        drawn = pairs.rendered_pictures(pairs.IDENTITIES[own.identities][:num], each=1, stream=13, size=own.image_size)
+        drawn = pairs.rendered_pictures(
+            identities.IDENTITIES[own.identities][:num], each=1, stream=13, size=own.image_size
+        )
         x, label = drawn.x / np.float32(255), drawn.label
     else:
         some = slice(None, None, -(-len(dataset.test.x) // num))  # of all labels, which may be stored one by one

@@ -1,4 +1,4 @@
-"""Pairs of pictures with the same identity, pairs whose ideal swap is known, and data for the encoders of a swap.
+"""Pairs of pictures with the same identity, pairs whose ideal swap is known, and rendered pictures to measure by.
 
 Rendered identities are numbered: 0 to 999 are for training, 50 000 to 50 999 for scoring and 100 000 to 100 099 for
 testing. A number is the same identity in every run.
@@ -16,16 +16,13 @@ import numpy as np
 
 from genjax.data import faces
 from genjax.data.batching import HeldOut, Source, Stream
-from genjax.data.dataset import Dataset, Split, from_arrays
+from genjax.data.dataset import Dataset, Split
 from genjax.errors import BadInput
 from genjax.types import Array, Batch, Key, Pair
 
 _AT_A_TIME = 128  # faces in one call of their program
 TRAIN, SCORE, TEST = range(1000), range(50_000, 51_000), range(100_000, 100_100)
-IDENTITIES = {"train": TRAIN, "score": SCORE}
-"""The identities that encoders learn, by name: those of the swap's training, and others for scoring it."""
 RENDERED = "faces"  # the data set whose pictures are rendered as they are needed
-_HELD_OUT = 2  # pictures of each identity that `rendered_identities` holds out
 
 
 def _identities(numbers: Array) -> Array:
@@ -245,53 +242,6 @@ def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32)
     ]
     x, skin = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     return Pictures(x, skin, np.repeat(np.arange(len(numbers)), each))
-
-
-def rendered_identities(name: str, *, pictures_each: int, size: int = 32) -> Dataset:
-    """Rendered pictures of 1000 identities, which are the labels, for an identity encoder.
-
-    Args:
-      name: of the identities, in `IDENTITIES`.
-      pictures_each: training pictures of each identity; two more are held out.
-      size: S, the side of the pictures in pixels.
-
-    Returns:
-      A data set of images [N, S, S, 3] uint8.
-    """
-    each = pictures_each + _HELD_OUT
-    drawn = rendered_pictures(IDENTITIES[name], each=each, stream=10, size=size)
-    held_out = np.arange(len(drawn.label)) % each < _HELD_OUT
-    return from_arrays(
-        f"{RENDERED}-{name}",
-        drawn.x[~held_out],
-        drawn.x[held_out],
-        train_label=drawn.label[~held_out],
-        test_label=drawn.label[held_out],
-    )
-
-
-def halved(dataset: Dataset, *, first: bool) -> Dataset:
-    """The data set with every other training picture of each label: the first, third, ... of them, or the rest.
-
-    Raises:
-      BadInput: for data without labels.
-    """
-    label = dataset.train.label
-    if label is None:
-        raise BadInput(f"data set {dataset.name!r} has no labels: give a folder with a subfolder for each person")
-    place = np.zeros(len(label), int)
-    for c in np.unique(label):
-        place[label == c] = np.arange(np.sum(label == c))
-    chosen = (place % 2 == 0) == first
-    return from_arrays(
-        dataset.name,
-        dataset.train.x[chosen],
-        dataset.test.x,
-        train_label=label[chosen],
-        test_label=dataset.test.label,
-        scale=dataset.scale,
-        num_classes=dataset.num_classes,
-    )
 
 
 class SwapTest(NamedTuple):
