@@ -26,30 +26,38 @@ class Player(NamedTuple):
     """A player: its objective, the name of its parameters, and how it updates them.
 
     Its `objective(own, others, batch, key) -> (loss [B], metrics {name: [B]})` may return statistics as a third value
-    (see `gradients`). `own` are the params under its name, and `others` is {name: params} of all other players and of
-    what is frozen.
+    (see `gradients`). `own` are the params under its name, and `others` is {name: params} of all others and of what is
+    frozen. With `moves`, `own` are those under that name instead: two players can then move the same params, each with
+    its own objective and optimizer, as the encoder of an adversarial autoencoder is moved (Makhzani et al. 2015). Use
+    `gradients.frozen` to keep a player's optimizer from part of its params.
     """
 
-    name: str  # the key of its params
+    name: str  # the key of its optimizer state, and of its params
     objective: gradients.Objective
     optimizer: optax.GradientTransformation
     steps: int | None = None  # updates per turn, see `model`
     refresh: gradients.Refresh | None = None  # (params, statistics) -> params after each update
     averaging: moving_average.Weight | None = None  # of its params over the steps; None keeps no average
+    moves: str | None = None  # the key of its params, if it is not its name
+
+    @property
+    def own(self) -> str:
+        """The key of its params."""
+        return self.name if self.moves is None else self.moves
 
 
 class State(NamedTuple):
     """The state that is carried from step to step."""
 
     step: Array  # [] int32, turns done by each player
-    params: dict[str, Params]  # by player
+    params: dict[str, Params]  # by the name of the player that moves them
     optimizer_states: dict[str, Any]  # by player
-    average: dict[str, Params]  # of the params over the steps, by those players that keep one
+    average: dict[str, Params]  # of the params over the steps, where a player keeps one
     frozen: dict[str, Params]  # used by the objectives, changed by nothing
 
     @property
     def evaluation_params(self) -> dict[str, Params]:
-        """The params for evaluation and sampling: a player's average if it keeps one, otherwise its last ones."""
+        """The params for evaluation and sampling: their average if a player keeps one, otherwise the last ones."""
         return self.params | self.average
 
 
@@ -68,7 +76,7 @@ def model(
     part that the player before it used: the whole batch where no player has cut it.
 
     Args:
-      init_params: key -> {name: params} of the players.
+      init_params: key -> {name: params} of all that the players move.
       players: in the order of their turns.
       prepare: `prepare(state, batch, key)` turns the batch into the one that the players take, given the state before
         the step; the first axis of its arrays is that of the batch.
@@ -81,24 +89,27 @@ def model(
       state's `evaluation_params`.
 
     Raises:
-      ValueError: two players (or a frozen part) have the same name; at trace time, two players' metrics do.
+      ValueError: two players (or a frozen part) have the same name, or average the same params; at trace time, two
+        players' metrics have the same name.
       BadInput: at trace time, a player's steps do not divide the batch.
     """
     names = [player.name for player in players] + list(frozen or {})
-    if len(set(names)) < len(names):
+    if len(set(names)) < len(names) or any(player.own in (frozen or {}) for player in players):
         raise ValueError(f"players and frozen params must have distinct names, not {names}")
+    averaging = {player.own: player.averaging for player in players if player.averaging is not None}
+    if len(averaging) < sum(player.averaging is not None for player in players):
+        raise ValueError("two players average the same params")
     updates = {
         player.name: gradients.updater(player.objective, player.optimizer, reduction=reduction, refresh=player.refresh)
         for player in players
     }
-    averaging = {player.name: player.averaging for player in players if player.averaging is not None}
 
     def init(key: Key) -> State:
         params = init_params(key)
         return State(
             step=jnp.zeros([], jnp.int32),
             params=params,
-            optimizer_states={player.name: player.optimizer.init(params[player.name]) for player in players},
+            optimizer_states={player.name: player.optimizer.init(params[player.own]) for player in players},
             average={name: moving_average.start(params[name]) for name in averaging},
             frozen=jax.tree.map(jnp.copy, dict(frozen or {})),  # a copy, since the state may be donated
         )
@@ -115,13 +126,13 @@ def model(
         params, optimizer_states = dict(state.params), dict(state.optimizer_states)
         metrics, last = {}, batch
         for player, player_key in zip(players, keys, strict=True):
-            name = player.name
-            moving, others = (params[name], optimizer_states[name]), _others(params | state.frozen, name)
+            name, own = player.name, player.own
+            moving, others = (params[own], optimizer_states[name]), _others(params | state.frozen, own)
             if player.steps is None:
                 *moved, found = updates[name](*moving, others, last, player_key)
             else:
                 *moved, found, last = _turn(updates[name], player.steps, moving, others, batch, player_key)
-            params[name], optimizer_states[name] = moved
+            params[own], optimizer_states[name] = moved
             metrics = _joined(metrics, found)
         average = {
             name: moving_average.update(state.average[name], params[name], weight(state.step))
@@ -134,8 +145,8 @@ def model(
         batch, keys = dealt(state, batch, key)
         params, metrics = state.evaluation_params, {}
         for player, player_key in zip(players, keys, strict=True):
-            others = _others(params | state.frozen, player.name)
-            found = player.objective(params[player.name], others, batch, player_key)
+            others = _others(params | state.frozen, player.own)
+            found = player.objective(params[player.own], others, batch, player_key)
             metrics = _joined(metrics, gradients.batch_means(*found))
         return metrics
 

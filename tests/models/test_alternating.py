@@ -153,6 +153,34 @@ def test_an_average_is_kept_by_those_who_ask_for_one_and_used_to_evaluate(key):
     assert found["loss"] == found["y_loss"]
 
 
+def test_two_players_of_the_same_params_take_turns_with_optimizers_of_their_own(key):
+    # x <- x - 0.3 g_x(x, y), y <- y - 0.1 g_y(y, x), v <- v / 2 + (x - b), x <- x - 0.2 v; the last x is averaged
+    def towards_batch(x, others, batch, key):
+        loss = 0.5 * (x - batch.x) ** 2 + 0 * others["y"]
+        return loss, {"again_loss": loss}
+
+    momentum = optax.sgd(0.2, momentum=0.5)
+    again = Player("again", towards_batch, momentum, moves="x", averaging=moving_average.cumulative(0.9))
+    model = alternating.model(init_params, [*players(), again])
+    assert set(model.init(key).optimizer_states) == {"x", "y", "again"}
+    state, metrics = stepped(model, num=2, key=key)
+    x, y, v, kept = 1.5, -2.0, 0.0, []
+    for step in range(2):
+        x_key, y_key, _ = jax.random.split(jax.random.fold_in(key, step), 3)
+        x -= 0.3 * gradient_of_x(x, y, noisy(B, x_key))
+        y -= 0.1 * gradient_of_y(x, y, noisy(B, y_key))
+        loss = np.mean(0.5 * (x - B) ** 2)
+        v = v / 2 + x - np.mean(B)
+        x -= 0.2 * v
+        kept.append(x)
+    assert set(state.params) == {"x", "y"} and set(state.average) == {"x"}
+    np.testing.assert_allclose([state.params["x"], state.params["y"]], [x, y], rtol=1e-5)
+    np.testing.assert_allclose(state.average["x"], np.mean(kept), rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+    found = model.evaluate(state, BATCH, key)["loss"]
+    np.testing.assert_allclose(found, np.mean(0.5 * (np.mean(kept) - B) ** 2), rtol=1e-5)
+
+
 def test_preparation_sees_the_state_and_has_the_first_key(key):
     def prepare(state, batch, key):
         return Batch(batch.x * state.frozen["scale"] + state.step + jax.random.normal(key))
@@ -182,6 +210,11 @@ def test_what_cannot_be_is_refused(key):
         alternating.model(init_params, [one, one])
     with pytest.raises(ValueError, match="distinct names"):
         alternating.model(init_params, [one, other], frozen={"x": jnp.zeros(())})
+    with pytest.raises(ValueError, match="distinct names"):
+        alternating.model(init_params, [one, other._replace(moves="goal")], frozen={"goal": jnp.zeros(())})
+    averaged = [p._replace(averaging=moving_average.cumulative(0.9), moves="x") for p in (one, other)]
+    with pytest.raises(ValueError, match="two players average the same params"):
+        alternating.model(init_params, averaged)
     with pytest.raises(ValueError, match="12 examples cannot be divided into 5 equal parts"):
         stepped(alternating.model(init_params, players({"steps": 5})), key=key)
     named = other._replace(objective=lambda *args: (of_y(*args)[0], {"x_loss": of_y(*args)[0]}))
