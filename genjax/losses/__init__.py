@@ -18,7 +18,12 @@ from genjax.losses.adversarial import (
     weighted,
 )
 from genjax.losses.classification import softmax_cross_entropy
-from genjax.losses.divergence import gaussian_kl, gaussian_kl_to_standard, gaussian_kl_to_standard_per_dimension
+from genjax.losses.divergence import (
+    gaussian_kl,
+    gaussian_kl_per_dimension,
+    gaussian_kl_to_standard,
+    gaussian_kl_to_standard_per_dimension,
+)
 from genjax.losses.identity import arcface_logits, feature_matching, identity_loss, mean_absolute_error
 from genjax.losses.latent import DIAGONAL_GAUSSIAN, STANDARD_NORMAL, Posterior, Prior
 from genjax.losses.likelihood import (
@@ -74,6 +79,7 @@ __all__ = [
     "dragan_penalty",
     "feature_matching",
     "gaussian_kl",
+    "gaussian_kl_per_dimension",
     "gaussian_kl_to_standard",
     "gaussian_kl_to_standard_per_dimension",
     "gaussian_likelihood",

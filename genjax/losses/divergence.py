@@ -98,7 +98,7 @@ def _twice_kl_to_standard(mean: Array, log_variance: Array) -> Array:
 
 
 def gaussian_kl(mean: Array, log_variance: Array, prior_mean: Array, prior_log_variance: Array) -> Array:
-    """Kullback-Leibler divergence between two diagonal Gaussians, for a learned or conditional prior.
+    """Kullback-Leibler divergence between two diagonal Gaussians.
 
         KL(N(mu, e^s) || N(m, e^t)) = 1/2 sum_k ((e^{s_k} + (mu_k - m_k)^2) e^{-t_k} - 1 - s_k + t_k)
 
@@ -114,9 +114,31 @@ def gaussian_kl(mean: Array, log_variance: Array, prior_mean: Array, prior_log_v
 
     Source: Kullback & Leibler 1951.
     """
+    return 0.5 * jnp.sum(_twice_kl(mean, log_variance, prior_mean, prior_log_variance), axis=-1)
+
+
+def gaussian_kl_per_dimension(mean: Array, log_variance: Array, prior_mean: Array, prior_log_variance: Array) -> Array:
+    """The terms of `gaussian_kl`, one for each latent dimension: the `kl` of a learned or conditional prior.
+
+        KL(N(mu_k, e^{s_k}) || N(m_k, e^{t_k})) = 1/2 ((e^{s_k} + (mu_k - m_k)^2) e^{-t_k} - 1 - s_k + t_k)
+
+    Args:
+      mean, log_variance: mu and s of the first, [B, d].
+      prior_mean, prior_log_variance: m and t of the second, [B, d]; e^{s - t} and e^{-t} are `bounded_exp`.
+
+    Returns:
+      [B, d], each >= 0, in nats.
+
+    Raises:
+      ValueError: shapes that differ.
+    """
+    return 0.5 * _twice_kl(mean, log_variance, prior_mean, prior_log_variance)
+
+
+def _twice_kl(mean: Array, log_variance: Array, prior_mean: Array, prior_log_variance: Array) -> Array:
     check_same_shape(mean=mean, log_variance=log_variance, prior_mean=prior_mean, prior_log_variance=prior_log_variance)
     mean, log_variance = as_float(mean), as_float(log_variance)
     prior_mean, prior_log_variance = as_float(prior_mean), as_float(prior_log_variance)
     difference = log_variance - prior_log_variance
     distance = jnp.square(mean - prior_mean) * bounded_exp(-prior_log_variance)
-    return 0.5 * jnp.sum(distance + (_bounded_expm1(difference) - difference), axis=-1)
+    return distance + (_bounded_expm1(difference) - difference)

@@ -8,7 +8,12 @@ import scipy.integrate
 import scipy.stats
 from jax.test_util import check_grads
 
-from genjax.losses import gaussian_kl, gaussian_kl_to_standard, gaussian_kl_to_standard_per_dimension
+from genjax.losses import (
+    gaussian_kl,
+    gaussian_kl_per_dimension,
+    gaussian_kl_to_standard,
+    gaussian_kl_to_standard_per_dimension,
+)
 from genjax.losses.divergence import bounded_exp
 
 
@@ -52,7 +57,9 @@ def test_kl_between_gaussians(key, float64):
     mean, s, prior_mean, t = jax.random.normal(key, (4, 1, 3))
     got = gaussian_kl(mean, s, prior_mean, t)
     rows = zip(mean[0], np.exp(s[0] / 2), prior_mean[0], np.exp(t[0] / 2), strict=True)
-    np.testing.assert_allclose(got, [sum(quadrature(*map(float, row)) for row in rows)], rtol=1e-9)
+    terms = [quadrature(*map(float, row)) for row in rows]
+    np.testing.assert_allclose(got, [sum(terms)], rtol=1e-9)
+    np.testing.assert_allclose(gaussian_kl_per_dimension(mean, s, prior_mean, t), [terms], rtol=1e-9, atol=1e-13)
     np.testing.assert_allclose(gaussian_kl(mean, s, 0 * mean, 0 * s), gaussian_kl_to_standard(mean, s), rtol=1e-12)
     check_grads(jax.jit(gaussian_kl), (mean, s, prior_mean, t), order=2)
 
