@@ -1,0 +1,447 @@
+"""Models written outside the library, by its public contracts alone: their formulas, and their pages as commands."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from genjax import data, gradients, networks
+from genjax.data import batching
+from genjax.losses import BERNOULLI, STANDARD_NORMAL
+from genjax.models import vae
+from genjax.training.fit import fit
+from genjax.types import Batch
+
+from . import adversarial_autoencoder, beta_tcvae, conditional_vae, flow_prior, normalised, vq_vae
+
+PAGES = {
+    page.EXPERIMENT.name: page
+    for page in (conditional_vae, beta_tcvae, vq_vae, adversarial_autoencoder, normalised, flow_prior)
+}
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def build(page, dataset, reduction=gradients.whole_batch, **flags):
+    return page.build(page.Flags(**{"hidden": (12,), "num_steps": 60} | flags), dataset, reduction)
+
+
+def first(dataset, num):
+    return Batch(jnp.asarray(dataset.scaled(dataset.train, at_most=num)), jnp.asarray(dataset.train.label[:num]))
+
+
+def doubles(tree):
+    return jax.tree.map(lambda a: np.asarray(a, np.float64), tree)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_few_steps_lower_what_is_minimised(name, digits):
+    model, _, _ = build(PAGES[name], digits, learning_rate=1e-2)
+    batch, key, evaluate = first(digits, 64), jax.random.key(0), jax.jit(model.evaluate)
+    before = evaluate(model.init(key), batch, key)
+    state = fit(model, batching.source(digits, batch_size=32), seed=0, num_steps=60)
+    after = evaluate(state, batch, key)
+    watched = next(name for name in ("negative_elbo", "reconstruction_loss") if name in after)
+    assert float(after[watched]) < 0.8 * float(before[watched])
+    assert all(np.isfinite(value) for value in after.values())
+    if model.sample is not None:
+        context = (jnp.arange(3),) if name == "conditional_vae" else ()
+        samples = model.sample(state, 3, key, *context)
+        assert samples.shape == (3, 8, 8, 1) and 0 <= samples.min() < samples.max() <= 1
+
+
+# The conditional VAE
+
+
+def test_a_conditional_vae_is_a_vae_for_each_label(key, digits):
+    # a label as a further input is another bias of the first layer
+    model, parts, _ = build(conditional_vae, digits, latent_dim=2)
+    state, batch, num_classes = model.init(key), first(digits, 6), 10
+    draw = iter(jax.random.split(jax.random.fold_in(key, 1), 2))
+    params = state.params | {
+        "prior": {n: jax.random.normal(next(draw), (num_classes, 2)) for n in state.params["prior"]}
+    }
+    bound = vae.negative_elbo(params, batch.x, key, batch.label, parts=parts)
+    state = state._replace(params=params)
+    np.testing.assert_allclose(model.evaluate(state, batch, key)["negative_elbo"], np.mean(bound), rtol=1e-5)
+    assert model.sample is not None
+    samples = model.sample(state, 4, key, jnp.array([3, 1, 4, 1]))
+    of_label = np.asarray(parts.decoder.apply(params["decoder"], jnp.zeros((10, 2)), jnp.arange(10)))
+    assert np.abs(of_label[0] - of_label[1]).max() > 0.1
+
+    def without_label(params, label, num_places, inputs):
+        kernel = params["layer_1"]["kernel"].reshape(num_places, -1, params["layer_1"]["kernel"].shape[1])
+        bias = params["layer_1"]["bias"] + jnp.sum(kernel[:, inputs + label], axis=0)
+        return params | {"layer_1": {"kernel": kernel[:, :inputs].reshape(num_places * inputs, -1), "bias": bias}}
+
+    encoder = networks.mlp((8, 8, 1), (4,), hidden=(12,), activation=jax.nn.relu)
+    decoder = networks.mlp((2,), (8, 8, 1), hidden=(12,), activation=jax.nn.relu)
+    for label in range(num_classes):
+        m, t = params["prior"]["mean"][label], params["prior"]["log_variance"][label]
+        prior = STANDARD_NORMAL._replace(
+            kl=lambda _, q, m=m, t=t: (
+                (jnp.exp(q[1]) + (q[0] - m[None]) ** 2) / jnp.exp(t)[None] / 2 - (1 + q[1] - t[None]) / 2
+            )
+        )
+        plain = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, 2, prior)
+        of_class = {
+            "encoder": without_label(params["encoder"], label, 64, 1),
+            "decoder": without_label(params["decoder"], label, 1, 2),
+        }
+        mine = np.flatnonzero(np.asarray(batch.label) == label)
+        expected = vae.negative_elbo(of_class, batch.x, key, parts=plain)
+        np.testing.assert_allclose(bound[mine], expected[mine], rtol=1e-4)
+        z = m[None] + jnp.exp(t / 2)[None] * jax.random.normal(key, (4, 2))
+        drawn = np.flatnonzero(np.array([3, 1, 4, 1]) == label)
+        np.testing.assert_allclose(samples[drawn], vae.decode(of_class, z, parts=plain)[drawn], rtol=1e-4)
+
+
+def test_the_prior_of_a_class(key):
+    prior = conditional_vae.class_prior(3, 2)
+    mean, log_variance = jax.random.normal(key, (2, 3, 2))
+    params, label = {"mean": mean, "log_variance": log_variance}, jnp.array([2, 0])
+    m, std = np.asarray(mean)[[2, 0]], np.exp(np.asarray(log_variance) / 2)[[2, 0]]
+    p = scipy.stats.norm(m, std)
+    z = np.array([[0.3, -1.0], [2.0, 0.5]])
+    found = prior.negative_log_density(params, jnp.float32(z), label)
+    np.testing.assert_allclose(found, -p.logpdf(z).sum(1), rtol=1e-4)
+    q = scipy.stats.norm(np.array([[0.5, -0.2], [1.0, 0.1]]), np.array([[0.6, 1.1], [0.9, 0.4]]))
+    grid = np.linspace(-12, 12, 4001)[:, None, None]
+    kl = np.trapezoid(q.pdf(grid) * (q.logpdf(grid) - p.logpdf(grid)), grid, axis=0)
+    output = jnp.float32(q.mean()), jnp.float32(2 * np.log(q.std()))
+    assert prior.kl is not None
+    np.testing.assert_allclose(prior.kl(params, output, label), kl, rtol=1e-3, atol=1e-5)
+    draws = np.asarray(prior.sample(params, (20_000, 2), key, jnp.arange(20_000) % 2 * 2))
+    np.testing.assert_allclose(draws[1::2].mean(0), m[0], atol=5 * std[0].max() / 100)
+    np.testing.assert_allclose(draws[1::2].std(0), std[0], rtol=0.05)
+
+
+# The beta-TCVAE
+
+
+def drawn_codes(key, mean, log_variance):
+    """A pass whose codes are draws of N(mean, diag e^log_variance), and parts that need no networks."""
+    parts = vae.VAE(None, None, BERNOULLI, mean.shape[1])  # type: ignore[arg-type]
+    z, negative_log_q = parts.posterior.sample_and_negative_log_density((mean, log_variance), key)
+    return vae.Pass((mean, log_variance), z, negative_log_q, None), parts
+
+
+def split(key, mean, log_variance, estimator="stratified", num_examples=None):
+    drawn, parts = drawn_codes(key, mean, log_variance)
+    log_w = beta_tcvae.log_weights(estimator, len(mean), num_examples or len(mean))
+    return doubles(beta_tcvae.split_rate({}, drawn, log_w, parts=parts)), drawn
+
+
+@pytest.mark.parametrize("estimator", ["stratified", "weighted"])
+def test_the_parts_of_the_rate_sum_to_it(estimator, key, digits):
+    _, parts, _ = build(beta_tcvae, digits, latent_dim=3)
+    params, batch = vae.init_params(key, parts=parts), first(digits, 16)
+    objective = beta_tcvae.objective(parts, beta=3.0, estimator=estimator, num_examples=1297)
+    loss, metrics = objective(params, batch, key)
+    drawn = vae.forward(params, batch.x, key, parts=parts)
+    mean, std = drawn.posterior[0], np.exp(drawn.posterior[1] / 2)
+    rate = scipy.stats.norm.logpdf(drawn.z, mean, std).sum(1) - scipy.stats.norm.logpdf(drawn.z).sum(1)
+    total = metrics["mutual_information"] + metrics["total_correlation"] + metrics["dimension_wise_kl"]
+    np.testing.assert_allclose(total, rate, rtol=1e-4, atol=1e-4)
+    expected = metrics["distortion"] + rate + 2 * metrics["total_correlation"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_a_product_has_no_total_correlation(key):
+    # means on a grid, with one variance in each row and column: q(z) is a product at every z
+    axes = jnp.array([-2.0, 0.0, 0.5, 3.0]), jnp.array([-1.0, 0.2, 2.0])
+    mean = jnp.stack([a.ravel() for a in jnp.meshgrid(*axes, indexing="ij")], axis=1)
+    found, _ = split(key, mean, jnp.full_like(mean, -1.0))
+    np.testing.assert_allclose(found.total_correlation, 0, atol=1e-5)
+    found, _ = split(key, mean.at[0].set(mean[-1]), jnp.full_like(mean, -1.0))
+    assert np.abs(found.total_correlation).max() > 0.05
+
+
+def test_the_parts_of_a_correlated_gaussian(key):
+    # means m ~ N(0, S) by a quasi-random net, q(z|x) = N(m, I / 4): q(z) = N(0, S + I / 4)
+    covariance = np.array([[1.0, 0.9], [0.9, 1.5]])
+    net = scipy.stats.norm.ppf(scipy.stats.qmc.Sobol(2, rng=0).random(1024))
+    mean = jnp.float32(net @ np.linalg.cholesky(covariance).T)
+    found, _ = split(key, mean, jnp.full_like(mean, np.log(0.25)))
+    aggregate = covariance + np.eye(2) / 4
+    variances = np.diag(aggregate)
+    exact = beta_tcvae.Split(
+        0.5 * np.log(np.linalg.det(aggregate) / 0.25**2),
+        -0.5 * np.log(np.linalg.det(aggregate) / np.prod(variances)),
+        0.5 * np.sum(variances - 1 - np.log(variances)),
+    )
+    for values, value in zip(found, exact, strict=True):
+        assert abs(values.mean() - value) < 4 * values.std() / np.sqrt(len(values))
+    assert exact.total_correlation > 10 * found.total_correlation.std() / np.sqrt(1024)
+
+
+def test_the_stratified_estimate_is_unbiased(key):
+    # over all batches of 3 that hold x_0, of a set of 5, the mean of the estimate at one z is q(z)
+    mean, s = jax.random.normal(key, (2, 5, 2))
+    z = np.array([0.4, -0.3])
+    density = np.exp(scipy.stats.norm.logpdf(z, mean, np.exp(s / 2)).sum(1))
+    estimates = {"stratified": [], "weighted": []}
+    for others in itertools.combinations(range(1, 5), 2):
+        for estimator, found in estimates.items():
+            w = np.exp(np.float64(beta_tcvae.log_weights(estimator, 3, 5)))
+            found.append(w[0] @ density[[0, *others]])
+    np.testing.assert_allclose(np.mean(estimates["stratified"]), density.mean(), rtol=1e-5)
+    rows = np.array([density[[0, *others]].sum() for others in itertools.combinations(range(1, 5), 2)])
+    np.testing.assert_allclose(estimates["weighted"], rows / 15, rtol=1e-5)
+
+
+# The VQ-VAE
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_the_codebook_is_the_moving_average_of_what_is_nearest(key, digits, num_shards):
+    # adamw would decay whatever it is given
+    flags = dict(optimizer="adamw", weight_decay=0.1, learning_rate=0.01, num_codes=3, code_dim=2, codebook_size=5)
+    reduction = gradients.ordered(num_shards)
+    model, parts, _ = build(vq_vae, digits, reduction, decay=0.8, **flags)
+    state, batch = model.init(key), first(digits, 16)
+    new, metrics = jax.jit(model.train_step)(state, batch, key)
+    codebook = doubles(state.params["codebook"])
+    z = np.float64(parts.encoder.apply(state.params["encoder"], batch.x)).reshape(-1, 2)
+    e = codebook["sum"] / codebook["count"][:, None]
+    distance = ((z[:, None] - e) ** 2).sum(2)
+    nearest = distance.argmin(1)
+    count = np.bincount(nearest, minlength=5)
+    total = np.stack([z[nearest == k].sum(0) for k in range(5)])
+    found = new.params["codebook"]
+    np.testing.assert_allclose(found["count"], 0.8 * codebook["count"] + 0.2 * count, rtol=1e-5)
+    np.testing.assert_allclose(found["sum"], 0.8 * codebook["sum"] + 0.2 * total, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(metrics["commitment"], distance.min(1).sum() / 16, rtol=1e-4)
+    shards = [np.bincount(part, minlength=5) for part in np.split(nearest, num_shards)]
+    perplexity = np.mean([np.exp(scipy.stats.entropy(shard)) for shard in shards])
+    np.testing.assert_allclose(metrics["perplexity"], perplexity, rtol=1e-4)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params["encoder"], new.params["encoder"])
+    assert min(jax.tree.leaves(moved)) > 1e-4
+    lone, _ = jax.jit(model.train_step)(state._replace(step=state.step + 1), batch, key)
+    assert jnp.array_equal(lone.params["codebook"]["sum"], found["sum"])  # it draws nothing
+
+
+def test_gradients_go_straight_through(key, digits):
+    # the encoder's gradient is that of the decoder at the entry, and of the commitment, as if e_k were a constant
+    model, parts, _ = build(vq_vae, digits, num_codes=2, code_dim=3, codebook_size=4)
+    params, batch = model.init(key).params, first(digits, 5)
+    objective = vq_vae.objective(parts, commitment=0.7)
+    found = jax.jit(jax.grad(lambda p: jnp.sum(objective(p, batch, key)[0])))(params)
+    encoded, pull = jax.vjp(lambda p: parts.encoder.apply(p, batch.x), params["encoder"])
+    e, _ = vq_vae.quantize(params["codebook"], encoded)
+    assert float(jnp.abs(e - encoded).min()) > 1e-4
+
+    def of_decoder(decoder, z):
+        return jnp.sum(BERNOULLI.negative_log_likelihood(parts.decoder.apply(decoder, z), batch.x))
+
+    to_decoder, to_code = jax.grad(of_decoder, argnums=(0, 1))(params["decoder"], e)
+    (to_encoder,) = pull(to_code + 2 * 0.7 * (encoded - e))
+    expected = {"encoder": to_encoder, "decoder": to_decoder}
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, {name: found[name] for name in expected}, expected)
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(found["codebook"]))
+
+
+# The adversarial autoencoder
+
+
+def test_each_player_moves_its_own_by_hand(key, digits):
+    flags = dict(optimizer="sgd", learning_rate=0.1, adversarial_learning_rate=0.3, latent_dim=2)
+    model, parts, _ = build(adversarial_autoencoder, digits, **flags)
+    state, batch = model.init(key), first(digits, 8)
+    new, metrics = jax.jit(model.train_step)(state, batch, key)
+    critic_network = networks.mlp((2,), (), hidden=(12,), activation=jax.nn.relu)
+    _, second, third = jax.random.split(jax.random.fold_in(key, 0), 3)
+    auto, critic = state.params["autoencoder"], state.params["discriminator"]
+
+    def stepped(loss, params, rate):
+        value, slope = jax.jit(jax.value_and_grad(loss))(params)
+        return value, jax.tree.map(lambda p, g: p - rate * g, params, slope)
+
+    def reconstruction(auto):
+        a = parts.decoder.apply(auto["decoder"], parts.encoder.apply(auto["encoder"], batch.x))
+        log_p = batch.x * jax.nn.log_sigmoid(a) + (1 - batch.x) * jax.nn.log_sigmoid(-a)
+        return -jnp.sum(log_p) / 8
+
+    def judged(encoder, critic, key):
+        z = jax.random.normal(key, (8, 2))
+        codes = parts.encoder.apply(encoder, batch.x)
+        return (jax.nn.sigmoid(critic_network.apply(critic, each)) for each in (z, codes))
+
+    def discrimination(critic):
+        real, fake = judged(auto["encoder"], critic, second)
+        return -jnp.mean(jnp.log(real) + jnp.log(1 - fake))
+
+    def deception(encoder):
+        _, fake = judged(encoder, critic, third)
+        return -jnp.mean(jnp.log(fake))
+
+    reconstruction_loss, auto = stepped(reconstruction, auto, 0.1)
+    discriminator_loss, critic = stepped(discrimination, critic, 0.3)
+    generator_loss, encoder = stepped(deception, auto["encoder"], 0.3)
+    expected = {"autoencoder": {"encoder": encoder, "decoder": auto["decoder"]}, "discriminator": critic}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), new.params, expected)
+    np.testing.assert_allclose(metrics["reconstruction_loss"], reconstruction_loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics["discriminator_loss"], discriminator_loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics["generator_loss"], generator_loss, rtol=1e-5)
+    pushed = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), encoder, auto["encoder"])
+    assert max(jax.tree.leaves(pushed)) > 1e-4
+
+
+def test_the_generator_leaves_the_decoder_alone(key, digits):
+    # under a weight decay that would move whatever the optimizer is given
+    flags = dict(optimizer="adamw", weight_decay=0.1, learning_rate=0.0, adversarial_learning_rate=0.01)
+    model, _, _ = build(adversarial_autoencoder, digits, **flags)
+    state = model.init(key)
+    new, _ = jax.jit(model.train_step)(state, first(digits, 8), key)
+    before, after = state.params["autoencoder"], new.params["autoencoder"]
+    jax.tree.map(np.testing.assert_array_equal, before["decoder"], after["decoder"])
+    assert not np.array_equal(before["encoder"]["layer_1"]["kernel"], after["encoder"]["layer_1"]["kernel"])
+
+
+# Batch normalisation and dropout
+
+
+@pytest.fixture(scope="module")
+def with_running_moments(digits):
+    """The model of three steps: its parts, its states before and after, the batch and the flags."""
+    flags = dict(hidden=(6,), latent_dim=2, dropout=0.3, momentum=0.8, learning_rate=0.01)
+    model, parts, _ = build(normalised, digits, **flags)
+    states, batch = [model.init(jax.random.key(1))], first(digits, 32)
+    for _ in range(3):
+        states.append(jax.jit(model.train_step)(states[-1], batch, jax.random.key(2))[0])
+    return model, parts, states, batch
+
+
+def test_running_moments_are_those_of_numpy(with_running_moments):
+    _, _, states, batch = with_running_moments
+    mean, variance = np.zeros(6), np.ones(6)
+    for state in states[:-1]:
+        dense = doubles(state.params["encoder"]["params"]["Dense_0"])
+        h = np.float64(batch.x).reshape(32, -1) @ dense["kernel"] + dense["bias"]
+        mean, variance = 0.8 * mean + 0.2 * h.mean(0), 0.8 * variance + 0.2 * h.var(0)
+    moments = states[-1].params["encoder"]["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(moments["mean"], mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(moments["var"], variance, rtol=1e-4)
+
+
+def test_evaluation_and_samples_use_running_moments(with_running_moments, key):
+    model, parts, (*_, state), batch = with_running_moments
+
+    def by_hand(variables, x):
+        params, moments = doubles(variables["params"]), doubles(variables["batch_stats"]["BatchNorm_0"])
+        h = np.float64(x).reshape(len(x), -1) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
+        h = (h - moments["mean"]) / np.sqrt(moments["var"] + 1e-5)
+        h = np.maximum(h * params["BatchNorm_0"]["scale"] + params["BatchNorm_0"]["bias"], 0)
+        return h @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+
+    encoded = by_hand(state.params["encoder"], batch.x)
+    mean, log_variance = vae.encode(state.params, batch.x, parts=parts)
+    np.testing.assert_allclose(np.concatenate([mean, log_variance], axis=1), encoded, rtol=1e-3, atol=1e-4)
+    z = np.float64(parts.posterior.sample_and_negative_log_density((mean, log_variance), key)[0])
+    a, x = by_hand(state.params["decoder"], z), np.float64(batch.x).reshape(32, -1)
+    distortion = (np.logaddexp(0, a) - x * a).sum(1).mean()
+    np.testing.assert_allclose(model.evaluate(state, batch, key)["distortion"], distortion, rtol=1e-4)
+    samples = model.sample(state, 7, key).reshape(7, -1)
+    a = by_hand(state.params["decoder"], np.float64(jax.random.normal(key, (7, 2))))
+    np.testing.assert_allclose(samples, scipy.special.expit(a), rtol=1e-3, atol=1e-5)
+
+
+def test_dropout_draws_in_training_alone(with_running_moments):
+    # a posterior of no width leaves nothing else to draw
+    model, _, (*_, state), batch = with_running_moments
+    last = state.params["encoder"]["params"]["Dense_1"]
+    narrow = {"kernel": last["kernel"].at[:, 2:].set(0), "bias": last["bias"].at[2:].set(-60)}
+    encoder = state.params["encoder"]
+    encoder = encoder | {"params": encoder["params"] | {"Dense_1": narrow}}
+    state = state._replace(params=state.params | {"encoder": encoder})
+    keys = [jax.random.key(number) for number in range(2)]
+    one, other = (jax.jit(model.train_step)(state, batch, key)[1]["loss"] for key in keys)
+    assert abs(float(one - other)) > 1e-3
+    one, other = (model.evaluate(state, batch, key)["loss"] for key in keys)
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+# The flow
+
+
+def flow(key, dim):
+    """A flow of five layers, its network and params; far from the identity."""
+    network = networks.mlp((dim,), (2 * dim,), hidden=(8,), activation=jnp.tanh)
+    prior = flow_prior.flow_prior(network, 5)
+    return prior, network, jax.tree.map(lambda a: 1.3 * a, prior.init(key))
+
+
+def test_the_density_is_by_change_of_variables(key, float64):
+    prior, network, params = flow(key, 3)
+    z = jax.random.normal(jax.random.fold_in(key, 1), (6, 3))
+    u, log_determinant = jax.jit(flow_prior.to_noise, static_argnums=0)(network, params, z)
+    assert float(jnp.abs(u - z).max()) > 0.3
+
+    @jax.jit
+    def generated_and_slope(u):
+        def generator(u):
+            return flow_prior.from_noise(network, params, u[None])[0]
+
+        return generator(u), jax.jacfwd(generator)(u)
+
+    generated, slopes = zip(*map(generated_and_slope, u), strict=True)
+    np.testing.assert_allclose(generated, z, rtol=1e-10)
+    slope = np.linalg.slogdet(np.stack(slopes))[1]
+    np.testing.assert_allclose(log_determinant, -slope, rtol=1e-9)
+    expected = scipy.stats.norm.logpdf(u).sum(1) - slope
+    np.testing.assert_allclose(prior.negative_log_density(params, z), -expected, rtol=1e-9)
+
+
+def test_the_density_integrates_to_1_and_has_the_moments_of_its_samples(key):
+    prior, _, params = flow(key, 2)
+    axis = np.linspace(-16, 16, 321)
+    z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    mass = np.exp(-np.float64(jax.jit(prior.negative_log_density)(params, jnp.float32(z)))) * (axis[1] - axis[0]) ** 2
+    np.testing.assert_allclose(mass.sum(), 1, atol=1e-3)
+    mean = mass @ z
+    covariance = (z - mean).T @ ((z - mean) * mass[:, None])
+    draws = np.float64(prior.sample(params, (40_000, 2), key))
+    np.testing.assert_allclose(draws.mean(0), mean, atol=0.03)
+    np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.06)
+    assert np.abs(covariance - np.eye(2)).max() > 0.2
+
+
+# As commands
+
+OPTIONS = ("", "--shards=2", "--num_seeds=2")
+COMMANDS = [
+    pytest.param(
+        name, option, marks=() if (name, option) == ("adversarial_autoencoder", "--shards=2") else pytest.mark.slow
+    )
+    for name in PAGES
+    for option in OPTIONS
+]
+
+
+@pytest.mark.parametrize(("name", "option"), COMMANDS)
+def test_a_page_is_a_command(name, option, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
+    arguments = ["--num_steps=4", "--batch_size=16", "--hidden=8", "--workdir=run", *filter(None, [option])]
+    command = [sys.executable, PAGES[name].__file__, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{name} finished: 4 steps" in done.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert np.isfinite(summary["metrics"]["loss"])
+    hashes = summary["params_sha256"]
+    assert isinstance(hashes, str) if option != "--num_seeds=2" else len(set(hashes.values())) == 2
+    assert list(tmp_path.rglob("*.png"))
