@@ -50,9 +50,9 @@ class Run(NamedTuple):
         """The final test metrics of a finished run."""
         return run_directory.read_json(self.directory / "summary.json")["metrics"]
 
-    def sample(self, num: int, key: Key) -> np.ndarray:
-        """New samples, [num, ...]."""
-        return sampling.draw(self.model, self.state, num, key)
+    def sample(self, num: int, key: Key, *context: Array) -> np.ndarray:
+        """New samples, [num, ...]; of a conditional model, given a context such as labels, [num]."""
+        return sampling.draw(self.model, self.state, num, key, *context)
 
     def codec(self) -> Codec:
         """The run's encoder and decoder.

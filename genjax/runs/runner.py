@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.experimental import multihost_utils
 
 from genjax.data import batching
+from genjax.errors import BadInput
 from genjax.runs import command, devices, directory, hosts, opening
 from genjax.runs.experiment import Experiment
 from genjax.runs.opening import Run
@@ -86,6 +87,8 @@ def _prepare(experiment: Experiment, flags: Flags) -> _Prepared:
     source = experiment.source(flags, stored)
     workdir = Path(flags.workdir).expanduser() if flags.workdir else default_workdir(experiment, flags)
     built = experiment.build(flags, stored, devices.reduction(flags))
+    if flags.averaging and not getattr(jax.eval_shape(built.model.init, jax.random.key(0)), "average", ()):
+        raise BadInput(f"{experiment.name} does not keep an average of its parameters", parameter="averaging")
     manifest = directory.manifest(
         seed=flags.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(flags)
     )

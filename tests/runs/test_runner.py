@@ -92,6 +92,9 @@ assert runs.open("older", experiment=sketches.EXPERIMENT).flags.replace(workdir=
 runs.train(sketches.EXPERIMENT, flags, workdir="older")
 changed = flags.replace(averaging=0.5)
 assert "`averaging`=0.0 (now 0.5)" in refused(runs.train, sketches.EXPERIMENT, changed, workdir="older")
+bare = sketches.EXPERIMENT._replace(build=lambda *given: sketches.build(given[0].replace(averaging=0.0), *given[1:]))
+line = refused(runs.train, bare, flags.replace(averaging=0.5), workdir="bare")
+assert line == "averaging: sketches does not keep an average of its parameters", line
 assert "width: expected a whole number of at least 1, not '0'" == refused(sketches.Flags, width=0)
 print(params_sha256(run.state.params))
 """
@@ -147,6 +150,19 @@ def test_the_first_samples_are_the_same_whatever_their_number():
     np.testing.assert_array_equal(sampling.draw(model, jnp.float32(3), 5, key, batch_size=8), many[:5])
     with pytest.raises(BadInput, match="cannot draw"):
         sampling.draw(model._replace(sample=None), 0.0, 1, key)
+
+
+def test_samples_given_a_context_are_those_of_its_rows():
+    def draw(state, num, key, label):
+        assert label.shape == (num,)
+        return state * label[:, None] + jnp.zeros((num, 2))
+
+    model, key = Model(init=jnp.zeros, train_step=jnp.add, evaluate=jnp.add, sample=draw), jax.random.key(0)
+    label = np.arange(20, dtype=np.float32)
+    samples = sampling.draw(model, jnp.float32(3), 20, key, label, batch_size=8)
+    np.testing.assert_array_equal(samples, 3 * np.stack([label, label], axis=1))
+    with pytest.raises(BadInput, match=r"context: expected 20 rows, one per sample, not \[19\]"):
+        sampling.draw(model, jnp.float32(3), 20, key, label[1:])
 
 
 def test_the_page_fits_on_a_page():
