@@ -42,7 +42,7 @@ def mlp(num_in, num_out, hidden=(4, 4)):
     return networks.mlp((num_in,), (num_out,) if num_out else (), hidden=hidden, activation=jnp.tanh)
 
 
-def autoencoder_with(*penalties, code=autoencoder.identity, hidden=(4, 4), corruption=None, **options):
+def autoencoder_with(*penalties, code=None, hidden=(4, 4), corruption=None, **options):
     def build(**more):
         parts = autoencoder.Autoencoder(mlp(DIM, 2, hidden), mlp(2, DIM, hidden), SQUARED_ERROR, code)
         objective = autoencoder.objective(parts, penalties=penalties, corruption=corruption)
