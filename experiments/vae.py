@@ -122,10 +122,9 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     if flags.warm_up_steps:
         warm_up = optax.linear_schedule(0.0, flags.rate_weight, flags.warm_up_steps)
         scheduled = descent.Scheduled(lambda step: objective(warm_up(step)))
-    averaging = flags.averaging or None
-    return runs.Built(
-        vae.model(parts, runs.optimizer(flags), scheduled, averaging=averaging, reduction=reduction), parts
-    )
+    optimizer = runs.optimizer(flags)
+    model = vae.model(parts, optimizer, scheduled, averaging=flags.averaging or None, reduction=reduction)
+    return runs.Built(model, parts)
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
