@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -34,6 +36,9 @@ def run(command: Callable[[F], int | None], record: type[F]) -> NoReturn:
         sys.stdout.flush()
     except BadInput as error:
         stop(with_dashes(error, {spec.name for spec in specs(record)}))
+    except BrokenPipeError:  # whoever read the output has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         stop(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}; nothing that exists was lost")
     sys.exit(status or 0)
