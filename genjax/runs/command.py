@@ -73,7 +73,7 @@ def parse(record: type[F], argv: Sequence[str]) -> F:
         absl_flags.DEFINE_bool(name, False, "show this help", flag_values=values)
     try:
         rest = values(argv)
-    except absl_flags.Error as error:
+    except (absl_flags.Error, ValueError) as error:  # ValueError for --noNAME=VALUE
         if isinstance(error.__cause__ or error.__context__, BadInput):  # raised for a value, by its `Spec`
             raise (error.__cause__ or error.__context__) from None  # type: ignore[misc]
         raise BadInput(str(error).replace("\n", " ")) from None
@@ -88,6 +88,7 @@ def parse(record: type[F], argv: Sequence[str]) -> F:
 def _define(spec: Spec, values: absl_flags.FlagValues) -> None:
     if spec.item is bool and not spec.is_tuple:
         absl_flags.DEFINE_bool(spec.name, spec.default, spec.help, flag_values=values)
+        values[spec.name].parser = _Parser(spec)
     else:
         absl_flags.DEFINE(_Parser(spec), spec.name, spec.default, spec.help, flag_values=values)  # type: ignore[misc]
 

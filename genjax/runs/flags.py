@@ -32,6 +32,7 @@ class Record:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.__doc__ = cls.__doc__ or cls.__name__  # otherwise `dataclass` writes the signature there
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
@@ -77,6 +78,7 @@ class Spec(NamedTuple):
     name: str
     item: type  # bool, int, float or str
     is_tuple: bool
+    is_optional: bool  # whether None is a value
     default: Any
     help: str
     group: str  # the heading under which the help shows it
@@ -94,10 +96,10 @@ class Spec(NamedTuple):
         if self.is_tuple and isinstance(value, str):
             value = value.split(",") if value else []
         try:
-            if value is None or isinstance(value, bool):
-                read = value
+            if value is None:
+                read = None
             elif self.is_tuple:
-                read = tuple(map(self._read, value))
+                read = tuple(map(self._read, value)) if isinstance(value, list | tuple) else value
             else:
                 read = self._read(value)
             return self.check(read)
@@ -105,6 +107,8 @@ class Spec(NamedTuple):
             raise self._error(value) from None
 
     def _read(self, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return value  # of its type already, or of none
         if self.item is bool:
             return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
         if self.item is int and isinstance(value, float):
@@ -117,7 +121,7 @@ class Spec(NamedTuple):
         Raises:
           BadInput: as `parse` does.
         """
-        if value is None and self.default is None:
+        if value is None and self.is_optional:
             return None
         if not self.is_tuple:
             return self._checked(value, value)
@@ -176,7 +180,9 @@ def specs(record: type[Record]) -> list[Spec]:
 
 
 def _spec(record: type[Record], field: dataclasses.Field, hint: Any) -> Spec:
-    if isinstance(hint, types.UnionType):  # X | None
+    is_optional = field.default is None
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):  # X | None
+        is_optional = True
         (hint,) = (each for each in typing.get_args(hint) if each is not types.NoneType)
     is_tuple = typing.get_origin(hint) is tuple
     item = typing.get_args(hint)[0] if is_tuple else hint
@@ -188,7 +194,7 @@ def _spec(record: type[Record], field: dataclasses.Field, hint: Any) -> Spec:
     if not metadata:
         raise TypeError(f"{record.__name__}.{field.name} has no help: declare it as `flag(default, help)`")
     group = (declared[-1].__doc__ or declared[-1].__name__).strip().splitlines()[0].rstrip(".")
-    return Spec(field.name, item, is_tuple, field.default, group=group, **metadata)
+    return Spec(field.name, item, is_tuple, is_optional, field.default, group=group, **metadata)
 
 
 def from_config(record: type[Record], config: Mapping[str, Any]) -> tuple[Any, list[str]]:

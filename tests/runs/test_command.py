@@ -41,6 +41,8 @@ def test_a_command_line_and_a_script_give_the_same_record():
         ("--hidden=1,x", "hidden: expected whole numbers of at least 1, separated by commas, not '1,x'"),
         ("--kind=c", "kind: expected one of a, b, not 'c'"),
         ("--widht=3", "Unknown command line flag 'widht'. Did you mean: width ?"),
+        ("--fast=maybe", "fast: expected true or false, not 'maybe'"),
+        ("--nofast=true", "--nofast=true does not take an argument"),
         ("width=3", "unknown argument 'width=3'; flags are written --name=value"),
     ],
 )

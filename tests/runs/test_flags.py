@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Optional
 
 import pytest
 
@@ -28,6 +29,7 @@ class Flags(Shared):
     rate: float = flag(1e-3, "learning rate", at_least=0)
     kind: str = flag("a", "kind", choices=("a", "b"))
     kinds: tuple[str, ...] = flag(("a", "b"), "kinds", choices=("a", "b"))
+    words: tuple[str, ...] = flag((), "words", may_be_empty=True)
     name: str | None = flag(None, "name")
     on: bool = flag(False, "switch")
 
@@ -36,7 +38,7 @@ BY_NAME = {spec.name: spec for spec in specs(Flags)}
 
 
 def test_a_subclass_changes_defaults_and_keeps_what_was_declared():
-    assert list(BY_NAME) == ["seed", "num_steps", "hidden", "noise", "rate", "kind", "kinds", "name", "on"]
+    assert list(BY_NAME) == ["seed", "num_steps", "hidden", "noise", "rate", "kind", "kinds", "words", "name", "on"]
     assert Flags().num_steps == 30 and Flags(num_steps=2).replace(seed=3) == Flags(num_steps=2, seed=3)
     assert BY_NAME["num_steps"].help == "number of updates" and BY_NAME["num_steps"].at_least == 1
     assert BY_NAME["num_steps"].group == "Run" and BY_NAME["rate"].group == "Model"
@@ -109,6 +111,37 @@ def test_what_is_not_of_the_type_or_out_of_bounds_is_refused(name, value, expect
 def test_text_that_cannot_be_read_is_refused_whole(name, text):
     with pytest.raises(BadInput, match=f"^{name}: expected .*, not {text!r}$"):
         BY_NAME[name].parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden", [True]),
+        ("hidden", [[1]]),
+        ("hidden", {"1": 1}),
+        ("kinds", {"a": 1}),
+        ("words", [["a"]]),
+        ("words", [None]),
+        ("words", [True]),
+        ("name", [1]),
+        ("name", {"a": 1}),
+    ],
+)
+def test_json_of_another_shape_is_refused(name, value):
+    with pytest.raises(BadInput, match=f"^{name}: expected "):
+        BY_NAME[name].parse(value)
+
+
+def test_none_is_a_value_wherever_the_type_has_it():
+    class Named(Flags):
+        name: str | None = "x"
+        depth: Optional[int] = flag(3, "depth", at_least=1)  # noqa: UP045
+
+    bare = Named(name=None, depth=None)
+    assert from_config(Named, bare.to_config()) == (bare, []) and Named(depth=2).depth == 2
+    assert {spec.group for spec in specs(Named)} == {"Run", "Model", "Named"}  # a record without a docstring
+    with pytest.raises(BadInput, match="^depth: expected a whole number of at least 1, not '0'"):
+        Named(depth=0)
 
 
 def test_a_record_comes_back_from_its_config():
