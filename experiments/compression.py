@@ -115,9 +115,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         return jax.vmap(partial(autoencoder.init_params, parts=parts))(keys)
 
     objective = ensemble_objective(flags, parts)
-    model = descent.model(
-        init_params, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
-    )
+    optimizer = runs.optimizer(flags, ensemble=True)
+    model = descent.model(init_params, optimizer, objective, averaging=flags.averaging or None, reduction=reduction)
     return runs.Built(model, parts)
 
 

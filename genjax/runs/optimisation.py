@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ def optimizer(
     *,
     num_updates: int | None = None,
     learning_rate: float | optax.Schedule | None = None,
+    ensemble: bool = False,
     **options: Any,
 ) -> optax.GradientTransformation:
     """The optimizer that the flags name, with its schedule, weight decay, clipping and accumulation.
@@ -29,6 +31,7 @@ def optimizer(
       num_updates: number of batches that the schedule covers; by default `flags.num_steps`.
       learning_rate: replaces `flags.learning_rate`; a function of the number of updates also replaces
         `flags.learning_rate_schedule`.
+      ensemble: whether the parameters are those of several networks, stacked along a first axis.
       **options: the page's defaults for the optimizer's arguments, which `flags.optimizer_options` override. Defaults
         that the optimizer does not take are ignored.
 
@@ -36,6 +39,7 @@ def optimizer(
       BadInput: the name is not that of an Optax optimizer, or an option is not one of its arguments.
     """
     make = _factory(flags.optimizer)
+    decayed = None if flags.decay_biases else partial(matrices, num_stacked_axes=int(ensemble))
     taken = inspect.signature(make).parameters
     given = _options(flags)
     unknown = sorted(given.keys() - taken.keys())
@@ -45,11 +49,10 @@ def optimizer(
     if "weight_decay" in taken and "weight_decay" not in given:
         arguments["weight_decay"] = flags.weight_decay
         if "mask" in taken:
-            arguments["mask"] = None if flags.decay_biases else matrices
+            arguments["mask"] = decayed
     made = make(schedule(flags, num_updates=num_updates, learning_rate=learning_rate), **arguments)
     if flags.weight_decay and "weight_decay" not in taken:
-        decay = optax.add_decayed_weights(flags.weight_decay, None if flags.decay_biases else matrices)
-        made = optax.chain(decay, made)
+        made = optax.chain(optax.add_decayed_weights(flags.weight_decay, decayed), made)
     if flags.clip_norm is not None:
         made = optax.chain(optax.clip_by_global_norm(flags.clip_norm), made)
     if flags.accumulate_steps > 1:
@@ -63,15 +66,18 @@ def schedule(
     """The learning rate as a function of the number of updates, or a number if it is constant.
 
     After a linear rise over `learning_rate_warm_up` updates, it falls over the remaining ones to
-    `final_learning_rate` times its highest value: along half a cosine, a line or an exponential.
+    `final_learning_rate` times its highest value: along half a cosine, a line or an exponential. A `learning_rate` that
+    is a function is multiplied by the rise, without a shift.
 
     Raises:
       BadInput: an exponential schedule would end at 0.
     """
+    warm_up = flags.learning_rate_warm_up
     if callable(learning_rate):
-        return learning_rate
+        rise = optax.linear_schedule(0.0, 1.0, warm_up)
+        return (lambda step: rise(step) * learning_rate(step)) if warm_up else learning_rate
     peak = flags.learning_rate if learning_rate is None else learning_rate
-    batches, warm_up = num_updates or flags.num_steps, flags.learning_rate_warm_up
+    batches = num_updates or flags.num_steps
     falling = max(1, batches // flags.accumulate_steps - warm_up)
     end = flags.final_learning_rate
     if flags.learning_rate_schedule == "constant":
@@ -89,9 +95,12 @@ def schedule(
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warm_up), main], [warm_up]) if warm_up else main
 
 
-def matrices(params: Any) -> Any:
-    """A mask of the arrays with two or more axes, which weight decay applies to: neither biases nor scales."""
-    return jax.tree.map(lambda a: a.ndim > 1, params)
+def matrices(params: Any, *, num_stacked_axes: int = 0) -> Any:
+    """A mask of the arrays with two or more axes, which weight decay applies to: neither biases nor scales.
+
+    The first `num_stacked_axes` axes, along which the parameters of several networks are stacked, do not count.
+    """
+    return jax.tree.map(lambda a: a.ndim > 1 + num_stacked_axes, params)
 
 
 def _factory(name: str) -> Any:

@@ -5,10 +5,59 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import compression, outliers, sparse
+from experiments import autoencoder as autoencoder_page
+from experiments import (
+    classifier,
+    compression,
+    contractive,
+    denoising,
+    gan,
+    iwae,
+    linear_pca,
+    outliers,
+    sfnn,
+    sparse,
+    vae,
+    visualise,
+)
 from genjax import data, gradients
 from genjax.models import autoencoder
 from genjax.types import Batch
+
+FOLLOWERS = (autoencoder_page, classifier, compression, contractive, denoising, gan, iwae, linear_pca, outliers, sfnn)
+FOLLOWERS += (sparse, vae, visualise)
+
+
+@pytest.mark.parametrize("page", FOLLOWERS, ids=lambda page: page.__name__)
+def test_pages_follow_the_flags_of_the_optimisation(page):
+    flags = page.Flags(num_steps=40, averaging=0.0)
+    dataset = data.load(flags.dataset)
+    flags = page.EXPERIMENT.resolve(flags, dataset)
+
+    def arrays(flags):
+        model = page.build(flags, dataset, gradients.whole_batch).model
+        return jax.tree.structure(jax.eval_shape(model.init, jax.random.key(0)))
+
+    plain = arrays(flags)
+    assert arrays(flags.replace(averaging=0.5)) != plain and arrays(flags.replace(accumulate_steps=2)) != plain
+
+
+@pytest.mark.parametrize("page", [compression, outliers])
+def test_the_biases_of_an_ensemble_are_not_decayed(page, key):
+    flags = page.Flags(num_steps=2, learning_rate=1.0, learning_rate_schedule="constant", hidden=(8,))
+    dataset, params = data.load("digits"), {}
+    for decay in (0.0, 0.5):
+        changed = flags.replace(optimizer="adamw", weight_decay=decay)
+        model = page.build(changed, dataset, gradients.whole_batch).model
+        batch = Batch(jnp.float32(dataset.train.x[:8] / 16), jnp.arange(8))
+        start = model.init(key)
+        start = start._replace(params=jax.tree.map(lambda a: a + 1, start.params))
+        params[decay] = jax.jit(model.train_step)(start, batch, key)[0].params
+    for path, plain in jax.tree_util.tree_leaves_with_path(params[0.0]):
+        decayed = params[0.5]
+        for entry in path:
+            decayed = decayed[entry.key]
+        assert np.array_equal(plain, decayed) == (path[-1].key == "bias"), path
 
 
 @pytest.mark.parametrize("protocol", ["leave_one_out", "one_class"])

@@ -77,6 +77,16 @@ def test_decay_is_added_to_the_gradient_where_the_optimizer_has_none():
     np.testing.assert_allclose(step["bias"], -0.1 * GRADIENT["bias"], rtol=1e-6)
 
 
+def test_stacked_biases_are_not_decayed_either():
+    stacked: dict[str, Any] = {name: jnp.stack([a, 2 * a]) for name, a in PARAMS.items()}
+    for name in ("sgd", "adamw"):
+        optimizer = optimisation.optimizer(flags_of(optimizer=name, weight_decay=0.5), ensemble=True)
+        zero = {name: jnp.zeros_like(a) for name, a in stacked.items()}
+        step: Any = optimizer.update(zero, optimizer.init(stacked), stacked)[0]
+        np.testing.assert_allclose(step["kernel"], -0.1 * 0.5 * stacked["kernel"], rtol=1e-6)
+        np.testing.assert_array_equal(step["bias"], zero["bias"])
+
+
 def test_clipping_is_by_the_global_norm_of_all_arrays():
     # |(3, 4, 12)| = 13
     (step,) = updates(flags_of(optimizer="sgd", clip_norm=6.5))
@@ -122,6 +132,12 @@ def test_warm_up_before_a_cosine_is_optaxs_own():
     own = optax.warmup_cosine_decay_schedule(0.0, 0.1, 20, 100)
     assert callable(rate)
     np.testing.assert_array_equal([rate(s) for s in range(110)], [own(s) for s in range(110)])
+
+
+def test_a_schedule_of_the_page_warms_up_too():
+    rate = optimisation.schedule(flags_of(learning_rate_warm_up=10), learning_rate=lambda step: 1.0 - step / 100)
+    assert callable(rate)
+    np.testing.assert_allclose([rate(0), rate(5), rate(10), rate(50)], [0, 0.5 * 0.95, 0.9, 0.5], rtol=1e-6)
 
 
 def test_the_optimizer_follows_its_schedule():
