@@ -54,10 +54,23 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BadInput(f"{path.parent} is not a finished run: it has no {path.name}") from None
     except ValueError as error:
         raise BadInput(f"{path} is not valid JSON ({error}); restore it, or start in another `workdir`") from None
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+    """Reads the config.json of a run directory: {"experiment", flags by name}.
+
+    Raises:
+      BadInput: the file is missing, or is not the config.json of a run.
+    """
+    path = workdir / "config.json"
+    config = read_json(path)
+    if not isinstance(config, dict) or not isinstance(config.get("experiment"), str):
+        raise BadInput(f"{path} does not name an experiment; restore it, or start in another `workdir`")
+    return config
 
 
 def _git_commit() -> str | None:
@@ -173,7 +186,7 @@ def claim(
     refuse_patterns(workdir, parameter="workdir")
     path = workdir / "config.json"
     if path.exists():
-        recorded = upgrade(read_json(path))
+        recorded = upgrade(read_config(workdir))
         names = sorted(k for k in {*recorded, *config} if k not in free and recorded.get(k) != config.get(k))
         if names:
             wanted = ", ".join(f"`{name}`={recorded.get(name)} (now {config.get(name)})" for name in names)

@@ -78,7 +78,7 @@ class Spec(NamedTuple):
     name: str
     item: type  # bool, int, float or str
     is_tuple: bool
-    is_optional: bool  # whether None is a value
+    is_optional: bool  # whether the type is X | None
     default: Any
     help: str
     group: str  # the heading under which the help shows it
@@ -121,7 +121,7 @@ class Spec(NamedTuple):
         Raises:
           BadInput: as `parse` does.
         """
-        if value is None and self.is_optional:
+        if value is None and (self.is_optional or self.default is None):
             return None
         if not self.is_tuple:
             return self._checked(value, value)
@@ -179,10 +179,20 @@ def specs(record: type[Record]) -> list[Spec]:
     return [_spec(record, field, hints[field.name]) for field in dataclasses.fields(record)]  # type: ignore[arg-type]
 
 
+def require(flags: Record) -> None:
+    """Checks that every flag has a value whose type is not `X | None`.
+
+    Raises:
+      BadInput: a flag without a default was not given.
+    """
+    for spec in specs(type(flags)):
+        if getattr(flags, spec.name) is None and not spec.is_optional:
+            raise BadInput(f"expected {spec.expected}; it has no default", parameter=spec.name)
+
+
 def _spec(record: type[Record], field: dataclasses.Field, hint: Any) -> Spec:
-    is_optional = field.default is None
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):  # X | None
-        is_optional = True
+    is_optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    if is_optional:
         (hint,) = (each for each in typing.get_args(hint) if each is not types.NoneType)
     is_tuple = typing.get_origin(hint) is tuple
     item = typing.get_args(hint)[0] if is_tuple else hint

@@ -75,8 +75,8 @@ def open(directory: str | Path, *, experiment: Experiment | None = None, data_di
     Raises:
       BadInput: the directory is not that of a run, the experiment is unknown, or the run was trained on other data.
     """
-    directory = Path(directory)
-    config = run_directory.read_json(directory / "config.json")
+    directory = Path(directory).expanduser().absolute()  # the same directory if the process changes to another
+    config = run_directory.read_config(directory)
     name = config.pop("experiment")
     experiment = find(name) if experiment is None else experiment
     if experiment.name != name:

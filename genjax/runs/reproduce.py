@@ -43,7 +43,7 @@ def main(flags: Flags) -> int:
     run = Path(flags.run)
     recorded, summary = directory.read_json(run / "manifest.json"), directory.read_json(run / "summary.json")
     lines = directory.read_metrics(run / "metrics.jsonl")
-    page, own = _page_and_flags(directory.read_json(run / "config.json"), flags)
+    page, own = _page_and_flags(directory.read_config(run), flags)
 
     determinism.set_up(cpu_threads=own.cpu_threads)
     fixed = tuple(name for name in directory.IDENTITY if name != "data_fingerprint")
@@ -71,9 +71,9 @@ def main(flags: Flags) -> int:
 
 def _page_and_flags(config: dict[str, Any], flags: Flags) -> tuple[str, RunFlags]:
     """The module of the run's experiment, and the run's flags; only flags that the experiment has are taken."""
-    name = config.pop("experiment", None)
+    name = config.pop("experiment")
     page = flags.page or f"{opening.PAGES}.{name}"
-    experiment = opening.of_module(page) if flags.page else opening.find(str(name))
+    experiment = opening.of_module(page) if flags.page else opening.find(name)
     if experiment.name != name:
         raise BadInput(f"{flags.run} is a run of {name}, not of {experiment.name}, which {page} holds")
     own, _ = from_config(experiment.flags, config)

@@ -17,6 +17,7 @@ from genjax.data import batching
 from genjax.errors import BadInput
 from genjax.runs import command, devices, directory, hosts, opening
 from genjax.runs.experiment import Experiment
+from genjax.runs.flags import require
 from genjax.runs.opening import Run
 from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config
 from genjax.runs.settings import NOT_IDENTITY, Flags
@@ -42,15 +43,20 @@ def train(experiment: Experiment, flags: Flags, *, workdir: str | Path | None = 
     The directory, its files and all bits are the same as those of the command with the same flags.
 
     Args:
-      flags: the experiment's own `Flags`.
+      flags: the experiment's own `Flags`, for one seed; several in one program need the command line.
       workdir: the run directory; replaces `flags.workdir`.
 
     Returns:
       The finished run, as `runs.open` returns it.
 
     Raises:
+      TypeError: the flags are those of another experiment.
       BadInput: the flags contradict each other, the data or the machine, or the directory belongs to another run.
     """
+    if not isinstance(flags, experiment.flags):
+        raise TypeError(f"{experiment.name} takes flags of the class {experiment.flags}, not {type(flags)}")
+    if flags.num_seeds > 1:  # one `Run` cannot hold them
+        raise BadInput("train each seed by itself, or use the command line", parameter="num_seeds")
     found = _train(experiment, flags if workdir is None else flags.replace(workdir=str(workdir)))
     return opening.open(found, experiment=experiment)
 
@@ -82,6 +88,7 @@ def _prepare(experiment: Experiment, flags: Flags) -> _Prepared:
     hosts.join(flags)
     dataset = experiment.load(flags)
     flags = experiment.resolve(flags, dataset)
+    require(flags)
     devices.check(flags)
     stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
     source = experiment.source(flags, stored)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from genjax import runs
 from genjax.errors import BadInput
 from genjax.runs import directory as run_directory
 
@@ -48,6 +49,17 @@ def test_a_directory_belongs_to_one_configuration(tmp_path):
         run_directory.claim(workdir, config | {"seed": 1}, free=("data_dir",))
     with pytest.raises(BadInput, match="is not a run directory"):
         run_directory.claim(tmp_path / "runs", config, free=())
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", '"x"', "{}", '{"experiment": ["vae"]}'])
+def test_a_config_that_names_no_experiment_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(BadInput, match=r"config\.json does not name an experiment"):
+        run_directory.claim(tmp_path, {"experiment": "vae"}, free=())
+    with pytest.raises(BadInput, match=r"config\.json does not name an experiment"):
+        runs.open(tmp_path)
+    with pytest.raises(BadInput, match="is not a finished run: it has no config"):
+        runs.open(tmp_path / "config.json")
 
 
 @pytest.mark.parametrize("name", ["[ab]", "a\\b"])

@@ -7,7 +7,7 @@ from typing import Optional
 import pytest
 
 from genjax.errors import BadInput
-from genjax.runs.flags import Record, flag, from_config, specs
+from genjax.runs.flags import Record, flag, from_config, require, specs
 
 
 class Shared(Record):
@@ -140,8 +140,14 @@ def test_none_is_a_value_wherever_the_type_has_it():
     bare = Named(name=None, depth=None)
     assert from_config(Named, bare.to_config()) == (bare, []) and Named(depth=2).depth == 2
     assert {spec.group for spec in specs(Named)} == {"Run", "Model", "Named"}  # a record without a docstring
-    with pytest.raises(BadInput, match="^depth: expected a whole number of at least 1, not '0'"):
+    with pytest.raises(BadInput, match=r"^depth: expected a whole number"):
         Named(depth=0)
+
+
+def test_a_flag_without_a_default_is_required():
+    require(Flags())
+    with pytest.raises(BadInput, match=r"^num_steps: expected a whole number of at least 1; it has no default"):
+        require(Shared())
 
 
 def test_a_record_comes_back_from_its_config():

@@ -58,7 +58,7 @@ def summary(directory):
 
 
 SCRIPT = """
-import json, shutil
+import json, os, shutil
 import jax, numpy as np, sketches
 from genjax import runs
 from genjax.errors import BadInput
@@ -95,7 +95,17 @@ assert "`averaging`=0.0 (now 0.5)" in refused(runs.train, sketches.EXPERIMENT, c
 bare = sketches.EXPERIMENT._replace(build=lambda *given: sketches.build(given[0].replace(averaging=0.0), *given[1:]))
 line = refused(runs.train, bare, flags.replace(averaging=0.5), workdir="bare")
 assert line == "averaging: sketches does not keep an average of its parameters", line
+assert "train each seed by itself" in refused(runs.train, sketches.EXPERIMENT, flags.replace(num_seeds=2), workdir="n")
+assert not os.path.exists("n")
 assert "width: expected a whole number of at least 1, not '0'" == refused(sketches.Flags, width=0)
+try:
+    runs.train(sketches.EXPERIMENT, runs.Flags(num_steps=1, batch_size=1, learning_rate=0.1), workdir="b")
+except TypeError as error:
+    assert "sketches takes flags of the class" in str(error)
+else:
+    raise AssertionError
+os.chdir("..")  # what was opened stays open
+assert run.metrics == opened.metrics
 print(params_sha256(run.state.params))
 """
 
