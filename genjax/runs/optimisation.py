@@ -36,8 +36,14 @@ def optimizer(
         that the optimizer does not take are ignored.
 
     Raises:
-      BadInput: the name is not that of an Optax optimizer, or an option is not one of its arguments.
+      BadInput: the name is not that of an Optax optimizer, an option is not one of its arguments, or the run ends
+        before its first update.
     """
+    batches = num_updates or flags.num_steps
+    if flags.accumulate_steps > batches:
+        raise BadInput(
+            f"{flags.accumulate_steps} is more than the {batches} batches of the run", parameter="accumulate_steps"
+        )
     make = _factory(flags.optimizer)
     decayed = None if flags.decay_biases else partial(matrices, num_stacked_axes=int(ensemble))
     taken = inspect.signature(make).parameters

@@ -153,6 +153,7 @@ def test_the_optimizer_follows_its_schedule():
     ("given", "line"),
     [
         (dict(optimizer="adm"), "optimizer: expected an optimizer of Optax.* not 'adm'"),
+        (dict(accumulate_steps=101), "accumulate_steps: 101 is more than the 100 batches of the run"),
         (dict(optimizer="chain"), "optimizer: expected an optimizer of Optax.* not 'chain'"),
         (dict(optimizer_options=("momentum=0.9",)), "optimizer_options: adam takes learning_rate, b1.* not momentum"),
         (dict(optimizer_options=("b1",)), "optimizer_options: expected NAME=VALUE.* not 'b1'"),
