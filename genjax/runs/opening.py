@@ -112,7 +112,9 @@ def find(name: str) -> Experiment:
     module = f"{PAGES}.{name}"
     known = importlib.util.find_spec(PAGES) is not None and re.fullmatch(r"[a-z]\w*", str(name))
     if not known or importlib.util.find_spec(module) is None:
-        raise BadInput(f"there is no experiment {name!r} in the package `{PAGES}`; pass its Experiment")
+        raise BadInput(
+            f"the package {PAGES} has no experiment {name!r}; give its module as `page`, in a script its `experiment`"
+        )
     return of_module(module)
 
 
