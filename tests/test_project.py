@@ -141,6 +141,30 @@ def test_a_key_is_always_asked_for_and_comes_last():
     assert wrong == []
 
 
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
+    """Lines that are neither blank, nor comments, nor the docstring."""
+    skipped = range(0)
+    if ast.get_docstring(function) is not None:
+        skipped = range(function.body[0].lineno, (function.body[0].end_lineno or 0) + 1)
+    numbers = range(function.lineno, (function.end_lineno or 0) + 1)
+    return sum(
+        n not in skipped and not lines[n - 1].strip().startswith("#") and bool(lines[n - 1].strip()) for n in numbers
+    )
+
+
+@pytest.mark.parametrize("package", ["genjax", "experiments"])
+def test_a_function_fits_on_a_screen_and_a_module_is_read_in_one_sitting(package):
+    long = []
+    for path in modules(package):
+        lines = path.read_text().splitlines()
+        if len(lines) > 320:
+            long.append(f"{path.name}: {len(lines)} lines")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and code_lines(node, lines) >= 60:
+                long.append(f"{path.name}:{node.name}: {code_lines(node, lines)} lines")
+    assert long == []
+
+
 def test_no_page_or_module_holds_somebodys_home_folder():
     pages = [path for path in ROOT.iterdir() if path.suffix in {".md", ".toml", ".lock", ".yaml"}]
     pages += [ROOT / ".ci" / "run", *modules("genjax"), *modules("experiments"), *modules("tests")]

@@ -93,12 +93,8 @@ def model(
         players' metrics have the same name.
       BadInput: at trace time, a player's steps do not divide the batch.
     """
-    names = [player.name for player in players] + list(frozen or {})
-    if len(set(names)) < len(names) or any(player.own in (frozen or {}) for player in players):
-        raise ValueError(f"players and frozen params must have distinct names, not {names}")
+    _check_names(players, frozen or {})
     averaging = {player.own: player.averaging for player in players if player.averaging is not None}
-    if len(averaging) < sum(player.averaging is not None for player in players):
-        raise ValueError("two players average the same params")
     updates = {
         player.name: gradients.updater(player.objective, player.optimizer, reduction=reduction, refresh=player.refresh)
         for player in players
@@ -151,6 +147,15 @@ def model(
         return metrics
 
     return Model(init, train_step, evaluate)
+
+
+def _check_names(players: Sequence[Player], frozen: Mapping[str, Params]) -> None:
+    names = [player.name for player in players] + list(frozen)
+    if len(set(names)) < len(names) or any(player.own in frozen for player in players):
+        raise ValueError(f"players and frozen params must have distinct names, not {names}")
+    averaged = [player.own for player in players if player.averaging is not None]
+    if len(set(averaged)) < len(averaged):
+        raise ValueError("two players average the same params")
 
 
 def _others(params: dict[str, Params], name: str) -> dict[str, Params]:
