@@ -101,7 +101,7 @@ def test_two_processes_train_what_the_first_one_measures_by(launch, devices, tmp
     both = pair(launch, tmp_path / "pair", "--num_samples=40", experiment="gan")  # no classifier lies beside it yet
     first, second = (outcome(process) for process in both)
     assert first[0] == second[0] == 0, (first[2], second[2])
-    assert all("training a classifier" in process[2] for process in (first, second))
+    assert all("training the classifier" in process[2] for process in (first, second))
     assert "frechet" in (tmp_path / "pair" / "metrics.jsonl").read_text()
 
 
