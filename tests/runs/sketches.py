@@ -1,4 +1,4 @@
-"""A VAE on sketches of random strokes: a page of one's own, outside any clone.
+"""A VAE on sketches of random blocks: a page of your own, outside any clone.
 
 python sketches.py --width=32 --num_seeds=2
 """
@@ -23,8 +23,8 @@ class Flags(runs.Flags):
 
 
 def load(flags):
-    strokes = np.random.RandomState(0).rand(500, 2, 2) > 0.5
-    images = np.kron(strokes, np.ones((4, 4), np.float32))[..., None]
+    blocks = np.random.RandomState(0).rand(500, 2, 2) > 0.5
+    images = np.kron(blocks, np.ones((4, 4), np.float32))[..., None]
     return data.from_arrays("sketches", images[:400], images[400:])
 
 

@@ -1,4 +1,4 @@
-"""An experiment of one's own: run from a script and as a command, opened again, and reproduced, without a clone."""
+"""A page of a user's own: run from a script and as a command, opened again, and reproduced, without a clone."""
 
 import json
 import os
