@@ -2,11 +2,12 @@
 
     python -m experiments.same_bits
     python -m experiments.same_bits --models=vae --ways=alone,devices-8 --num_steps=500
+    python -m experiments.same_bits --models=vae --ways=alone,devices-2 --shards=2
 
-Each row is a model, trained for a few steps with `--shards=8`. Each column is a way to run it: on one core or all, on
-several simulated CPU devices, in two processes of four devices, killed and resumed on another number of devices, and as
-the first of four seeds in one program. Every cell is a separate process. The exit status is 1 if a row has more
-than one hash. It needs Linux.
+Each row is a model, trained for a few steps with `--shards=8` or another number. Each column is a way to run it: on
+one core or all, on several simulated CPU devices, in two processes of four devices, killed and resumed on another
+number of devices, and as the first of four seeds in one program. Every cell is a separate process. The exit status is
+1 if a row has more than one hash. It needs Linux.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from genjax.errors import BadInput
 from genjax.runs import command, directory
 from genjax.runs.flags import Record, flag
 
-SHARDS = 8
 MODELS = {
     "autoencoder": "autoencoder --batch_size=128",
     "vae": "vae --batch_size=128",
@@ -38,9 +38,9 @@ MODELS = {
 class Trainer:
     """Starts one model's runs, each in its own directory."""
 
-    def __init__(self, model: str, folder: Path, num_steps: int) -> None:
+    def __init__(self, model: str, folder: Path, num_steps: int, shards: int) -> None:
         self._model, self._folder, self._started = model, folder, 0
-        self._num_steps, self._often = num_steps, num_steps // 5
+        self._num_steps, self._often, self._shards = num_steps, num_steps // 5, shards
 
     @property
     def first_checkpoint(self) -> int:
@@ -57,7 +57,7 @@ class Trainer:
         steps, often = self._num_steps, self._often
         cadence = (f"--eval_every={steps}", f"--checkpoint_every={often}", f"--steps_per_dispatch={often}")
         line = [*prefix, sys.executable, "-m", f"experiments.{name}", *own, f"--num_steps={steps}", *cadence]
-        line += [f"--shards={SHARDS}", f"--workdir={workdir}", *more]
+        line += [f"--shards={self._shards}", f"--workdir={workdir}", *more]
         # no run finds what another one has compiled
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
         environment["JAX_NUM_CPU_DEVICES"] = str(devices)
@@ -144,6 +144,7 @@ class Flags(Record):
     models: tuple[str, ...] = flag(tuple(MODELS), "models to train: the rows of the table", choices=MODELS)
     ways: tuple[str, ...] = flag(tuple(WAYS), "ways of running them: the columns of the table", choices=WAYS)
     num_steps: int = flag(60, "number of updates per run", at_least=20)
+    shards: int = flag(8, "shards per batch; every way must have a number of devices that divides it", at_least=1)
 
 
 def main(flags: Flags) -> int:
@@ -153,7 +154,7 @@ def main(flags: Flags) -> int:
     same = True
     with tempfile.TemporaryDirectory(prefix="same-bits-") as folder:
         for model in flags.models:
-            trainer, hashes = Trainer(model, Path(folder), flags.num_steps), []
+            trainer, hashes = Trainer(model, Path(folder), flags.num_steps, flags.shards), []
             print(f"| {model} |", end="", flush=True)
             for way in flags.ways:
                 hashes.append(WAYS[way](trainer))

@@ -133,8 +133,8 @@ def ordered(num_shards: int, *, over_devices: bool = False) -> Reduction:
 
 def _sum_of_shards(of_shard: Callable[[Array], Any], first: Array, num: int) -> Any:
     """The tree sum of `of_shard` at the numbers `first` to `first + num - 1`; `num` is a power of two."""
-    # Sums of pairs are kept, half as many as single shards; XLA compiled sums of four to other bits.
-    together = min(num, 2)
+    # Sums of pairs are kept, half as many as single shards; XLA compiles sums of four to other bits, and a single pair.
+    together = 2 if num > 2 else 1
     # A loop even for a single iteration, with bounds unknown to XLA, which otherwise compiles the body differently.
     start = jax.lax.optimization_barrier(jnp.zeros([], jnp.int32))
 
