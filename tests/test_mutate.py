@@ -1,0 +1,61 @@
+"""The changes that `tests.mutate` makes, by hand for a small function."""
+
+import ast
+
+from tests import mutate
+
+SOURCE = '''
+def noisy(x: int, key, other_key):
+    """Not 1 + 1."""
+    if x < 2:
+        raise ValueError(f"{x + 3}")
+    return jnp.sum(x - 5, axis=1) + draw(key, x)
+'''
+
+
+def texts(source):
+    tree, sites = ast.parse(source), mutate._Sites()
+    sites.visit(tree)
+    return {(kind, ast.unparse(new)) for node, keys in sites.found for kind, new in mutate.changes(node, keys)}
+
+
+def test_each_kind_of_change_is_made_and_texts_are_left_alone():
+    assert texts(SOURCE) == {
+        ("condition", "x <= 2"),
+        ("constant", "3"),
+        ("operator", "jnp.sum(x - 5, axis=1) - draw(key, x)"),
+        ("term left out", "jnp.sum(x - 5, axis=1)"),
+        ("function", "jnp.mean(x - 5, axis=1)"),
+        ("axis", "jnp.sum(x - 5, axis=0)"),
+        ("operator", "x + 5"),
+        ("term left out", "x"),
+        ("constant", "6"),
+        ("constant", "2"),
+        ("arguments exchanged", "draw(x, key)"),
+        ("key", "other_key"),
+    }
+
+
+def test_a_mutant_is_the_module_with_one_change():
+    found = mutate.mutants_of("genjax/information.py")
+    whole = ast.unparse(ast.parse((mutate.ROOT / "genjax/information.py").read_text()))
+    for mutant in found:
+        ast.parse(mutant.source)
+        differ = [
+            pair for pair in zip(whole.splitlines(), mutant.source.splitlines(), strict=True) if len(set(pair)) > 1
+        ]
+        assert len(differ) == 1, mutant[:5]
+    assert len({mutant.source for mutant in found}) > 0.9 * len(found)
+
+
+def test_kinds_are_drawn_evenly():
+    mutants = [mutate.Mutant("a.py", n, kind, "", "", "") for kind in "abc" for n in range(3 if kind == "a" else 50)]
+    chosen = mutate.draw(mutants, 23, seed=0)
+    assert [sum(mutant.kind == kind for mutant in chosen) for kind in "abc"] == [3, 10, 10]
+    assert chosen == mutate.draw(mutants, 23, seed=0) and len(set(chosen)) == 23
+
+
+def test_the_tests_of_a_module_come_in_the_order_of_nearness():
+    assert mutate.tests_of("genjax/losses/penalty.py")[0] == "tests/losses/test_penalty.py"
+    assert mutate.tests_of("genjax/stochastic/quantiles.py")[0] == "tests/test_stochastic.py"
+    assert not any("experiments" in test for test in mutate.tests_of("genjax/models/vae.py"))
