@@ -8,9 +8,10 @@
 Identity encoders of disjoint identities are trained first, or found beside the run: those that the swap learns from,
 and one that only scores it, because a swap soon learns to deceive the encoders that it is trained on. On `faces`,
 rendered anew at every step, the ideal swap is known: the swaps of 100 pairs of unseen identities are compared with it,
-beside baselines that leave the target as it is, return the source, or transfer the colours of the skin. The quick
-schedule takes minutes and shows that everything works; the full one takes an hour or more, gives better swaps, and
-measures their attributes too.
+beside baselines that leave the target as it is, return the source, or transfer the colours of the skin. The metrics
+seen_... are those of training identities, and alike_... those of unseen identities of one colour and outline, which
+only the features of the face distinguish. The quick schedule takes minutes and shows that everything works; the full
+one takes an hour or more, gives better swaps, and measures their attributes too.
 
 The pictures are synthetic and are labelled as such in their metadata. Train on pictures of people only with their
 consent to this use.
@@ -240,7 +241,7 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     if trained.dataset.name == pairs.RENDERED:
         truth = pairs.swap_test(size=flags.image_size)
         save_grid(trained, swap, truth.target[:SHOWN], truth.target[:SHOWN], truth.candidates)
-        return measure(flags, trained, truth, swap(truth.target, truth.source))
+        return measure(trained, swap, flags.image_size)
     target, source = trained.examples
     num = min(SHOWN, len(target))
     save_grid(trained, swap, target[:num], source[:num])
@@ -252,30 +253,16 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     }
 
 
-def measure(flags: Flags, trained: runs.Trained, truth: pairs.SwapTest, swapped: Array) -> dict[str, float]:
-    """Measures swaps of the test pairs and the baselines, and draws the table."""
-    judges = trained.auxiliaries
-    gallery = pairs.rendered_pictures(pairs.TEST, each=10, stream=12, size=flags.image_size)
-    vectors = [judges.encode(jnp.float32(gallery.x[i : i + 500]) / 255) for i in range(0, len(gallery.x), 500)]
-    centres = identity.centroids(np.concatenate(vectors), gallery.label)
-    methods = {
-        "swap": swapped,
-        "ideal": truth.ideal,
-        "target": truth.target,
-        "source": truth.source,
-        "colour": identity.colour_transfer(truth.target, truth.source, truth.target_skin, truth.source_skin),
-    }
-    rows = {
-        name: identity.swap_measures(images, truth, judges.encode, centres, judges.read_attributes)
-        for name, images in methods.items()
-    }
+def measure(trained: runs.Trained, swap: Callable[[Array, Array], Array], image_size: int) -> dict[str, float]:
+    """Measures swaps of the test pairs and the baselines, and draws the table; then swaps of other identities."""
+    rows = swap_judges.measure(trained.auxiliaries, swap, image_size=image_size)
     names = list(rows["swap"])
     pictures.save_table(
         trained.workdir / "table.png",
         [[row[name] for row in rows.values()] for name in names],
         rows=[name.replace("_", " ") for name in names],
         columns=["swap", "ideal", "target as it is", "source as it is", "colour transfer"],
-        title=f"{len(truth.target)} pairs of unseen identities",
+        title=f"{len(pairs.TEST)} pairs of unseen identities",
         by_row=True,
     )
     found = {
@@ -283,6 +270,7 @@ def measure(flags: Flags, trained: runs.Trained, truth: pairs.SwapTest, swapped:
         for method, row in rows.items()
         for name, value in row.items()
     }
+    found |= swap_judges.measure_others(trained.auxiliaries, swap, image_size=image_size)
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 

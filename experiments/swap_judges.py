@@ -227,3 +227,42 @@ def find_or_train_regressor(*, num_steps: int, image_size: int, cache: Path) -> 
         watch=("squared_error",),
     )
     return jax.jit(lambda x: network.apply(found.params, x))
+
+
+def measure(
+    judges: Judges, swap: Callable[[Array, Array], Array], *, image_size: int, numbers: range = pairs.TEST
+) -> dict[str, dict[str, float]]:
+    """All measures of the swaps of rendered identities, and of the baselines, by method."""
+    truth = pairs.swap_test(size=image_size, numbers=numbers)
+    methods = {
+        "swap": swap(truth.target, truth.source),
+        "ideal": truth.ideal,
+        "target": truth.target,
+        "source": truth.source,
+        "colour": identity.colour_transfer(truth.target, truth.source, truth.target_skin, truth.source_skin),
+    }
+    centres = _centres(judges, numbers, image_size=image_size)
+    return {
+        name: identity.swap_measures(images, truth, judges.encode, centres, judges.read_attributes)
+        for name, images in methods.items()
+    }
+
+
+def measure_others(judges: Judges, swap: Callable[[Array, Array], Array], *, image_size: int) -> dict[str, float]:
+    """Measures of swaps of training identities, seen_..., and of unseen ones of one colour and outline, alike_...."""
+    found = {}
+    for prefix, numbers, alike in (("seen", pairs.TRAIN[: len(pairs.TEST)], False), ("alike", pairs.TEST, True)):
+        truth = pairs.swap_test(size=image_size, numbers=numbers, alike=alike)
+        centres = _centres(judges, numbers, image_size=image_size, alike=alike)
+        for method, images in (("", swap(truth.target, truth.source)), ("ideal_", truth.ideal)):
+            measured = identity.swap_measures(images, truth, judges.encode, centres)
+            names = ("face_error_reduction", "identified", "rank1", "cosine_to_source")
+            found |= {f"{method}{prefix}_{name}": measured[name] for name in names}
+    return found
+
+
+def _centres(judges: Judges, numbers: range, *, image_size: int, alike: bool = False) -> np.ndarray:
+    """The centre of each identity's vectors over ten pictures of it, [N, m]."""
+    gallery = pairs.rendered_pictures(numbers, each=10, stream=12, size=image_size, alike=alike)
+    vectors = [judges.encode(jnp.float32(gallery.x[i : i + 500]) / 255) for i in range(0, len(gallery.x), 500)]
+    return identity.centroids(np.concatenate(vectors), gallery.label)

@@ -213,6 +213,12 @@ def rendered_attributes(*, batch_size: int, size: int = 32) -> Source:
     return Source(Stream((), lambda arrays, step, key: (), next), HeldOut((held_out,), lambda batch, key: batch))
 
 
+def _known(numbers: range, alike: bool) -> Array:
+    """The identities of these numbers, [N, 19]."""
+    identity = _identities(jnp.asarray(numbers))
+    return faces.alike(identity) if alike else identity
+
+
 class Pictures(NamedTuple):
     """Rendered pictures as stored."""
 
@@ -221,7 +227,7 @@ class Pictures(NamedTuple):
     label: np.ndarray  # [N], the index of the identity among those requested
 
 
-def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32) -> Pictures:
+def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32, alike: bool = False) -> Pictures:
     """`each` pictures of every identity, one identity after the other.
 
     Args:
@@ -229,12 +235,13 @@ def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32)
       each: pictures per identity.
       stream: which pictures; the same stream gives the same ones.
       size: S, the side of the pictures in pixels.
+      alike: whether the identities are made `faces.alike`.
 
     Returns:
       The pictures, their skin and their labels.
     """
 
-    identity = jnp.repeat(_identities(jnp.asarray(numbers)), each, axis=0)
+    identity = jnp.repeat(_known(numbers, alike), each, axis=0)
     attributes = faces.draw_attributes(len(identity), jax.random.fold_in(jax.random.key(0), stream))
     drawn = [
         (np.round(255 * some.image).astype(np.uint8), np.round(255 * some.skin).astype(np.uint8))
@@ -259,20 +266,21 @@ class SwapTest(NamedTuple):
     attributes: Array  # [N, 27], the target's
 
 
-def swap_test(*, size: int = 32, numbers: range = TEST, shift: int = 37) -> SwapTest:
+def swap_test(*, size: int = 32, numbers: range = TEST, shift: int = 37, alike: bool = False) -> SwapTest:
     """Pairs of the test identities with their ideal swaps, the same in every run.
 
     Args:
       size: S, the side of the pictures in pixels.
       numbers: of the identities.
       shift: the source of target i is identity (i + shift) mod N.
+      alike: whether the identities are made `faces.alike`, which differ in neither colour nor outline.
 
     Returns:
       The pairs and their truth.
     """
 
     num = len(numbers)
-    identity = _identities(jnp.asarray(numbers))
+    identity = _known(numbers, alike)
     wanted = (jnp.arange(num) + shift) % num
     target_key, source_key = jax.random.split(jax.random.fold_in(jax.random.key(0), 3))
     of_target, of_source = faces.draw_attributes(num, target_key), faces.draw_attributes(num, source_key)

@@ -204,8 +204,8 @@ def swap_measures(
       read: predicts `faces.attribute_targets` from pictures, [N, S, S, 3] -> [N, 29].
 
     Returns:
-      By name what `swap_quality` and `swap_recognition` find, and, with `read`, `attribute_errors` as
-      GROUP_attribute_error.
+      By name what `swap_quality` and `swap_recognition` find, and, with `read`, by group of attributes what
+      `attribute_errors` finds: GROUP_attribute_error and GROUP_attribute_floor.
     """
     quality = swap_quality(
         images,
@@ -220,8 +220,9 @@ def swap_measures(
     found |= swap_recognition(encode(images), encode(truth.source), centres, truth.wanted)
     if read is not None:
         wanted = faces.attribute_targets(truth.attributes)
-        errors = attribute_errors(read(images), read(truth.ideal), wanted, faces.target_groups())
+        errors, floors = attribute_errors(read(images), read(truth.ideal), wanted, faces.target_groups())
         found |= {f"{group}_attribute_error": error for group, error in errors.items()}
+        found |= {f"{group}_attribute_floor": floor for group, floor in floors.items()}
     return found
 
 
@@ -232,10 +233,10 @@ def mean_cosine(v: ArrayLike, others: ArrayLike) -> float:
 
 def attribute_errors(
     read: ArrayLike, of_ideal: ArrayLike, truth: ArrayLike, groups: Mapping[str, Sequence[int]]
-) -> dict[str, float]:
+) -> tuple[dict[str, float], dict[str, float]]:
     """Error that a swap adds to reading the target's attributes, by group.
 
-        e_g = RMSE(A(I_R), a_T) - RMSE(A(I*), a_T),   over the places of group g
+        e_g = RMSE(A(I_R), a_T) - f_g,   f_g = RMSE(A(I*), a_T),   over the places of group g
 
     Args:
       read: A(I_R), what a regression predicts from swaps, [N, D].
@@ -244,7 +245,7 @@ def attribute_errors(
       groups: name -> places, of D.
 
     Returns:
-      e_g by the group's name, in the attributes' unit; 0 for the ideal swap.
+      e_g and the regression's own error f_g, by the group's name, in the attributes' unit; e_g is 0 for the ideal swap.
 
     Raises:
       ValueError: shapes that differ.
@@ -255,7 +256,8 @@ def attribute_errors(
     def error(found: np.ndarray, places: Sequence[int]) -> float:
         return float(np.sqrt(np.mean(np.square(found - wanted)[:, list(places)])))
 
-    return {name: error(swapped, places) - error(ideal, places) for name, places in groups.items()}
+    floors = {name: error(ideal, places) for name, places in groups.items()}
+    return {name: error(swapped, places) - floors[name] for name, places in groups.items()}, floors
 
 
 def colour_transfer(target: Array, source: Array, target_skin: Array, source_skin: Array) -> Array:

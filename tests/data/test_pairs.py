@@ -87,11 +87,14 @@ def test_rendered_pairs_are_of_one_identity(key, monkeypatch):
         pairs.rendered_pairs(batch_size=1)
 
 
-@pytest.mark.slow
-def test_the_ideal_swap_is_the_candidate_that_is_wanted():
+@pytest.mark.parametrize("alike", [False, True])
+def test_the_ideal_swap_is_the_candidate_that_is_wanted(alike):
     numbers = range(100_000, 100_005)
-    truth = pairs.swap_test(size=8, numbers=numbers, shift=2)
+    truth = pairs.swap_test(size=8, numbers=numbers, shift=2, alike=alike)
     np.testing.assert_array_equal(truth.wanted, [2, 3, 4, 0, 1])
+    identity = pairs._identities(jnp.asarray(numbers))
+    identity = faces.alike(identity) if alike else identity
+    np.testing.assert_allclose(truth.ideal[1], faces.render(identity[3], truth.attributes[1], size=8).image, atol=1e-5)
     for i, who in enumerate(truth.wanted):
         np.testing.assert_allclose(truth.candidates[i, who], truth.ideal[i], atol=1e-6)
         np.testing.assert_allclose(truth.candidates[i, i], truth.target[i], atol=1e-6)
@@ -103,6 +106,8 @@ def test_the_ideal_swap_is_the_candidate_that_is_wanted():
 @pytest.mark.slow
 def test_pictures_of_a_stream_are_the_same_and_labelled_by_place():
     x, skin, label = pairs.rendered_pictures(range(7, 10), each=2, stream=4, size=8)
+    alike, _, _ = pairs.rendered_pictures(range(7, 10), each=2, stream=4, size=8, alike=True)
+    assert np.any(x != alike)
     again, _, _ = pairs.rendered_pictures(range(7, 10), each=2, stream=4, size=8)
     other, _, _ = pairs.rendered_pictures(range(7, 10), each=2, stream=5, size=8)
     assert skin.shape == (6, 8, 8) and skin.max() == 255

@@ -107,9 +107,10 @@ def test_attribute_errors_are_those_beyond_the_ideals():
     truth = np.zeros((4, 3))
     of_ideal = np.full((4, 3), 0.1)
     read = np.array([[0.3, 0.1, -0.5]] * 2 + [[-0.3, 0.1, 0.5]] * 2)
-    errors = identity.attribute_errors(read, of_ideal, truth, {"one": [0], "same": [1], "both": [0, 2]})
+    errors, floors = identity.attribute_errors(read, of_ideal, truth, {"one": [0], "same": [1], "both": [0, 2]})
+    assert floors == pytest.approx({"one": 0.1, "same": 0.1, "both": 0.1})
     assert errors == pytest.approx({"one": 0.2, "same": 0.0, "both": ((0.09 + 0.25) / 2) ** 0.5 - 0.1})
-    assert set(identity.attribute_errors(of_ideal, of_ideal, truth, {"all": [0, 1, 2]}).values()) == {0.0}
+    assert identity.attribute_errors(of_ideal, of_ideal, truth, {"all": [0, 1, 2]})[0] == {"all": 0.0}
 
 
 def test_identities_without_pairs_vectors_or_direction_are_refused():
@@ -204,6 +205,7 @@ def test_all_measures_of_swaps_together(truth, key):
     error = [np.sqrt(np.mean(np.square(read(x) - wanted)[:, pose])) for x in (test.target, test.ideal)]
     assert ideal["pose_attribute_error"] == 0
     assert target["pose_attribute_error"] == pytest.approx(error[0] - error[1], rel=1e-3) and error[0] != error[1]
+    assert target["pose_attribute_floor"] == ideal["pose_attribute_floor"] == pytest.approx(error[1], rel=1e-5)
     assert identity.swap_measures(test.target, test, encode, centres).keys() == {
-        name for name in target if not name.endswith("_attribute_error")
+        name for name in target if "_attribute_" not in name
     }

@@ -209,7 +209,10 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
     assert metrics["target_error_reduction"] == 0 and metrics["ideal_error_reduction"] == 1
     assert metrics["ideal_identified"] == 1 and metrics["target_identified"] == 0
     assert metrics["target_background_error"] == 0 and metrics["source_background_error"] > 0.1
-    assert "background_attribute_error" in metrics
+    assert "background_attribute_error" in metrics and metrics["ideal_pose_attribute_floor"] > 0
+    for others in ("seen", "alike"):
+        assert metrics[f"ideal_{others}_identified"] == metrics[f"ideal_{others}_face_error_reduction"] == 1
+        assert 0 <= metrics[f"{others}_rank1"] <= 1 and metrics[f"{others}_face_error_reduction"] < 1
     for name in ("swaps", "table", "curves"):
         assert np.asarray(Image.open(tmp_path / "run" / f"{name}.png").convert("L")).std() > 2
     with Image.open(tmp_path / "run" / "swaps.png") as picture:
@@ -224,7 +227,7 @@ def test_a_swap_from_nothing_and_its_encoders_found_again(train, finish, tmp_pat
     assert sorted(path.name for path in tmp_path.glob("identity_encoder-*")) == encoders
     other = json.loads((tmp_path / "other" / "summary.json").read_text())
     assert other["params_sha256"] != summary["params_sha256"]
-    assert metrics.keys() - other["metrics"].keys() == {name for name in metrics if name.endswith("_attribute_error")}
+    assert metrics.keys() - other["metrics"].keys() == {name for name in metrics if "_attribute_" in name}
     for wrong in ("much", "0.1,-0.1", "nan"):
         status, _, err = finish("identity_swap", *SWAP, f"--encoder_noise={wrong}")
         assert status == 2 and "--encoder_noise" in err.splitlines()[-1], err
