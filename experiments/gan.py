@@ -88,7 +88,7 @@ class Flags(runs.Flags):
     loss: str = flag("non_saturating", "losses of the two players", choices=LOSSES)
     alpha: float | None = flag(
         None,
-        "weights of the adversarial losses: 1 - alpha for L_D and alpha for L_G; by default both 1",
+        "weight of the generator's adversarial loss, with 1 - alpha for the discriminator's; by default both are 1",
         at_least=0,
         at_most=1,
     )

@@ -103,7 +103,12 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
     eval_every: int = 200
     schedule: str = flag("quick", "preset for steps, batch size, encoders and losses", choices=PRESETS)
     discriminator_learning_rate: float = flag(2e-3, "highest learning rate of the discriminator", at_least=0)
-    losses: str = flag(None, "loss terms and their weights; by default those of --schedule", choices=LOSSES)
+    losses: str = flag(
+        None,
+        "named loss terms with their weights: those of the paper (simswap), for short runs (brief), with more weight "
+        "on the identity (freer), or squared distances with cross-entropy (plain); by default those of --schedule",
+        choices=LOSSES,
+    )
     identity_weight: float = flag(None, "weight of the identity loss; by default that of --losses", at_least=0)
     reconstruction_weight: float = flag(None, "weight of the reconstruction; by default that of --losses", at_least=0)
     adversarial_weight: float = flag(
@@ -125,7 +130,7 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
     )
     alpha: float | None = flag(
         None,
-        "weights of the adversarial losses: 1 - alpha for L_D and alpha for L_G; by default both 1",
+        "weight of the generator's adversarial loss, with 1 - alpha for the discriminator's; by default both are 1",
         at_least=0,
         at_most=1,
     )

@@ -61,8 +61,8 @@ class Flags(runs.Flags):
     variance: float = flag(
         0.05, "variance of the Gaussian likelihood; initial variance of a learned one", at_least=1e-6
     )
-    rate_weight: float = flag(1.0, "weight lambda_1 of the KL divergence; the beta of a beta-VAE", at_least=0)
-    distortion_weight: float = flag(1.0, "weight lambda_2 of the reconstruction term", at_least=0)
+    rate_weight: float = flag(1.0, "weight of the KL divergence: the beta of a beta-VAE", at_least=0)
+    distortion_weight: float = flag(1.0, "weight of the reconstruction term", at_least=0)
     warm_up_steps: int = flag(
         0, "number of updates over which the weight of the KL divergence rises from 0", at_least=0
     )
