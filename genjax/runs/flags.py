@@ -32,6 +32,12 @@ class Record:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        inherited = {name for base in cls.__mro__[1:] for name in getattr(base, "__dataclass_fields__", ())}
+        for name in sorted(inherited & vars(cls).keys() - inspect.get_annotations(cls).keys()):
+            # `dataclass` would ignore it
+            raise TypeError(
+                f"{cls.__name__}.{name} has no type: write `{name}: {type(vars(cls)[name]).__name__} = ...`"
+            )
         cls.__doc__ = cls.__doc__ or cls.__name__  # otherwise `dataclass` writes the signature there
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 

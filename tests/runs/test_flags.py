@@ -170,3 +170,12 @@ def test_a_field_without_help_is_a_mistake_of_the_page():
 
     with pytest.raises(TypeError, match=r"Bare.width has no help"):
         specs(Bare)
+
+
+def test_a_default_without_a_type_is_a_mistake_of_the_page():
+    with pytest.raises(TypeError, match=r"Short.num_steps has no type: write `num_steps: int = ...`"):
+
+        class Short(Shared):
+            """Short."""
+
+            num_steps = 30
