@@ -91,7 +91,8 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, *, degree: int = 3, num_blocks: 
         MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j),
         k(a, b) = (a . b / D + 1)^degree
 
-    It compares the moments up to `degree`. Block b has every `num_blocks`-th sample from the b-th on, so the blocks are
+    It compares the moments up to `degree`. The samples are put into a fixed random order first, as they may come class
+    by class or in cycles of the classes. Block b has every `num_blocks`-th of them, from the b-th on, so the blocks are
     independent where the samples are, and their spread gives the standard error.
 
     Args:
@@ -111,6 +112,7 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, *, degree: int = 3, num_blocks: 
     if num_blocks < 2 or degree < 1:
         raise ValueError(f"num_blocks must be at least 2 and degree at least 1; got {num_blocks} and {degree}")
     x, y = two_sets(x, y, at_least=2 * num_blocks)
+    x, y = (a[np.random.RandomState(0).permutation(len(a))] for a in (x, y))
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a @ b.T / a.shape[1] + 1) ** degree

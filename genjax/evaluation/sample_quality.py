@@ -66,7 +66,8 @@ def sample_quality(samples: ArrayLike, reference: Reference) -> dict[str, float]
       median distances to the whole training set. Of the predicted classes: `classes_found`, `smallest_class_share` and
       `largest_class_share`.
     """
-    samples = np.asarray(samples)[:AT_MOST]
+    samples = np.asarray(samples)
+    samples = samples if len(samples) <= AT_MOST else _chosen(samples, AT_MOST)
     train, test = reference.train, reference.test
     x = reference.features(samples)
     kernel, nearest = distances.kernel_distance(x, test), coverage.nearest_training_distance(x, train, test)

@@ -75,8 +75,9 @@ def test_kernel_distance_by_double_loops(degree):
         return (sum(p * q for p, q in zip(a, b, strict=True)) / 4 + 1) ** degree
 
     blocks = []
+    first, second = (a[np.random.RandomState(0).permutation(len(a))] for a in (x, y))
     for b in range(3):
-        u, v = x[b::3], y[b::3]
+        u, v = first[b::3], second[b::3]
         within_u = [k(u[i], u[j]) for i in range(len(u)) for j in range(len(u)) if i != j]
         within_v = [k(v[i], v[j]) for i in range(len(v)) for j in range(len(v)) if i != j]
         across = [k(p, q) for p in u for q in v]
@@ -102,6 +103,23 @@ def test_kernel_distance_of_equal_distributions_is_0_within_its_error():
     assert abs(values.mean()) < 4 * values.std() / 20
     assert (values < 0).any()
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(values.std(), rel=0.15)
+
+
+@pytest.mark.parametrize("order", ["in cycles", "sorted"])
+def test_kernel_distance_does_not_depend_on_the_order_of_classes(order):
+    # ten classes far apart and as many blocks: with one class in each block the estimate would be far above 0
+    draw = np.random.RandomState(8)
+    centres = 3 * draw.normal(size=(10, 4))
+
+    def samples(label):
+        return centres[label] + 0.1 * draw.normal(size=(len(label), 4))
+
+    mixed = draw.permutation(np.arange(1000) % 10)
+    label = np.sort(mixed) if order == "sorted" else np.arange(1000) % 10
+    found = distances.kernel_distance(samples(label), samples(mixed))
+    assert abs(found.value) < 4 * found.standard_error
+    of_mixed = distances.kernel_distance(samples(draw.permutation(label)), samples(mixed))
+    assert found.standard_error == pytest.approx(of_mixed.standard_error, rel=1)
 
 
 def test_sets_that_cannot_be_compared_are_refused():

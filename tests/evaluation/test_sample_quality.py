@@ -62,7 +62,7 @@ def test_samples_that_are_the_held_out_or_training_examples(pixels, monkeypatch)
     assert copies["train_frechet_distance"] == pytest.approx(copies["frechet_distance"])
     assert abs(copies["kernel_distance"]) < 4 * copies["kernel_distance_error"]
     dark = compared(train[:60], pixels)
-    assert dark["kernel_distance"] > 4 * dark["kernel_distance_error"]
+    assert dark["kernel_distance"] > 2 * dark["kernel_distance_error"]
     monkeypatch.setattr(sample_quality, "AT_MOST", 30)
     dark = compared(train[:60], pixels)
     assert (dark["classes_found"], dark["smallest_class_share"], dark["largest_class_share"]) == (1, 0, 1)
@@ -76,4 +76,5 @@ def test_of_many_samples_and_held_out_examples_some_are_compared(pixels, monkeyp
     assert made.train.shape == (100, 3) and made.test.shape == (30, 3)
     assert 0 < is_light(made.test).sum() < 30  # of both classes, which are stored one after the other
     samples = np.random.RandomState(1).uniform(0.2, 0.6, (50, 3, 1, 1))
-    assert sample_quality.sample_quality(samples, made) == sample_quality.sample_quality(samples[:30], made)
+    some = samples[np.random.RandomState(0).permutation(50)[:30]]  # samples may come class by class too
+    assert sample_quality.sample_quality(samples, made) == sample_quality.sample_quality(some, made)
