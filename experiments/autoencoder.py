@@ -122,6 +122,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     """The networks, the regularised objective and the model."""
     shape = dataset.train.x.shape[1:]
     check(flags, math.prod(shape))
+    if flags.reconstruction == "cross_entropy":
+        dataset.require_bounded("cross-entropy", parameter="reconstruction")
     parts = build_parts(flags, shape)
     penalties = [
         autoencoder.weight_l1_penalty(flags.weight_l1),
@@ -147,17 +149,19 @@ def measure(
       neighbours in x; and, with labels, whether the nearest training codes are of the same class.
     """
     dataset, (x, label) = trained.dataset, trained.examples
+    low, high = dataset.limits
     encode = jax.jit(partial(autoencoder.encode, parts=parts))
     z, reconstructions = encode(params, x), jax.jit(partial(autoencoder.reconstruct, parts=parts))(params, x)
     num_neighbours = min(12, (len(x) - 1) // 2)
     metrics = {
-        "psnr": float(images.set_psnr(reconstructions, x)),
+        "psnr": float(images.set_psnr(reconstructions, x, peak=high - low)),
         "trustworthiness": neighbours.trustworthiness(x, z, num_neighbours=num_neighbours),
     }
-    if label is not None and dataset.train.label is not None:
-        train_z = encode(params, dataset.scaled(dataset.train, at_most=10_000))
+    known = dataset.train.sample(10_000)
+    if label is not None and known.label is not None:
+        train_z = encode(params, dataset.scaled(known))
         metrics["nearest_neighbour_accuracy"] = neighbours.knn_accuracy(
-            train_z, dataset.train.label[: len(train_z)], z, label, num_neighbours=min(5, len(train_z))
+            train_z, known.label, z, label, num_neighbours=min(5, len(train_z))
         )
     return z, reconstructions, {name: round(value, 4) for name, value in metrics.items()}
 
@@ -168,15 +172,18 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     shape, dim = x.shape[1:], flags.latent_dim
     z, reconstructions, metrics = measure(trained, trained.params, trained.parts)
     if len(shape) == 3:
-        pairs = pictures.interleave_rows(x[: 5 * columns], reconstructions[: 5 * columns], columns=columns)
-        pictures.save_grid(workdir / "reconstructions.png", pairs, columns=columns)
-    pictures.save_latent_map(workdir / "latent_map.png", z, label)
+        some = data.choose(len(x), 5 * columns)
+        shown = (dataset.visible(images[some]) for images in (x, reconstructions))
+        pictures.save_grid(
+            workdir / "reconstructions.png", pictures.interleave_rows(*shown, columns=columns), columns=columns
+        )
+    pictures.save_latent_map(workdir / "latent_map.png", z, label, names=dataset.class_names)
     if dim >= min(len(dataset.train.x), math.prod(shape)):
         return metrics  # PCA would be the identity
     parts = autoencoder.Autoencoder(networks.affine(shape, (dim,)), networks.affine((dim,), shape), SQUARED_ERROR)
     components = linear.pca(jnp.asarray(dataset.scaled(dataset.train)), latent_dim=dim)
     z, _, baseline = measure(trained, components, parts)
-    pictures.save_latent_map(workdir / "pca_latent_map.png", z, label)
+    pictures.save_latent_map(workdir / "pca_latent_map.png", z, label, names=dataset.class_names)
     return metrics | {f"pca_{name}": value for name, value in baseline.items()}
 
 

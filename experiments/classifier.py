@@ -61,14 +61,14 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
-    """Draws the table of mistakes among the first held-out examples."""
-    x, truth = np.asarray(trained.examples.x), np.asarray(trained.examples.label)
+    """Draws the table of mistakes among held-out examples."""
+    dataset, x, truth = trained.dataset, np.asarray(trained.examples.x), np.asarray(trained.examples.label)
     apply = jax.jit(partial(classifier.probabilities, parts=trained.parts))
     probabilities = np.asarray(apply(trained.params, x))
     wrong = probabilities.argmax(axis=1) != truth
     if x.ndim == 4 and wrong.any():
         classes, table = mistakes(x[wrong], truth[wrong], probabilities[wrong])
-        names = [str(value) for value in classes]
+        table, names = dataset.visible(table), pictures.class_captions(classes, dataset.class_names)
         title = f"{wrong.sum()} of {len(x)} misclassified: true classes in rows, predicted ones in columns"
         pictures.save_captioned_grid(trained.workdir / "mistakes.png", table, title=title, rows=names, columns=names)
     return {}

@@ -105,6 +105,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     """
     if dataset.train.x.ndim != 4:
         raise BadInput(f"data set {dataset.name!r} has examples of shape {dataset.train.x.shape[1:]}; give images")
+    dataset.require_bounded("compression", parameter="dataset")
     shape, dim, hidden = dataset.train.x.shape[1:], max(flags.latent_dims), flags.hidden
     encoder = networks.mlp(shape, (dim,), hidden=hidden, activation=jax.nn.silu)
     decoder = networks.mlp((dim,), shape, hidden=hidden[::-1], activation=jax.nn.silu)
@@ -209,13 +210,14 @@ def save_examples(path: Path, x: np.ndarray, points: dict[str, dict[str, Point]]
     """Draws originals, and below them the autoencoders' images at three rates, each above the best of PCA's there."""
     rates, _ = curve(points["autoencoder"].values())
     by_rate = {point.rate: point for point in points["autoencoder"].values()}
-    rows, captions = [x[:num]], ["original"]
+    some = data.choose(len(x), num)
+    rows, captions = [x[some]], ["original"]
     for rate in rates[[0, len(rates) // 2, -1]]:
         affordable = [point for point in points["pca"].values() if point.rate <= 1.05 * rate]
         rival = max(affordable, key=lambda point: point.psnr, default=None)
         for name, point in (("autoencoder", by_rate[rate]), ("PCA", rival)):
             if point is not None:
-                rows.append(point.images[:num])
+                rows.append(point.images[some])
                 captions.append(f"{name}\n{point.rate:.3f} bit/pixel\n{point.psnr:.1f} dB")
     title = "originals, and the images decoded from their bytes"
     pictures.save_captioned_grid(path, np.stack(rows), title=title, rows=captions)
@@ -241,7 +243,7 @@ def comparison(curves: dict[str, tuple[np.ndarray, np.ndarray]], at_rate: float)
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Writes, reads and measures every setting of every method on the held-out split."""
     workdir, scale = trained.workdir, trained.dataset.scale
-    x, known = np.asarray(trained.examples.x), (trained.dataset.train.x[:AT_MOST] / scale).astype(np.float32)
+    x, known = np.asarray(trained.examples.x), (trained.dataset.train.sample(AT_MOST).x / scale).astype(np.float32)
     folder = workdir / "codes"
     folder.mkdir(exist_ok=True)
     points = {

@@ -92,14 +92,15 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     params, parts, dataset, x = trained.params, trained.parts, trained.dataset, trained.examples.x
     shape, dim = x.shape[1:], flags.latent_dim
     reconstructions = jax.jit(partial(autoencoder.reconstruct, parts=parts))(params, x)
-    metrics = {"psnr": round(float(images.set_psnr(reconstructions, x)), 4)}
+    low, high = dataset.limits
+    metrics = {"psnr": round(float(images.set_psnr(reconstructions, x, peak=high - low)), 4)}
     if dim < min(len(dataset.train.x), math.prod(shape)):
         baseline = autoencoder.Autoencoder(
             networks.affine(shape, (dim,)), networks.affine((dim,), shape), SQUARED_ERROR
         )
         components = linear.pca(jnp.asarray(dataset.scaled(dataset.train)), latent_dim=dim)
         rebuilt = autoencoder.reconstruct(components, x, parts=baseline)
-        metrics["pca_psnr"] = round(float(images.set_psnr(rebuilt, x)), 4)
+        metrics["pca_psnr"] = round(float(images.set_psnr(rebuilt, x, peak=high - low)), 4)
         if flags.dataset == "curve":
             t = toys.draw_curve(len(dataset.test.x), seed=1)[1][: len(x)]
             metrics |= along_the_curve(params, x, t, parts)
@@ -108,8 +109,11 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
             save_curve(trained)
     if len(shape) == 3:
         columns = 10
-        pairs = pictures.interleave_rows(x[: 5 * columns], reconstructions[: 5 * columns], columns=columns)
-        pictures.save_grid(trained.workdir / "reconstructions.png", pairs, columns=columns)
+        some = data.choose(len(x), 5 * columns)
+        shown = (dataset.visible(images[some]) for images in (x, reconstructions))
+        pictures.save_grid(
+            trained.workdir / "reconstructions.png", pictures.interleave_rows(*shown, columns=columns), columns=columns
+        )
         save_directions(trained)
     return metrics
 
@@ -144,13 +148,13 @@ def save_curve(trained: runs.Trained) -> None:
 
 
 def save_directions(trained: runs.Trained, *, num: int = 10) -> None:
-    """Draws the first images, each with the leading right singular vectors of its code's Jacobian."""
-    x, shape = trained.examples.x[:num], trained.examples.x.shape[1:]
+    """Draws a few images, each with the leading right singular vectors of its code's Jacobian."""
+    x, shape = trained.shown(num).x, trained.examples.x.shape[1:]
     encode = partial(autoencoder.encode, trained.params, parts=trained.parts)
     jacobian = jax.vmap(jax.jacrev(lambda x: encode(x[None])[0]))(x)  # [num, d, *shape]
     directions = jnp.linalg.svd(jacobian.reshape(*jacobian.shape[:2], -1), full_matrices=False)[2][:, :9]
     drawn = pictures.signed(directions.reshape(-1, *shape)).reshape(len(x), -1, *shape)
-    rows = np.concatenate([np.asarray(x)[:, None], drawn], axis=1)
+    rows = np.concatenate([trained.dataset.visible(x)[:, None], drawn], axis=1)
     pictures.save_grid(trained.workdir / "directions.png", rows.reshape(-1, *shape), columns=rows.shape[1])
 
 

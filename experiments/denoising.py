@@ -86,6 +86,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         raise BadInput(f"expected each kind at most once, not {','.join(flags.noise)!r}", parameter="noise")
     if dataset.train.x.ndim != 4:
         raise BadInput(f"the filters need images; {flags.dataset} has vectors", parameter="dataset")
+    dataset.require_bounded("noise on pixels", parameter="dataset")
     shape, dim, activation = dataset.train.x.shape[1:], flags.latent_dim, networks.ACTIVATIONS[flags.activation]
     parts = autoencoder.Autoencoder(
         networks.mlp(shape, (dim,), hidden=flags.hidden, activation=activation),
@@ -149,8 +150,11 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         for method, result in denoised.items():
             table.setdefault(method, {})[noise] = round(float(images.set_psnr(result, x)), 4)
         if noise in flags.noise:
+            some = data.choose(len(x), 2 * columns)
             rows = [
-                image[i : i + columns] for i in (0, columns) for image in (x, noisy, denoised[f"trained on {noise}"])
+                image[row]
+                for row in np.split(some, range(columns, len(some), columns))
+                for image in (x, noisy, denoised[f"trained on {noise}"])
             ]
             pictures.save_grid(workdir / f"denoised_{noise}.png", np.concatenate(rows), columns=columns)
 

@@ -188,6 +188,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
             f"{flags.num_critic_steps} does not divide `batch_size`, {flags.batch_size}",
             parameter="num_critic_steps",
         )
+    if dataset.train.x.ndim == 4:
+        dataset.require_bounded("a generator of images", parameter="dataset")
     if flags.conditional and dataset.num_classes is None:
         raise BadInput(f"{flags.dataset} has no labels", parameter="conditional")
     num_classes = dataset.num_classes or 0 if flags.conditional else 0

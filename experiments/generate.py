@@ -31,6 +31,7 @@ class Flags(runs.Record):
 
     run: str | None = flag(None, "directory of the run")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
+    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
     num: int = flag(100, "number of samples", at_least=1, at_most=10**8)
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     measure: bool = flag(False, "compare the samples with the data: distances, precision, recall, classes found")
@@ -41,7 +42,7 @@ def main(flags: Flags) -> None:
     """Draws, measures and writes."""
     if not flags.run:
         raise BadInput("give the directory of a trained run", parameter="run")
-    run = runs.open(flags.run, data_dir=flags.data_dir)
+    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset, with_data=flags.measure)
     if run.model.sample is None:
         raise BadInput(f"{run.directory}: a run of {run.experiment.name} cannot draw new samples")
     out = expand_user(flags.out or Path(flags.run) / "generated", parameter="out")

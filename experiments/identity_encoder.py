@@ -66,6 +66,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     shape = dataset.train.x.shape[1:]
     if len(shape) != 3 or not dataset.num_classes:
         raise BadInput(f"data set {dataset.name!r}: an identity encoder needs images with labels")
+    dataset.require_bounded("an identity encoder", parameter="dataset")
     body = networks.identity_network(shape, flags.identity_dim, features=flags.features)
     parts = identity_encoder.IdentityEncoder(body, flags.identity_dim, dataset.num_classes)
     model = identity_encoder.model(
@@ -113,7 +114,8 @@ def save_mistakes(
     trained: runs.Trained, x: np.ndarray, truth: np.ndarray, named: np.ndarray, others: np.ndarray, label: np.ndarray
 ) -> None:
     """Draws pictures that were taken for another identity, with one picture of each of the two identities below."""
-    wrong = np.flatnonzero(named != truth)[:12]
+    wrong = np.flatnonzero(named != truth)
+    wrong = wrong[data.choose(len(wrong), 12)]
     if len(wrong):
         shown = [x[wrong], *(others[[np.argmax(label == who[i]) for i in wrong]] for who in (truth, named))]
         pictures.save_captioned_grid(

@@ -183,6 +183,7 @@ def terms(flags: Flags) -> identity_swap.Losses:
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks and the model, whose encoders of identities are fresh: `prepare` puts the trained ones in place."""
+    dataset.require_bounded("an identity swap", parameter="dataset")
     shape = pairs.image_shape(dataset, size=flags.image_size)
     half = (-(-shape[0] // 2), -(-shape[1] // 2), shape[2])
     own = swap_judges.encoders_to_learn_from(flags, PRESETS[flags.schedule].pictures_each)
@@ -248,8 +249,7 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         save_grid(trained, swap, truth.target[:SHOWN], truth.target[:SHOWN], truth.candidates)
         return measure(trained, swap, flags.image_size)
     target, source = trained.examples
-    num = min(SHOWN, len(target))
-    save_grid(trained, swap, target[:num], source[:num])
+    save_grid(trained, swap, *trained.shown(SHOWN))
     other = jnp.roll(source, 1, axis=0)
     v = judges.encode(swap(target, other))
     return {

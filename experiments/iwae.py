@@ -20,6 +20,7 @@ import optax
 
 from genjax import data, networks, runs
 from genjax.data import batching
+from genjax.data.outline import Outline
 from genjax.drawing import pictures
 from genjax.evaluation import latent, likelihood
 from genjax.gradients import Reduction
@@ -76,7 +77,9 @@ def with_output_bias(decoder: Network, layer: str, means: np.ndarray) -> Network
 
 
 def pixel_means(dataset: data.Dataset) -> np.ndarray:
-    """The mean of the training images, clipped away from 0 and 1."""
+    """The mean of the training images, clipped away from 0 and 1; where only their shape is known, 1/2."""
+    if isinstance(dataset.train.x, Outline):
+        return np.full(dataset.train.x.shape[1:], 0.5)  # of a trained run: its own bias is in the checkpoint
     return np.clip(dataset.train.x.mean(axis=0, dtype=np.float64) / dataset.scale, 0.001, 0.999)
 
 
@@ -99,6 +102,7 @@ def stage_rate(flags: Flags, dataset: data.Dataset) -> optax.Schedule:
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks and the model."""
+    dataset.require_bounded("a Bernoulli likelihood", parameter="dataset")
     shape, hidden = dataset.train.x.shape[1:], flags.hidden
     encoder = networks.mlp(shape, (2 * flags.latent_dim,), hidden=hidden, activation=jnp.tanh)
     decoder = networks.mlp((flags.latent_dim,), shape, hidden=hidden[::-1], activation=jnp.tanh)
@@ -114,12 +118,13 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Measures the likelihood of all held-out images and the information in the latent units; draws pictures."""
     x, params, parts, columns = trained.examples.x, trained.params, trained.parts, 10
-    originals = x[: 5 * columns]
-    pairs = pictures.interleave_rows(originals, vae.reconstruct(params, originals, parts=parts), columns=columns)
-    pictures.save_grid(trained.workdir / "reconstructions.png", pairs, columns=columns)
     test_key, sample_key, rate_key = jax.random.split(trained.key, 3)
-    z = jax.random.normal(sample_key, (columns * columns, parts.latent_dim))
-    pictures.save_grid(trained.workdir / "samples.png", vae.decode(params, z, parts=parts), columns=columns)
+    if x.ndim == 4:
+        originals = trained.shown(5 * columns).x
+        pairs = pictures.interleave_rows(originals, vae.reconstruct(params, originals, parts=parts), columns=columns)
+        pictures.save_grid(trained.workdir / "reconstructions.png", pairs, columns=columns)
+        z = jax.random.normal(sample_key, (columns * columns, parts.latent_dim))
+        pictures.save_grid(trained.workdir / "samples.png", vae.decode(params, z, parts=parts), columns=columns)
 
     mean, log_variance = jax.jit(lambda params, x: vae.encode(params, x, parts=parts))(params, x)
     information, divergence = jax.jit(latent.rate_parts)(mean, log_variance, rate_key)

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import runs
+from genjax.data import choose
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import latent, neighbours
@@ -45,6 +46,7 @@ class Flags(runs.Record):
 
     run: str | None = flag(None, "directory of the run")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
+    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     num_levels: int = flag(
         15, "number of images along each side of the grid and in each traversal", at_least=2, at_most=1000
@@ -66,6 +68,7 @@ class Space(NamedTuple):
     train_x: Array
     train_label: Array | None
     train_z: Array
+    class_names: tuple[str, ...] | None
     out: Path
 
     def distance(self, x: Array) -> np.ndarray:
@@ -86,9 +89,8 @@ def open_space(run: runs.Run, out: Path, key: Key) -> Space:
     def decode(z: Array) -> Array:
         return opening.apply(codec.decoder.apply, params["decoder"], z)
 
-    return Space(
-        encode, decode, codec.has_prior, test.x, test.label, encode(test.x), train.x, train.label, encode(train.x), out
-    )
+    z, train_z, names = encode(test.x), encode(train.x), run.dataset.class_names
+    return Space(encode, decode, codec.has_prior, test.x, test.label, z, train.x, train.label, train_z, names, out)
 
 
 def levels(space: Space, num: int) -> Array:
@@ -211,12 +213,13 @@ def concepts(space: Space, key: Key) -> dict[str, float]:
         }
         for name, images in moved.items():
             seen[name].append(neighbours.knn_accuracy(flat, train_label, images, np.full(len(images), value)))
-        rows.append(space.decode(space.z[others[:1]] + jnp.asarray(strengths, c.dtype)[:, None] * c[None]))
+        shown = others[choose(len(others), 1)]
+        rows.append(space.decode(space.z[shown] + jnp.asarray(strengths, c.dtype)[:, None] * c[None]))
     pictures.save_captioned_grid(
         space.out / "concepts.png",
         jnp.stack(rows),
         title="a held-out image of another class, plus alpha times the class's concept vector",
-        rows=[f"class {value}" for value in classes],
+        rows=pictures.class_captions(classes, space.class_names),
         columns=[f"{alpha:+.1f}" for alpha in strengths],
     )
     return {f"concept_{name}": float(np.mean(values)) for name, values in seen.items()}
@@ -241,7 +244,7 @@ def main(flags: Flags) -> None:
     if not flags.run:
         raise BadInput("give the directory of a trained autoencoder or VAE", parameter="run")
     out = Path(flags.out or Path(flags.run) / "latent_space").expanduser()
-    run = runs.open(flags.run, data_dir=flags.data_dir)
+    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset)
     read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(flags.seed), 4)
     run.codec()  # a model without one is refused before anything is written
     out.mkdir(parents=True, exist_ok=True)

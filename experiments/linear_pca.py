@@ -81,7 +81,8 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     axes = np.asarray(linear.canonicalise(params, centred)["decoder"]["layer_1"]["kernel"])
     signs = np.sign(np.sum(components * axes, axis=1, keepdims=True))
     both = np.concatenate([axes, signs * components]).reshape(-1, *x.shape[1:])
-    pictures.save_grid(trained.workdir / "axes.png", pictures.signed(both), columns=dim)
+    if both.ndim == 4:
+        pictures.save_grid(trained.workdir / "axes.png", pictures.signed(both), columns=dim)
     return {
         "largest_angle": linear.largest_angle(params["decoder"]["layer_1"]["kernel"], components),
         "train_loss": loss,

@@ -115,6 +115,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         raise BadInput(
             f"data set {dataset.name!r} has {dataset.num_classes or 'no'} classes; outlier detection needs two or more"
         )
+    if flags.reconstruction == "cross_entropy":
+        dataset.require_bounded("cross-entropy", parameter="reconstruction")
     counts = [
         np.bincount(np.asarray(split.label), minlength=dataset.num_classes) for split in (dataset.train, dataset.test)
     ]
@@ -155,14 +157,15 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         inlier = is_inlier(flags.protocol, dataset.test.label, c)
         known = train[is_inlier(flags.protocol, dataset.train.label, c)]
         (rebuilt, error), (rebuilt_known, error_known) = (map(np.asarray, rebuild(params, x)) for x in (test, known))
-        along = neighbours.knn_distance(rebuilt, rebuilt_known[:AT_MOST], num_neighbours=flags.num_neighbours)
+        some = rebuilt_known[data.choose(len(known), AT_MOST)]
+        along = neighbours.knn_distance(rebuilt, some, num_neighbours=flags.num_neighbours)
         for method, score in ({"": error, "manifold": error + along} | baseline_scores(flags, test, known)).items():
             scores.setdefault(method, []).append((score[inlier], score[~inlier]))
         above = error > detection.threshold(error_known, quantile=flags.quantile)
         flagged.append((above[inlier].mean(), above[~inlier].mean()))
         chosen = extremes(error, inlier)
         shown.append(np.stack([test[chosen], rebuilt[chosen]]))
-    save_pictures(flags.protocol, trained.workdir, scores, np.stack(shown))
+    save_pictures(flags.protocol, trained.workdir, scores, dataset.visible(shown))
     metrics = {}
     for method, of_class in scores.items():
         prefix = f"{method}_" if method else ""
@@ -185,12 +188,13 @@ def baseline_scores(flags: Flags, x: np.ndarray, known: np.ndarray) -> dict[str,
     flat, known = (values.reshape(len(values), -1).astype(np.float64) for values in (x, known))
     pca = PCA(min(flags.latent_dim, *known.shape), svd_solver="full" if known.shape[1] < 500 else "covariance_eigh")
     pca.fit(known)
-    forest = IsolationForest(random_state=flags.seed).fit(known[:AT_MOST])
+    some = known[data.choose(len(known), AT_MOST)]
+    forest = IsolationForest(random_state=flags.seed).fit(some)
     return {
         "pca": np.square(flat - pca.inverse_transform(pca.transform(flat))).sum(1),
         "isolation_forest": -forest.score_samples(flat),
         "mahalanobis": EmpiricalCovariance().fit(known).mahalanobis(flat),
-        "knn": neighbours.knn_distance(flat, known[:AT_MOST], num_neighbours=flags.num_neighbours),
+        "knn": neighbours.knn_distance(flat, some, num_neighbours=flags.num_neighbours),
     }
 
 
@@ -220,6 +224,8 @@ def save_pictures(
     charts.save_lines(
         workdir / "roc.png", curves, xlabel="false positive rate", ylabel="true positive rate", title=title
     )
+    if shown.ndim != 6:
+        return  # vectors
     gap = np.ones((*shown.shape[:2], 1, *shown.shape[3:]))
     first, second, third = np.split(shown, 3, axis=2)
     table = np.concatenate([first, gap, second, gap, third], axis=2)

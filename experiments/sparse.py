@@ -62,8 +62,9 @@ class Flags(runs.Flags):
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """One layer in each direction with a sparse code between them, the objective and the model."""
-    if dataset.train.label is not None and not flags.dictionary:
-        fewest = np.unique(dataset.train.label[:AT_MOST], return_counts=True)[1].min()
+    label = dataset.train.sample(AT_MOST).label
+    if label is not None and not flags.dictionary:
+        fewest = np.unique(label, return_counts=True)[1].min()
         if fewest < flags.labels_per_class:
             raise BadInput(
                 f"the smallest class has {fewest} training examples, fewer than {flags.labels_per_class}",
@@ -161,7 +162,8 @@ def best_cosines(atoms: np.ndarray | Array, features: np.ndarray) -> np.ndarray:
 def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) -> dict[str, float]:
     """Draws the features, and measures how sparse the code is; with labels, probes it beside other features."""
     dataset, (x, test_labels) = trained.dataset, trained.examples
-    x, known = np.asarray(x), dataset.scaled(dataset.train, at_most=AT_MOST)
+    of_train = dataset.train.sample(AT_MOST)
+    x, known = np.asarray(x), dataset.scaled(of_train)
     encode = jax.jit(partial(autoencoder.encode, parts=trained.parts))
     codes, known_codes = (np.asarray(encode(trained.params, inputs)) for inputs in (x, known))
     if x.ndim == 4:
@@ -172,9 +174,9 @@ def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) 
         "active_share": float((codes > 0).mean()),
         "dead_units": float((known_codes == 0).all(axis=0).sum()),
     }
-    if dataset.train.label is None or test_labels is None:
+    labels = of_train.label
+    if labels is None or test_labels is None:
         return metrics
-    labels = dataset.train.label[:AT_MOST]
     rows = probes.draw_labels(labels, per_class=flags.labels_per_class, draws=flags.num_draws, seed=flags.seed)
     candidates = {"": (known_codes, codes)} | other_features(flags, known, x)
     return metrics | compare(

@@ -2,8 +2,9 @@
 
     python -m experiments.swap_faces --run=DIR --target=A.png --source=B.png --out=C.png
 
-Both pictures are cut to their middle square and resized to the size that the run was trained on. The output is
-synthetic and is labelled as such in its metadata. Use it on pictures of people only with their consent to this use.
+Both pictures are turned upright, cut around their middle and resized to the size that the run was trained on. The
+output is synthetic and is labelled as such in its metadata. Use it on pictures of people only with their consent to
+this use.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from genjax import runs
-from genjax.data import folder, pairs
+from genjax.data import image_file, pairs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.models import identity_swap
@@ -31,6 +32,7 @@ class Flags(runs.Record):
 
     run: str | None = flag(None, "directory of the run")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
+    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
     target: str | None = flag(None, "picture that keeps everything except its identity")
     source: str | None = flag(None, "picture that provides the identity")
     out: str = flag("swapped.png", "output file, a PNG")
@@ -41,19 +43,19 @@ def main(flags: Flags) -> None:
     if not (flags.run and flags.target and flags.source):
         missing = next(name for name in ("run", "target", "source") if not getattr(flags, name))
         raise BadInput("give a run, a target and a source", parameter=missing)
-    run, out = runs.open(flags.run, data_dir=flags.data_dir), expand_user(flags.out, parameter="out")
+    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset, with_data=False)
+    out = expand_user(flags.out, parameter="out")
     if run.experiment.name != "identity_swap":
         raise BadInput(f"{run.directory} is a run of {run.experiment.name}, not of identity_swap")
     height, width, channels = pairs.image_shape(run.dataset, size=run.flags.image_size)
-    if height != width:
-        raise BadInput(f"{run.directory} was trained on pictures of {width}x{height}; only squares can be swapped here")
 
     def read(path: str) -> Array:
-        """A picture as the run's model reads it, [1, S, S, C]."""
-        pixels = folder.read_square(expand_user(path), height)
+        """A picture as the run's model reads it, [1, H, W, C]."""
+        pixels = image_file.read(expand_user(path), (height, width)).pixels
+        scale = 255 if pixels.dtype == np.uint8 else 1
         if channels == 1:
             pixels = pixels.mean(axis=2, keepdims=True)
-        return jnp.float32(np.broadcast_to(pixels, (height, width, channels)))[None] / 255
+        return jnp.float32(np.broadcast_to(pixels, (height, width, channels)))[None] / scale
 
     swap = jax.jit(partial(identity_swap.swap, parts=run.parts))
     swapped = swap(run.params["generator"], run.state.frozen["identity"], read(flags.target), read(flags.source))

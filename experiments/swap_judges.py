@@ -190,8 +190,8 @@ def _check_learned(
         )
         x, label = drawn.x / np.float32(255), drawn.label
     else:
-        some = slice(None, None, -(-len(dataset.test.x) // num))  # of all labels, which may be stored one by one
-        x, label = dataset.test.x[some] / np.float32(dataset.scale), np.asarray(dataset.test.label)[some]
+        some = dataset.test.sample(num)
+        x, label = dataset.scaled(some), np.asarray(some.label)
     classes = np.asarray(found.params["classes"])
     v = encode(found.params["body"], jnp.float32(x), parts=parts)
     named = identity.identify(v, classes / np.linalg.norm(classes, axis=1, keepdims=True))

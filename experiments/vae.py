@@ -110,6 +110,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         raise BadInput(
             f"{dataset.name} has {dataset.scale + 1:g} grey levels, not {flags.num_levels}", parameter="num_levels"
         )
+    if flags.likelihood in ("bernoulli", "binomial", "discretized_logistic"):
+        dataset.require_bounded(f"the likelihood {flags.likelihood}", parameter="likelihood")
     encoder, decoder = build_networks(flags, dataset.train.x.shape[1:])
     parts = vae.VAE(encoder, *build_likelihood(flags, decoder), flags.latent_dim)
 
@@ -129,16 +131,18 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws reconstructions, samples from the prior and the map of the held-out codes."""
-    params, parts, x, columns = trained.params, trained.parts, trained.examples.x, 10
-    originals = x[: 5 * columns]
-    reconstructions = jax.jit(partial(vae.reconstruct, parts=parts))(params, originals)
-    pairs = pictures.interleave_rows(originals, reconstructions, columns=columns)
-    pictures.save_grid(trained.workdir / "reconstructions.png", pairs, columns=columns)
-    z = jax.random.normal(trained.key, (columns * columns, parts.latent_dim))
-    samples = jax.jit(partial(vae.decode, parts=parts))(params, z)
-    pictures.save_grid(trained.workdir / "samples.png", samples, columns=columns)
-    mean, _ = jax.jit(partial(vae.encode, parts=parts))(params, x)
-    pictures.save_latent_map(trained.workdir / "latent_map.png", mean, trained.examples.label)
+    params, parts, dataset, columns = trained.params, trained.parts, trained.dataset, 10
+    if dataset.train.x.ndim == 4:
+        originals = trained.shown(5 * columns).x
+        reconstructions = jax.jit(partial(vae.reconstruct, parts=parts))(params, originals)
+        pairs = pictures.interleave_rows(dataset.visible(originals), dataset.visible(reconstructions), columns=columns)
+        pictures.save_grid(trained.workdir / "reconstructions.png", pairs, columns=columns)
+        z = jax.random.normal(trained.key, (columns * columns, parts.latent_dim))
+        samples = jax.jit(partial(vae.decode, parts=parts))(params, z)
+        pictures.save_grid(trained.workdir / "samples.png", dataset.visible(samples), columns=columns)
+    mean, _ = jax.jit(partial(vae.encode, parts=parts))(params, trained.examples.x)
+    labels, names = trained.examples.label, dataset.class_names
+    pictures.save_latent_map(trained.workdir / "latent_map.png", mean, labels, names=names)
     return measure_likelihood(flags, trained) if flags.num_importance_samples else {}
 
 

@@ -77,7 +77,8 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
     dataset, workdir, params = trained.dataset, trained.workdir, trained.params
     x, label = np.asarray(trained.examples.x), trained.examples.label
-    known = dataset.scaled(dataset.train, at_most=AT_MOST)
+    of_train = dataset.train.sample(AT_MOST)
+    known, (low, high) = dataset.scaled(of_train), dataset.limits
     encode = jax.jit(partial(autoencoder.encode, parts=trained.parts))
     decode = jax.jit(partial(autoencoder.decode, parts=trained.parts))
     codes, known_codes = np.asarray(encode(params, x)), np.asarray(encode(params, known))
@@ -90,11 +91,12 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
     metrics: dict[str, float] = {}
     for prefix, (positions, known_positions) in maps.items():
-        metrics[f"{prefix}psnr"] = float(images.set_psnr(jnp.asarray(rebuilt[prefix], jnp.float32), jnp.asarray(x)))
+        images_made = jnp.asarray(rebuilt[prefix], jnp.float32)
+        metrics[f"{prefix}psnr"] = float(images.set_psnr(images_made, jnp.asarray(x), peak=high - low))
         k = min(flags.num_neighbours, (len(x) - 1) // 2)
         metrics[f"{prefix}trustworthiness"] = neighbours.trustworthiness(x, positions, num_neighbours=k)
-        if label is not None and dataset.train.label is not None:
-            accuracy = neighbours.knn_accuracy(known_positions, dataset.train.label[:AT_MOST], positions, label)
+        if label is not None and of_train.label is not None:
+            accuracy = neighbours.knn_accuracy(known_positions, of_train.label, positions, label)
             metrics[f"{prefix}knn_accuracy"] = accuracy
 
     measures = [name for name in ("trustworthiness", "knn_accuracy") if name in metrics]
@@ -102,9 +104,9 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     for prefix, title in (("", "autoencoder"), ("pca_", "principal components")):
         values = ", ".join(f"{name.replace('_', ' ')} {metrics[prefix + name]:.2f}" for name in measures)
         captioned[f"{title}: {values}"] = maps[prefix][0]
-    charts.save_maps(workdir / "maps.png", captioned, label)
+    charts.save_maps(workdir / "maps.png", captioned, label, names=dataset.class_names)
     if x.ndim == 4:
-        save_plane(workdir / "plane.png", codes, lambda z: decode(params, z))
+        save_plane(workdir / "plane.png", codes, lambda z: dataset.visible(decode(params, z)))
     return metrics
 
 

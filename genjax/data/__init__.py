@@ -1,17 +1,19 @@
-"""Sources of data by name, each as two splits of arrays: embedded digits, TensorFlow Datasets, folders of images."""
+"""Sources of data by name, each as two splits of arrays: embedded digits, TensorFlow Datasets, images and tables."""
 
 from __future__ import annotations
 
 import difflib
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from genjax import lazy
-from genjax.data import digits, folder, tfds, toys
-from genjax.data.dataset import Dataset, Split, from_arrays
+from genjax.data import array_file, digits, folder, tfds, toys
+from genjax.data.dataset import Dataset, Split, choose, from_arrays
 from genjax.errors import BadInput
 from genjax.paths import expand_user
 
-__all__ = ["Dataset", "Split", "from_arrays", "load"]
+__all__ = ["Dataset", "Split", "absolute", "choose", "from_arrays", "is_local", "load"]
 __getattr__, __dir__ = lazy.submodules(__name__)
 
 
@@ -30,16 +32,23 @@ _EMBEDDED = {
     "ring": toys.ring,
     "grid": toys.grid,
 }
-_FOLDER = "folder:"
+_FOLDER, _FILE = "folder:", "file:"
 
 
-def load(name: str, *, data_dir: str | Path | None = None, size: int | None = None) -> Dataset:
-    """The data set with this name: `digits`, `faces`, a toy, `folder:PATH`, or a TFDS data set prepared in `data_dir`.
+def load(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    size: int | Sequence[int] | None = None,
+    label_column: str | None = None,
+) -> Dataset:
+    """The data set with this name: `digits`, `faces`, a toy, `folder:PATH`, `file:PATH`, or one of TFDS in `data_dir`.
 
     Args:
       name: as above.
       data_dir: where data sets of TensorFlow Datasets were prepared, and where decoded images are kept.
-      size: for a folder only: its images are made squares with sides of so many pixels.
+      size: for a folder only: height and width of its images, or one number for squares; see `folder.load`.
+      label_column: for a `.csv` only: the column with the labels; see `array_file.load`.
 
     Returns:
       Two splits of arrays, with the fingerprint of their content.
@@ -52,9 +61,24 @@ def load(name: str, *, data_dir: str | Path | None = None, size: int | None = No
         return _EMBEDDED[name]()
     if name.startswith(_FOLDER):
         return folder.load(name.removeprefix(_FOLDER), data_dir=data_dir, size=size)
+    if name.startswith(_FILE):
+        return array_file.load(name.removeprefix(_FILE), label_column=label_column)
     if tfds.find(name, data_dir) is None:
         check_name(name, data_dir=data_dir)
     return tfds.load(name, data_dir=data_dir)
+
+
+def is_local(name: str) -> bool:
+    """Whether the name is the place of a folder or a file of the user's, which may move while its content stays."""
+    return name.startswith((_FOLDER, _FILE))
+
+
+def absolute(name: str) -> str:
+    """The name of a data set that is the same from every directory: with the absolute path of a folder or file."""
+    for kind in (_FOLDER, _FILE):
+        if name.startswith(kind):
+            return kind + os.path.abspath(expand_user(name.removeprefix(kind)))
+    return name
 
 
 def check_name(name: str, *, data_dir: str | Path | None = None) -> None:
@@ -66,7 +90,7 @@ def check_name(name: str, *, data_dir: str | Path | None = None) -> None:
     near = difflib.get_close_matches(base, [*_EMBEDDED, *prepared, *known], n=1)
     raise BadInput(
         f"unknown data set {name!r}{f'; did you mean {near[0]!r}?' if near else ';'} there is {', '.join(_EMBEDDED)}, "
-        f"{_FOLDER}PATH, "
+        f"{_FOLDER}PATH, {_FILE}PATH, "
         + (f"prepared in {data_dir}: {', '.join(prepared)}, " if prepared else "")
         + f"and the {len(known)} names of TensorFlow Datasets"
     )

@@ -83,8 +83,13 @@ def statically_binarized(dataset: Dataset) -> Dataset:
     Returns:
       The data set with x in {0, 1}, uint8, and a scale of 1.
 
+    Raises:
+      BadInput: values outside [0, 1].
+
     Source: Larochelle & Murray 2011.
     """
+
+    dataset.require_bounded("drawing pixels as 0 or 1", parameter="binarize")
 
     def draw(split: Split, seed: int) -> Split:
         uniform = np.random.RandomState(seed).random_sample(split.x.shape)  # a stream that NumPy keeps frozen

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from genjax.errors import BadInput
+
+
+def choose(count: int, num: int) -> np.ndarray:
+    """A fixed random choice of `num` of `count` examples; all of them, in their order, if there are no more than that.
+
+    A source may hold one class after the other, so that its first examples are of the first classes alone.
+
+    Args:
+      count: number of examples.
+      num: number of examples wanted.
+
+    Returns:
+      Different indices [min(count, num)], the same in every run.
+    """
+    if count <= num:
+        return np.arange(count)
+    return np.random.RandomState(0).permutation(count)[:num]  # a stream that NumPy keeps frozen
 
 
 class Split(NamedTuple):
@@ -16,13 +35,20 @@ class Split(NamedTuple):
     x: np.ndarray  # [N, H, W, C] images or [N, D] vectors; uint8 or float32
     label: np.ndarray | None = None  # [N] int32
 
+    def sample(self, num: int) -> Split:
+        """`num` examples that stand for the split, as `choose` draws them."""
+        rows = choose(len(self.x), num)
+        if len(rows) == len(self.x):
+            return self
+        return Split(self.x[rows], None if self.label is None else self.label[rows])
+
     def __repr__(self) -> str:
         shown = ", ".join(f"{a.dtype}{list(a.shape)}" for a in self if a is not None)
         return f"Split({shown})"
 
 
 class Dataset(NamedTuple):
-    """A data set held in memory; `x / scale` lies in [0, 1]."""
+    """A data set held in memory; models take `x / scale`, which lies in [0, 1] where `bounded`."""
 
     name: str
     train: Split
@@ -30,14 +56,46 @@ class Dataset(NamedTuple):
     scale: float  # 255 for bytes, 16 for the embedded digits, 1 for floats
     num_classes: int | None  # None without labels
     fingerprint: str  # sha256 of the content: see `fingerprint`
+    class_names: tuple[str, ...] | None = None  # of the labels 0, 1, ..., if they are known; not in the fingerprint
+    bounded: bool = True  # whether x / scale lies in [0, 1]; False only where `from_arrays` was allowed it
 
     def __repr__(self) -> str:
         classes = "no labels" if self.num_classes is None else f"{self.num_classes} classes"
         return f"Dataset({self.name!r}, train={self.train}, test={self.test}, scale={self.scale:g}, {classes})"
 
-    def scaled(self, split: Split, *, at_most: int | None = None) -> np.ndarray:
-        """The first examples of a split, or all of them, in the form that models take: x / scale, float32 in [0, 1]."""
-        return np.asarray(split.x[:at_most], np.float32) / np.float32(self.scale)
+    def scaled(self, split: Split) -> np.ndarray:
+        """The examples of a split in the form that models take: x / scale, float32."""
+        return np.asarray(split.x, np.float32) / np.float32(self.scale)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the greatest value that pictures show: 0 and 1, or those of training data beyond."""
+        if self.bounded:
+            return 0.0, 1.0
+        return float(self.train.x.min() / self.scale), float(self.train.x.max() / self.scale)
+
+    def visible(self, x: ArrayLike) -> np.ndarray:
+        """Examples, or what a model makes of them, with `limits` at 0 and 1, as pictures show them."""
+        low, high = self.limits
+        return np.asarray(x) if (low, high) == (0, 1) else (np.asarray(x) - low) / (high - low)
+
+    def require_bounded(self, what: str, *, parameter: str | None = None) -> None:
+        """Checks that x / scale lies in [0, 1].
+
+        Args:
+          what: what needs that, in words such as "a Bernoulli likelihood".
+          parameter: the name of the argument that chose it, for the error.
+
+        Raises:
+          BadInput: some values are outside.
+        """
+        if not self.bounded:
+            low, high = self.limits
+            raise BadInput(
+                f"{what} needs values in [0, 1], and data set {self.name!r} has others: its training examples span "
+                f"[{low:g}, {high:g}]; rescale them, or choose what takes any values, as a Gaussian likelihood does",
+                parameter=parameter,
+            )
 
 
 def from_arrays(
@@ -49,6 +107,8 @@ def from_arrays(
     test_label: np.ndarray | None = None,
     scale: float | None = None,
     num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    bounded: bool = True,
 ) -> Dataset:
     """A data set of arrays in memory, checked.
 
@@ -56,9 +116,12 @@ def from_arrays(
       name: of the data set.
       train_x, test_x: images [N, H, W, C] or vectors [N, D], alike in shape and dtype, uint8 or floating (kept as
         float32), with every value in [0, scale].
-      train_label, test_label: [N] integers from 0, for both splits or for neither.
+      train_label, test_label: [N] integers from 0, or texts, for both splits or for neither. Texts become the places of
+        the classes among their sorted names, and the names are kept.
       scale: 255 for uint8 and 1 for floats unless given.
       num_classes: one more than the largest label unless given.
+      class_names: the classes' names in the order of the labels, for pictures and tables.
+      bounded: False to accept any finite values, as of standardised tables.
 
     Returns:
       The data set, with the fingerprint of its content.
@@ -75,15 +138,19 @@ def from_arrays(
     scale = (255.0 if train_x.dtype == np.uint8 else 1.0) if scale is None else float(scale)
     if not (np.isfinite(scale) and scale > 0):
         raise BadInput(f"data set {name!r}: scale is {scale}; it must be finite and above 0")
+    within = True
     for split, x in (("train", train_x), ("test", test_x)):
         low, high = x.min(), x.max()  # NaN, if there is one anywhere
         if not (np.isfinite(low) and np.isfinite(high)):
             bad = int(x.size - np.isfinite(x).sum())
             raise BadInput(f"data set {name!r}: {bad} of {x.size} values of the {split} split are NaN or infinite")
-        if low < 0 or high > scale:
+        inside = low >= 0 and high <= scale
+        if bounded and not inside:
             raise BadInput(
-                f"data set {name!r}: the {split} split spans [{low}, {high}]; its values must be in [0, {scale:g}]"
+                f"data set {name!r}: the {split} split spans [{low}, {high}]; its values must be in [0, {scale:g}], "
+                "unless `bounded` is False"
             )
+        within = within and bool(inside)
 
     if (train_label is None) != (test_label is None):
         seen, unseen = ("train", "test") if test_label is None else ("test", "train")
@@ -91,21 +158,18 @@ def from_arrays(
             f"data set {name!r}: the {seen} split has labels and the {unseen} split has none; give both or neither"
         )
     if train_label is not None and test_label is not None:
+        named, train_label, test_label = _numbered(train_label, test_label)
+        class_names = class_names or named
         train_label = _checked_label(name, "train", train_label, len(train_x))
         test_label = _checked_label(name, "test", test_label, len(test_x))
-        seen_classes = 1 + int(max(train_label.max(), test_label.max()))
-        num_classes = seen_classes if num_classes is None else num_classes
-        if seen_classes > num_classes:
-            raise BadInput(
-                f"data set {name!r}: a label is {seen_classes - 1}; {num_classes} classes have 0..{num_classes - 1}"
-            )
-    elif num_classes is not None:
-        raise BadInput(f"data set {name!r}: {num_classes} classes are declared, but there are no labels")
+        num_classes = _num_classes(name, 1 + int(max(train_label.max(), test_label.max())), num_classes, class_names)
+    elif num_classes is not None or class_names is not None:
+        raise BadInput(f"data set {name!r}: {num_classes or 'named'} classes are declared, but there are no labels")
 
     train, test = Split(train_x, train_label), Split(test_x, test_label)
-    return Dataset(
-        name, train, test, scale, num_classes, fingerprint(train, test, scale=scale, num_classes=num_classes)
-    )
+    content = fingerprint(train, test, scale=scale, num_classes=num_classes)
+    names = None if class_names is None else tuple(map(str, class_names))
+    return Dataset(name, train, test, scale, num_classes, content, names, within)
 
 
 def fingerprint(train: Split, test: Split, *, scale: float, num_classes: int | None) -> str:
@@ -154,13 +218,29 @@ def _checked_label(name: str, split: str, label: np.ndarray, num: int) -> np.nda
     label = np.asarray(label)
     if label.shape != (num,):
         raise BadInput(f"data set {name!r}: {split} labels have shape {list(label.shape)}; {num} examples need [{num}]")
-    if label.dtype.kind in "USO":  # texts, or objects
-        raise BadInput(
-            f"data set {name!r}: {split} labels are {label.dtype} such as '{label.flat[0]}'; they must be "
-            "integers from 0, as from: classes, label = np.unique(texts, return_inverse=True)"
-        )
     if not np.issubdtype(label.dtype, np.integer) or label.min() < 0:
+        first = label.min() if np.issubdtype(label.dtype, np.number) else label[0]
         raise BadInput(
-            f"data set {name!r}: {split} labels are {label.dtype} from {label.min()}; they must be integers from 0"
+            f"data set {name!r}: {split} labels are {label.dtype} from {first}; they must be integers from 0, or texts"
         )
     return label.astype(np.int32)
+
+
+def _numbered(train: np.ndarray, test: np.ndarray) -> tuple[list[str] | None, np.ndarray, np.ndarray]:
+    """Labels as integers, and the sorted names of the classes if the labels are texts."""
+    train, test = np.asarray(train), np.asarray(test)
+    if not all(label.dtype.kind == "U" or all(isinstance(each, str) for each in label.flat) for label in (train, test)):
+        return None, train, test
+    names, numbers = np.unique(np.concatenate([train.ravel(), test.ravel()]).astype(str), return_inverse=True)
+    return names.tolist(), numbers[: train.size].reshape(train.shape), numbers[train.size :].reshape(test.shape)
+
+
+def _num_classes(name: str, seen: int, declared: int | None, class_names: Sequence[str] | None) -> int:
+    """The number of classes: that declared, else that of the names, else the number seen; checked."""
+    if declared is None:
+        declared = seen if class_names is None else len(class_names)
+    if seen > declared:
+        raise BadInput(f"data set {name!r}: a label is {seen - 1}; {declared} classes have 0..{declared - 1}")
+    if class_names is not None and len(class_names) != declared:
+        raise BadInput(f"data set {name!r}: {len(class_names)} names are given for {declared} classes")
+    return declared

@@ -55,10 +55,20 @@ def folders(data_dir: Path | None) -> list[Path]:
     return [data_dir / "decoded", user_cache() / where]
 
 
-def origin_of(root: Path, files: Iterable[Path]) -> str:
-    """A digest of names, sizes and times of modification, which stays equal until the files change."""
+def origin_of(root: Path, files: Iterable[Path], *, how: str | None = None) -> str:
+    """A digest of names, sizes and times of modification, which stays equal until the files change.
+
+    Args:
+      root: the folder that the names are relative to.
+      files: below it.
+      how: what else the decoded arrays depend on. If it is given, the time of each file's last change of status is
+        digested too, which, unlike that of modification, cannot be set: other content of the same size is then noticed
+        even if the time of modification was put back. A copy of the folder counts as changed.
+    """
     stats = [(file.relative_to(root).as_posix(), file.stat()) for file in sorted(files)]
-    listing = [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    listing: list[Any] = [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    if how is not None:
+        listing += [how, [[stat.st_ctime_ns, stat.st_ino] for _, stat in stats]]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
@@ -81,6 +91,7 @@ def _read(name: str, index: Path, origin: str) -> Dataset | None:
                 test_label=arrays.get("test_label"),
                 scale=entry["scale"],
                 num_classes=entry["num_classes"],
+                class_names=entry.get("class_names"),
             )
         if dataset.fingerprint != entry["fingerprint"]:
             raise ValueError(f"its content has the fingerprint {dataset.fingerprint[:16]}")
@@ -129,6 +140,7 @@ def _write(dataset: Dataset, index: Path, origin: str) -> None:
         "origin": origin,
         "scale": dataset.scale,
         "num_classes": dataset.num_classes,
+        "class_names": dataset.class_names,
     }
     with _replacing(file) as out:
         np.savez(out, **arrays)

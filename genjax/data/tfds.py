@@ -148,7 +148,13 @@ def _decode(name: str, directory: Path, folders: Sequence[Path]) -> Dataset:
     if train_label is None or test_label is None or min(train_label.min(), test_label.min()) < 0:
         return from_arrays(name, train_x, test_x)
     return from_arrays(
-        name, train_x, test_x, train_label=train_label, test_label=test_label, num_classes=features[label].num_classes
+        name,
+        train_x,
+        test_x,
+        train_label=train_label,
+        test_label=test_label,
+        num_classes=features[label].num_classes,
+        class_names=features[label].names,
     )
 
 

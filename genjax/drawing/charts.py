@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from genjax.drawing.pictures import panels
+from genjax.drawing.pictures import class_captions, panels
 
 
 def save_lines(
@@ -30,12 +30,15 @@ def save_lines(
     figure.savefig(path, dpi=120)
 
 
-def save_maps(path: Path, maps: Mapping[str, ArrayLike], labels: ArrayLike | None) -> None:
+def save_maps(
+    path: Path, maps: Mapping[str, ArrayLike], labels: ArrayLike | None, *, names: Sequence[str] | None = None
+) -> None:
     """Writes maps of the same examples side by side, coloured by label if there are labels.
 
     Args:
       maps: title -> positions [N, 2].
       labels: [N] integers.
+      names: of the classes, for the legend.
     """
     from matplotlib import colormaps
 
@@ -45,9 +48,10 @@ def save_maps(path: Path, maps: Mapping[str, ArrayLike], labels: ArrayLike | Non
     colours = (
         colormaps["tab10"](np.arange(10)) if len(classes) <= 10 else colormaps["turbo"](np.linspace(0, 1, len(classes)))
     )
+    captions = class_captions(classes, names if labels is not None else None)
     for ax, (title, positions) in zip(axes, maps.items(), strict=True):
-        for value, colour in zip(classes, colours, strict=False):
-            ax.scatter(*np.asarray(positions)[of_class == value].T, s=8, color=colour, label=str(value))
+        for value, colour, caption in zip(classes, colours, captions, strict=False):
+            ax.scatter(*np.asarray(positions)[of_class == value].T, s=8, color=colour, label=caption)
         ax.set(title=title, xticks=[], yticks=[])
     if 1 < len(classes) <= 20:
         axes[-1].legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -107,10 +107,26 @@ def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> None:
+def class_captions(classes: Iterable[int], names: Sequence[str] | None) -> list[str]:
+    """The captions of classes: their names, if they have some, else their numbers."""
+    if names is None:
+        return [str(value) for value in classes]
+    # Matplotlib reads formulas between dollars, and leaves what begins with _ out of a legend
+    captions = [names[value].replace("$", r"\$") for value in classes]
+    return [f" {caption}" if caption.startswith("_") else caption for caption in captions]
+
+
+def save_latent_map(
+    path: Path, codes: ArrayLike, labels: ArrayLike | None, *, names: Sequence[str] | None = None
+) -> None:
     """Writes a scatter of codes [N, d], coloured by label if there are labels.
 
     Two dimensions are shown directly, more by their first two principal components, and one over its rank.
+
+    Args:
+      codes: [N, d].
+      labels: [N] integers, or None.
+      names: of the classes, for the legend.
     """
     from matplotlib import colormaps
     from sklearn.decomposition import PCA
@@ -135,8 +151,9 @@ def save_latent_map(path: Path, codes: ArrayLike, labels: ArrayLike | None) -> N
         classes = np.unique(of_class)
         few = len(classes) <= 10
         colours = colormaps["tab10" if few else "turbo"](np.arange(10) if few else np.linspace(0, 1, len(classes)))
-        for value, colour in zip(classes, colours, strict=False):
-            ax.scatter(*points[of_class == value].T, s=8, color=colour, label=str(value))
+        captions = class_captions(classes, names)
+        for value, colour, caption in zip(classes, colours, captions, strict=False):
+            ax.scatter(*points[of_class == value].T, s=8, color=colour, label=caption)
         if len(classes) <= 20:
             ax.legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     ax.set(xlabel=axes[0], ylabel=axes[1], title=f"codes of {num} held-out examples")

@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from genjax import data
 from genjax.data import batching
+from genjax.errors import BadInput
 from genjax.gradients import Reduction
 from genjax.runs.settings import Flags
 from genjax.types import Codec, Key, Model, Params
@@ -30,7 +33,7 @@ class Trained(NamedTuple):
     state: Any
     step: int
     dataset: data.Dataset  # as used for training
-    examples: Any  # the first held-out examples, at most 2000, as the model reads them
+    examples: Any  # a fixed random choice of at most 2000 held-out examples, as the model reads them
     key: Key  # for draws; the same at every step
     workdir: Path
 
@@ -39,14 +42,27 @@ class Trained(NamedTuple):
         """The parameters for evaluation and sampling: the average if the model keeps one."""
         return getattr(self.state, "evaluation_params", self.state.params)
 
+    def shown(self, num: int) -> Any:
+        """`num` of the examples for a picture, as `data.choose` draws them, in a fixed random order."""
+        return jax.tree.map(lambda a: a[data.choose(len(a), num)], self.examples)
+
 
 def load_named(flags: Flags) -> data.Dataset:
-    """Loads the data set that the flags name."""
-    return data.load(flags.dataset, data_dir=flags.data_dir)
+    """Loads the data set that the flags name.
+
+    Raises:
+      BadInput: as `data.load` does, or for a flag that does not apply to this data set.
+    """
+    for name, kind in (("image_size", "folder:"), ("label_column", "file:")):
+        if getattr(flags, name) is not None and not flags.dataset.startswith(kind):
+            raise BadInput(f"it applies to {kind}PATH, not to {flags.dataset}", parameter=name)
+    return data.load(flags.dataset, data_dir=flags.data_dir, size=flags.image_size, label_column=flags.label_column)
 
 
 def read_shuffled(flags: Flags, dataset: data.Dataset) -> batching.Source:
     """The data set in shuffled batches; with dynamic binarization, its pixels are drawn as 0 or 1 at every step."""
+    if flags.binarize != "none":
+        dataset.require_bounded("drawing pixels as 0 or 1", parameter="binarize")
     transform = batching.dynamic_binarization if flags.binarize == "dynamic" else None
     limit = flags.memory_limit * 2**20
     return batching.source(dataset, batch_size=flags.batch_size, transform=transform, memory_limit=limit)

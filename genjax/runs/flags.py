@@ -64,6 +64,7 @@ def flag(
     at_most: float | None = None,
     choices: Iterable[str] | None = None,
     may_be_empty: bool = False,
+    separator: str = ",",
 ) -> Any:
     """Declares a field of a `Record`.
 
@@ -73,9 +74,11 @@ def flag(
       at_least, at_most: inclusive bounds of a number, or of each number in a tuple.
       choices: the strings that are allowed.
       may_be_empty: whether a tuple may have no entries.
+      separator: between the entries of a tuple on the command line.
     """
     metadata = {"help": help, "at_least": at_least, "at_most": at_most, "may_be_empty": may_be_empty}
-    return dataclasses.field(default=default, metadata=metadata | {"choices": choices and tuple(choices)})
+    metadata |= {"choices": choices and tuple(choices), "separator": separator}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 class Spec(NamedTuple):
@@ -92,6 +95,7 @@ class Spec(NamedTuple):
     at_most: float | None
     choices: tuple[str, ...] | None
     may_be_empty: bool
+    separator: str
 
     def parse(self, value: Any) -> Any:
         """Reads the flag's value from text, as on a command line, or from JSON.
@@ -100,7 +104,7 @@ class Spec(NamedTuple):
           BadInput: the value has another type or is outside the bounds.
         """
         if self.is_tuple and isinstance(value, str):
-            value = value.split(",") if value else []
+            value = value.split(self.separator) if value else []
         try:
             if value is None:
                 read = None
@@ -160,7 +164,8 @@ class Spec(NamedTuple):
             float: ("a number", "numbers"),
             str: ("text", "words"),
         }[self.item]
-        return f"{many}{self.bounds}, separated by commas" if self.is_tuple else one + self.bounds
+        between = "commas" if self.separator == "," else self.separator
+        return f"{many}{self.bounds}, separated by {between}" if self.is_tuple else one + self.bounds
 
     @property
     def bounds(self) -> str:
@@ -173,7 +178,7 @@ class Spec(NamedTuple):
 
     def text(self, value: Any) -> str:
         """The value as it is written on a command line."""
-        return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+        return self.separator.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
     def _error(self, value: Any) -> BadInput:
         return BadInput(f"expected {self.expected}, not {self.text(value)!r}", parameter=self.name)

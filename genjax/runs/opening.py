@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import re
@@ -15,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import data, gradients
-from genjax.data import batching
+from genjax.data import batching, outline
 from genjax.errors import BadInput
 from genjax.runs import directory as run_directory
 from genjax.runs import sampling
-from genjax.runs.experiment import Experiment
+from genjax.runs.experiment import Built, Experiment
 from genjax.runs.flags import from_config
 from genjax.training import checkpoint, determinism
 from genjax.types import Array, Batch, Codec, Key, Model, Params
@@ -34,7 +35,7 @@ class Run(NamedTuple):
     directory: Path
     experiment: Experiment
     flags: Any  # the experiment's own record
-    dataset: data.Dataset  # as used for training
+    dataset: data.Dataset  # as used for training; without its content if the run was opened so
     model: Model
     parts: Any
     state: Any  # of the last intact checkpoint
@@ -65,12 +66,22 @@ class Run(NamedTuple):
         return self.experiment.codec(self.parts)
 
 
-def open(directory: str | Path, *, experiment: Experiment | None = None, data_dir: str | None = None) -> Run:
+def open(
+    directory: str | Path,
+    *,
+    experiment: Experiment | None = None,
+    data_dir: str | None = None,
+    dataset: str | None = None,
+    with_data: bool = True,
+) -> Run:
     """Opens the directory of a run that has saved a checkpoint.
 
     Args:
       experiment: the experiment of the run; by default it is looked up by name in the package `experiments`.
       data_dir: the directory of the data, if it has moved.
+      dataset: the name of the data set, such as folder:PATH, if it has moved; its content must be the same.
+      with_data: False to do without the data where the model can be built without: `Run.dataset` then has only the
+        shapes of its arrays.
 
     Raises:
       BadInput: the directory is not that of a run, the experiment is unknown, or the run was trained on other data.
@@ -89,18 +100,34 @@ def open(directory: str | Path, *, experiment: Experiment | None = None, data_di
             f"{directory} holds {flags.num_seeds} runs; give one of them, such as {directory}/seed-{flags.seed}"
         )
     determinism.set_up(cpu_threads=flags.cpu_threads)
-    flags = flags if data_dir is None else flags.replace(data_dir=data_dir)
-    dataset = experiment.load(flags)
-    fingerprint = run_directory.read_json(directory / "manifest.json")["data_fingerprint"]
-    if dataset.fingerprint != fingerprint:
-        raise BadInput(
-            f"{directory} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give `data_dir`"
-        )
-    stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
-    built = experiment.build(flags, stored, gradients.whole_batch)
+    flags = moved(flags, data_dir=data_dir, dataset=dataset)
+    stored, built = _build(directory, experiment, flags, with_data=with_data)
     template = jax.eval_shape(built.model.init, jax.random.key(0))
     step, state = checkpoint.restore_part(directory / "checkpoints", "", template)
     return Run(directory, experiment, flags, stored, built.model, built.parts, state, step)
+
+
+def moved(flags: Any, *, data_dir: str | None, dataset: str | None) -> Any:
+    """A run's flags with the place of its data replaced by another one, where that is given."""
+    flags = flags if data_dir is None else flags.replace(data_dir=data_dir)
+    return flags if dataset is None else flags.replace(dataset=dataset)
+
+
+def _build(directory: Path, experiment: Experiment, flags: Any, *, with_data: bool) -> tuple[data.Dataset, Built]:
+    """A run's data as used for training, and its model."""
+    manifest = run_directory.read_json(directory / "manifest.json")
+    if not with_data and "data" in manifest:  # runs of earlier versions have no such entry
+        known = outline.read(manifest["data"])
+        with contextlib.suppress(outline.NoContent):
+            return known, experiment.build(flags, known, gradients.whole_batch)
+    dataset, fingerprint = experiment.load(flags), manifest["data_fingerprint"]
+    if dataset.fingerprint != fingerprint:
+        raise BadInput(
+            f"{directory} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give its "
+            "place as `dataset` or `data_dir`"
+        )
+    stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
+    return stored, experiment.build(flags, stored, gradients.whole_batch)
 
 
 def find(name: str) -> Experiment:
@@ -136,10 +163,11 @@ def of_module(module: str) -> Experiment:
 
 
 def read(run: Run, split: data.Split, key: Key, *, at_most: int) -> Batch:
-    """The first examples of a split, in the form that the model takes; dynamic binarization draws from the key."""
+    """Examples that stand for a split, in the form that the model takes; dynamic binarization draws from the key."""
     transform = batching.dynamic_binarization if run.flags.binarize == "dynamic" else None
-    first: Any = data.Split(split.x[:at_most], None if split.label is None else split.label[:at_most])
-    held_out = batching.held_out(first, batch_size=at_most, scale=run.dataset.scale, transform=transform)
+    held_out = batching.held_out(
+        split.sample(at_most), batch_size=at_most, scale=run.dataset.scale, transform=transform
+    )
     return held_out.read(jax.tree.map(lambda a: jnp.asarray(a[0]), held_out.groups[0]), key)
 
 

@@ -105,7 +105,8 @@ class SeedsRecorder:
                 bits_of = "any" if flags.shards else 1
                 own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
             if hosts.is_first():
-                claim(folder, setting.experiment, alone, warn=setting.warn)
+                fingerprint = setting.dataset.fingerprint
+                claim(folder, setting.experiment, alone, fingerprint=fingerprint, warn=setting.warn)
                 directory.open_manifest(folder, own.manifest, warn=setting.warn)
             self._recorders[seed] = Recorder(own, alone, folder, first_step)
         self.examine = self._monitor if setting.experiment.monitor else None
@@ -161,10 +162,11 @@ def config(experiment: Experiment, flags: Flags) -> dict[str, Any]:
     return {"experiment": experiment.name, **flags.to_config()}
 
 
-def claim(workdir: Path, experiment: Experiment, flags: Flags, *, warn: Warn) -> None:
+def claim(workdir: Path, experiment: Experiment, flags: Flags, *, fingerprint: str, warn: Warn) -> None:
     """Makes the directory this run's, or checks that it is; raises as `directory.claim` does.
 
-    Flags that an earlier version of the code did not have count with their defaults, and `warn` names them.
+    Flags that an earlier version of the code did not have count with their defaults, and `warn` names them. A folder or
+    file of data may have moved if its content has still the fingerprint that the manifest records.
     """
 
     def upgrade(recorded: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +175,10 @@ def claim(workdir: Path, experiment: Experiment, flags: Flags, *, warn: Warn) ->
         own, missing = from_config(experiment.flags, {k: v for k, v in recorded.items() if k != "experiment"})
         if missing:
             warn(f"{workdir} has no value for {', '.join(missing)}; the defaults are used")
+        manifest = workdir / "manifest.json"
+        if data.is_local(own.dataset) and data.is_local(flags.dataset) and manifest.exists():
+            same = directory.read_json(manifest)["data_fingerprint"] == fingerprint
+            own = own.replace(dataset=flags.dataset) if same else own
         return config(experiment, own)
 
     directory.claim(workdir, config(experiment, flags), free=NOT_IDENTITY, upgrade=upgrade)
@@ -196,11 +202,15 @@ def write_end(
 
 
 def held_out_examples(source: batching.Source, key: Key, *, at_most: int = 2000) -> Any:
-    """The first held-out examples, in the form that the model takes."""
-    group = source.test.groups[0]
-    batches, size = jax.tree.leaves(group)[0].shape[:2]
-    read = [
-        source.test.read(jax.tree.map(lambda a, b=b: jnp.asarray(a[b]), group), jax.random.fold_in(key, b))
-        for b in range(min(batches, -(-at_most // size)))
-    ]
+    """Held-out examples that stand for all, as `data.choose` draws them, in the form that the model takes."""
+    groups = [jax.tree.map(np.asarray, group) for group in source.test.groups]
+    shapes = [jax.tree.leaves(group)[0].shape[:2] for group in groups]
+    places = [(g, b, row) for g, (batches, rows) in enumerate(shapes) for b in range(batches) for row in range(rows)]
+    chosen = [places[i] for i in data.choose(len(places), at_most)]
+    size = shapes[0][1]
+    read = []
+    for number, start in enumerate(range(0, len(chosen), size)):
+        some = chosen[start : start + size]
+        stored = jax.tree.map(lambda *arrays, some=some: np.stack([arrays[g][b, row] for g, b, row in some]), *groups)
+        read.append(source.test.read(jax.tree.map(jnp.asarray, stored), jax.random.fold_in(key, number)))
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *read)

@@ -34,6 +34,7 @@ class Flags(Record):
         None, "module that defines the run's experiment; by default the one of its name in `experiments`"
     )
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
+    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
 
 
 def main(flags: Flags) -> int:
@@ -46,6 +47,10 @@ def main(flags: Flags) -> int:
     page, own = _page_and_flags(directory.read_config(run), flags)
 
     determinism.set_up(cpu_threads=own.cpu_threads)
+    if flags.dataset is not None:
+        found = opening.of_module(page).load(own).fingerprint
+        if found != recorded["data_fingerprint"]:
+            raise BadInput(f"its fingerprint is {found}, not {recorded['data_fingerprint']}", parameter="dataset")
     fixed = tuple(name for name in directory.IDENTITY if name != "data_fingerprint")
     bits_of = "any" if recorded["bits_of_devices"] == "any" else jax.device_count()
     here = directory.manifest(seed=own.seed, data_fingerprint=recorded["data_fingerprint"], bits_of_devices=bits_of)
@@ -77,7 +82,7 @@ def _page_and_flags(config: dict[str, Any], flags: Flags) -> tuple[str, RunFlags
     if experiment.name != name:
         raise BadInput(f"{flags.run} is a run of {name}, not of {experiment.name}, which {page} holds")
     own, _ = from_config(experiment.flags, config)
-    return page, own if flags.data_dir is None else own.replace(data_dir=flags.data_dir)
+    return page, opening.moved(own, data_dir=flags.data_dir, dataset=flags.dataset)
 
 
 def _train_again(page: str, flags: RunFlags, *, xla_flags: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -13,14 +13,16 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import multihost_utils
 
-from genjax.data import batching
+from genjax import data
+from genjax.data import batching, outline
 from genjax.errors import BadInput
+from genjax.paths import expand_user
 from genjax.runs import command, devices, directory, hosts, opening
 from genjax.runs.experiment import Experiment
 from genjax.runs.flags import require
 from genjax.runs.opening import Run
 from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config
-from genjax.runs.settings import NOT_IDENTITY, Flags
+from genjax.runs.settings import IDENTITY_IF_GIVEN, NOT_IDENTITY, Flags
 from genjax.training import checkpoint, determinism
 from genjax.training.compiled import keep_compiled
 from genjax.training.fit import fit
@@ -93,14 +95,16 @@ def _prepare(experiment: Experiment, flags: Flags) -> _Prepared:
     stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
     source = experiment.source(flags, stored)
     workdir = Path(flags.workdir).expanduser() if flags.workdir else default_workdir(experiment, flags)
+    place = None if flags.data_dir is None else str(expand_user(flags.data_dir, parameter="data_dir").absolute())
+    flags = flags.replace(dataset=data.absolute(flags.dataset), data_dir=place)  # the same from any directory
     built = experiment.build(flags, stored, devices.reduction(flags))
     if flags.averaging and not getattr(jax.eval_shape(built.model.init, jax.random.key(0)), "average", ()):
         raise BadInput(f"{experiment.name} does not keep an average of its parameters", parameter="averaging")
     manifest = directory.manifest(
         seed=flags.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(flags)
-    )
+    ) | {"data": outline.record(stored)}
     if hosts.is_first():
-        claim(workdir, experiment, flags, warn=_warn)
+        claim(workdir, experiment, flags, fingerprint=dataset.fingerprint, warn=_warn)
         if not (workdir / "summary.json").exists():
             directory.open_manifest(workdir, manifest, warn=_warn)
     multihost_utils.sync_global_devices("the run directory is claimed")
@@ -167,7 +171,11 @@ def _template(model: Model, placement: Placement) -> Any:
 
 def default_workdir(experiment: Experiment, flags: Flags) -> Path:
     """runs/NAME-DATASET-SEED-HASH, with a hash of the flags that identify the run."""
-    identity = {name: value for name, value in config(experiment, flags).items() if name not in NOT_IDENTITY}
+    identity = {
+        name: value
+        for name, value in config(experiment, flags).items()
+        if name not in NOT_IDENTITY and (value is not None or name not in IDENTITY_IF_GIVEN)
+    }
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     dataset = flags.dataset.rpartition("/")[2].rpartition(":")[2]
     return Path("runs") / f"{experiment.name}-{dataset}-seed{flags.seed}-{short}"

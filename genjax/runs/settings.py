@@ -18,6 +18,9 @@ NOT_IDENTITY = (
 )
 """Flags that say only where a run's files are, where it runs and how it is shown. All others identify the run."""
 
+IDENTITY_IF_GIVEN = ("image_size", "label_column")
+"""Newer flags, which are left out of the name of a run's directory at their default, so that older runs keep theirs."""
+
 SCHEDULES = ("constant", "cosine", "linear", "exponential")
 
 HALF_OF_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**21  # MiB
@@ -29,7 +32,18 @@ class DataFlags(Record):
     dataset: str = flag(
         "digits",
         "name of the data set: digits, faces, curve, inverse_sine, ring or grid (built in), a name from TensorFlow "
-        "Datasets such as mnist, or folder:PATH",
+        "Datasets such as mnist, folder:PATH with images, or file:PATH, a .npy, .npz or .csv",
+    )
+    image_size: tuple[int, ...] | None = flag(
+        None,
+        "height and width, as H or HxW, of a folder's images: they are cut to this aspect around their middle and "
+        "resized, each pixel the mean of those that it covers",
+        at_least=1,
+        at_most=2**14,
+        separator="x",
+    )
+    label_column: str | None = flag(
+        None, "column of a .csv with the labels: its name in the header, or last; by default there are no labels"
     )
     data_dir: str | None = flag(None, "directory of TensorFlow Datasets' data, as written by experiments.prepare")
     binarize: str = flag(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
 
 from genjax import data
-from genjax.data import batching
+from genjax.data import batching, outline
 from genjax.errors import BadInput
 
 TRAIN = np.arange(24, dtype=np.uint8).reshape(6, 2, 2, 1)
@@ -44,7 +45,6 @@ def test_scaled_examples_are_what_batches_hold():
         scaled = made.scaled(made.train)
         assert scaled.dtype == np.float32
         np.testing.assert_array_equal(scaled, x.astype(np.float32))
-        np.testing.assert_array_equal(made.scaled(made.train, at_most=2), scaled[:2])
     held_out = batching.held_out(bytes_.test, batch_size=2, scale=bytes_.scale)
     stored = tuple(a if a is None else a[0] for a in held_out.groups[0])
     np.testing.assert_array_equal(bytes_.scaled(bytes_.test), held_out.read(stored, None).x)
@@ -105,7 +105,13 @@ NAN = np.where(np.arange(6)[:, None] == 2, np.nan, np.zeros((6, 3)))
         ({"test_label": TEST_LABEL}, "the test split has labels and the train split has none"),
         ({"train_label": TRAIN_LABEL[:5], "test_label": TEST_LABEL}, r"shape \[5\]; 6 examples need \[6\]"),
         ({"train_label": TRAIN_LABEL / 1, "test_label": TEST_LABEL}, "train labels are float64"),
-        ({"train_label": np.array(["cat", "dog"] * 3), "test_label": ["cat", "dog"]}, "labels are <U3 such as 'cat'"),
+        ({"train_label": np.array(["cat", 1] * 3, object), "test_label": ["cat", "dog"]}, "train labels are object"),
+        ({"class_names": ["a"]}, "named classes are declared, but there are no labels"),
+        ({"train_label": TRAIN_LABEL, "test_label": TEST_LABEL, "class_names": "ab"}, "a label is 2; 2 classes have"),
+        (
+            {"train_label": TRAIN_LABEL, "test_label": TEST_LABEL, "class_names": "abcd", "num_classes": 3},
+            "4 names are given for 3 classes",
+        ),
         ({"train_label": TRAIN_LABEL, "test_label": TEST_LABEL - 1}, "test labels are int64 from -1"),
         ({"train_label": TRAIN_LABEL, "test_label": TEST_LABEL, "num_classes": 2}, "a label is 2; 2 classes have 0..1"),
         ({"num_classes": 2}, "2 classes are declared, but there are no labels"),
@@ -116,6 +122,76 @@ def test_bad_arrays_are_named(arguments, message):
         build(**arguments)
     assert "\n" not in str(caught.value)
     assert "'own'" in str(caught.value)
+
+
+def test_texts_become_classes_in_the_order_of_their_names():
+    made = build(train_label=["dog", "ant", "dog", "cat", "ant", "dog"], test_label=np.array(["bee", "cat"]))
+    assert made.class_names == ("ant", "bee", "cat", "dog")
+    assert made.num_classes == 4
+    assert made.train.label is not None and made.test.label is not None
+    np.testing.assert_array_equal(made.train.label, [3, 0, 3, 2, 0, 3])
+    np.testing.assert_array_equal(made.test.label, [1, 2])
+
+
+def test_names_of_classes_are_not_in_the_fingerprint():
+    labels = {"train_label": TRAIN_LABEL, "test_label": TEST_LABEL}
+    named = build(**labels, class_names=["a", "b", "c"])
+    assert named.class_names == ("a", "b", "c")
+    assert named.fingerprint == build(**labels).fingerprint
+
+
+def test_a_choice_is_fixed_random_and_whole_where_there_are_no_more():
+    np.testing.assert_array_equal(data.choose(7, 7), np.arange(7))
+    np.testing.assert_array_equal(data.choose(7, 8), np.arange(7))
+    rows = data.choose(5000, 1000)
+    np.testing.assert_array_equal(rows, np.random.RandomState(0).permutation(5000)[:1000])
+    of_class = np.bincount(np.repeat(np.arange(10), 500)[rows], minlength=10)
+    assert of_class.min() > 70  # of 100 in expectation; the first 1000 would be of two classes
+    split = data.Split(np.arange(5000)[:, None], np.arange(5000))
+    assert split.sample(5000) is split
+    some = split.sample(10)
+    assert some.label is not None
+    np.testing.assert_array_equal(some.x[:, 0], some.label)
+    np.testing.assert_array_equal(some.label, np.random.RandomState(0).permutation(5000)[:10])
+    assert data.Split(split.x).sample(10).label is None
+
+
+def test_values_outside_the_unit_interval_are_taken_where_that_is_asked_for():
+    x = np.linspace(-2, 3, 12).reshape(6, 2)
+    made = build(x, x[:2] * 2, bounded=False)
+    assert not made.bounded and made.scale == 1
+    np.testing.assert_array_equal(made.scaled(made.train), x.astype(np.float32))
+    assert made.limits == (-2, 3)
+    np.testing.assert_allclose(made.visible(np.array([-2.0, 0.5, 3.0])), [0, 0.5, 1])
+    with pytest.raises(
+        BadInput, match=r"^likelihood: x needs values in \[0, 1\], and data set 'own' .* span \[-2, 3\]"
+    ):
+        made.require_bounded("x", parameter="likelihood")
+    inside = build(x.clip(0, 1), x[:2].clip(0, 1), bounded=False)
+    assert inside.bounded and inside.limits == (0, 1)
+    inside.require_bounded("x")
+    np.testing.assert_array_equal(inside.visible(x), x)
+
+
+def test_an_outline_has_the_shapes_and_none_of_the_content():
+    made = build(train_label=TRAIN_LABEL, test_label=TEST_LABEL, class_names=["a", "b", "c"])
+    known = outline.read(json.loads(json.dumps(outline.record(made))))
+    assert known._replace(train=made.train, test=made.test) == made
+    assert repr(known) == repr(made)
+    for split, whole in ((known.train, made.train), (known.test, made.test)):
+        assert (len(split.x), split.x.ndim, split.x.shape[1:]) == (len(whole.x), 4, (2, 2, 1))
+    reading = [
+        lambda: known.scaled(known.train),
+        lambda: known.train.x[:3],
+        lambda: known.train.x.mean(axis=0),
+        lambda: np.unique(known.train.label),  # type: ignore[arg-type]
+    ]
+    for read in reading:
+        with pytest.raises(outline.NoContent):
+            read()
+    for wrong in ([], {}, {"train": 3}, outline.record(made) | {"train": {"x": 3}}):
+        with pytest.raises(BadInput, match="does not describe a data set"):
+            outline.read(wrong)
 
 
 def test_repr_prints_shapes_and_no_arrays():

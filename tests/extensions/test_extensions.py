@@ -40,7 +40,7 @@ def build(page, dataset, reduction=gradients.whole_batch, **flags):
 
 
 def first(dataset, num):
-    return Batch(jnp.asarray(dataset.scaled(dataset.train, at_most=num)), jnp.asarray(dataset.train.label[:num]))
+    return Batch(jnp.asarray(dataset.scaled(dataset.train)[:num]), jnp.asarray(dataset.train.label[:num]))
 
 
 def doubles(tree):
