@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from genjax.drawing import pictures
+from genjax.drawing import charts, pictures
 
 
 @pytest.fixture
@@ -60,6 +60,27 @@ def test_maps_and_curves_are_written(tmp_path, dim, classes):
     for name in ("map.png", "curves.png"):
         picture = np.asarray(Image.open(tmp_path / name).convert("RGB"))
         assert min(picture.shape[:2]) > 200 and picture.std() > 5
+
+
+def test_classes_are_called_by_their_names_or_numbers():
+    assert pictures.class_captions([0, 2], None) == ["0", "2"]
+    assert pictures.class_captions([0, 2], ["a", "b", "c"]) == ["a", "c"]
+    assert pictures.class_captions(range(2), ["$a$", "_b"]) == [r"\$a\$", " _b"]  # no formula, and not hidden
+
+
+@pytest.mark.parametrize("save", [pictures.save_latent_map, lambda p, x, y, **n: charts.save_maps(p, {"": x}, y, **n)])
+def test_legends_have_the_names_of_the_classes(tmp_path, monkeypatch, save):
+    legends = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig",
+        lambda self, path, **options: legends.extend(
+            text.get_text() for ax in self.axes for text in ax.get_legend().get_texts()
+        ),
+    )
+    codes = np.random.RandomState(0).normal(size=(12, 2))
+    save(tmp_path / "map.png", codes, np.arange(12) % 3, names=["cat", "dog", "_x"])
+    save(tmp_path / "map.png", codes, np.arange(12) % 3)
+    assert legends == ["cat", "dog", " _x", "0", "1", "2"]
 
 
 def test_an_animation_shows_its_frames_in_order(tmp_path):

@@ -6,6 +6,7 @@ from typing import Optional
 
 import pytest
 
+from genjax import runs
 from genjax.errors import BadInput
 from genjax.runs.flags import Record, flag, from_config, require, specs
 
@@ -32,6 +33,15 @@ class Flags(Shared):
     words: tuple[str, ...] = flag((), "words", may_be_empty=True)
     name: str | None = flag(None, "name")
     on: bool = flag(False, "switch")
+
+
+def test_a_size_is_written_with_an_x():
+    spec = next(spec for spec in specs(runs.Flags) if spec.name == "image_size")
+    assert spec.parse("64") == (64,) and spec.parse("64x48") == (64, 48) and spec.parse([64, 48]) == (64, 48)
+    assert spec.text((64, 48)) == "64x48" and spec.parse(None) is None
+    for wrong in ("64,48", "64x", "0x5", "x"):
+        with pytest.raises(BadInput, match="image_size: expected whole numbers from 1 to 16384, separated by x, not"):
+            spec.parse(wrong)
 
 
 BY_NAME = {spec.name: spec for spec in specs(Flags)}
