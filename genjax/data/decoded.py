@@ -62,7 +62,7 @@ def origin_of(root: Path, files: Iterable[Path], *, how: str | None = None) -> s
       root: the folder that the names are relative to.
       files: below it.
       how: what else the decoded arrays depend on. If it is given, the time of each file's last change of status is
-        digested too, which, unlike that of modification, cannot be set: other content of the same size is then noticed
+        digested too. Unlike that of modification it cannot be set, so that other content of the same size is noticed
         even if the time of modification was put back. A copy of the folder counts as changed.
     """
     stats = [(file.relative_to(root).as_posix(), file.stat()) for file in sorted(files)]

@@ -63,7 +63,7 @@ def test_a_folder_that_moved_is_found_by_its_content(people, tmp_path, monkeypat
         BadInput, match=r"holds a run with other values: `dataset`=folder:.*elsewhere \(now folder:.*third"
     ):
         runs.train(vae.EXPERIMENT, flags.replace(dataset="folder:third"), workdir=tmp_path / "run")
-    with pytest.raises(BadInput, match="^dataset: its fingerprint is "):
+    with pytest.raises(BadInput, match=r"^dataset: its fingerprint is "):
         reproduce.main(reproduce.Flags(run=str(tmp_path / "run"), dataset="folder:third"))
 
 
