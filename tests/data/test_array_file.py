@@ -83,6 +83,12 @@ def test_a_column_of_labels_is_taken_only_if_it_is_asked_for(tmp_path):
         load(tmp_path / "named.csv", label_column="kind")
 
 
+def test_a_header_of_numbers_is_known_by_the_name_of_a_column(tmp_path):
+    table(tmp_path / "t.csv", [[i % 2, *X[i]] for i in range(30)], ["kind", "0", "1", "2"])
+    made = load(tmp_path / "t.csv", label_column="kind")
+    np.testing.assert_array_equal(made.train.x, X[KEPT].astype(np.float32))
+
+
 def test_integers_in_a_column_keep_their_names(tmp_path):
     table(tmp_path / "t.csv", [[i % 3 + 8, *X[i]] for i in range(30)], ["grade", "a", "b", "c"])
     made = load(tmp_path / "t.csv", label_column="grade")
