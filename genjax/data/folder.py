@@ -137,7 +137,7 @@ def _splits(name: str, root: Path, images: list[Path], others: list[Path]) -> _S
     if empty:
         notes.append(f"{_named(empty)} without images, which {'is' if len(empty) == 1 else 'are'} not a class")
     if notes:
-        logging.warning("data set %r: left out are %s", name, "; ".join(notes))
+        logging.warning("data set %r: left out: %s", name, "; ".join(notes))
     numbers = {key: label for label, key in enumerate(train)}
     labelled = [[(file, numbers[key]) for key in part for file in part[key]] for part in (train, test)]
     return _Splits(labelled[0], labelled[1], None if list(train) == [""] else [_printable(key) for key in train])
@@ -259,7 +259,8 @@ def _counted(files: list[Path]) -> str:
     most = sorted(ends.items(), key=lambda pair: (-pair[1], pair[0]))[: 2 * _NAMED]
     counts = ", ".join(f"{end} {count}" for end, count in most)
     links = f", {broken} of them broken links" if broken else ""
-    return f"{len(files)} files that are not images ({_printable(counts)}{links})" if files else ""
+    what = "1 file that is not an image" if len(files) == 1 else f"{len(files)} files that are not images"
+    return f"{what} ({_printable(counts)}{links})" if files else ""
 
 
 def _named(names: Sequence[str], what: str = "folders") -> str:

@@ -254,7 +254,7 @@ def test_what_is_left_out_is_counted_and_named(images, caplog):
     made = load(images)
     (line,) = logged(caplog)
     counts = "(.txt 2, .csv 1, .png 1, no suffix 1, 1 of them broken links)"
-    assert f"left out are 5 files that are not images {counts}" in line
+    assert f"left out: 5 files that are not images {counts}" in line
     assert line.endswith("birds without images, which is not a class")
     assert made.class_names == ("cats", "dogs")
 
@@ -382,7 +382,7 @@ def test_of_three_splits_test_is_held_out_and_val_is_left_out(tmp_path, caplog):
     assert made.train.x[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
     assert made.test.x[:, 0, 0, 0].tolist() == [7, 8, 9]
     (line,) = logged(caplog)
-    assert line.endswith("left out are the split val, as test is held out")
+    assert line.endswith("left out: the split val, as test is held out")
 
 
 @pytest.mark.parametrize(
