@@ -81,7 +81,7 @@ def imported(tree: ast.AST, *, lazily: bool) -> set[str]:
             names.add(node.module.partition(".")[0])
         if lazily or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             nodes += ast.iter_child_nodes(node)
-    return names - set(sys.stdlib_module_names) - {"genjax", "experiments"}
+    return names - set(sys.stdlib_module_names) - {"genjax", "experiments", "tests"}
 
 
 @pytest.mark.parametrize(("package", "extras"), [("genjax", ()), ("experiments", ()), ("tests", ("test",))])
