@@ -93,19 +93,15 @@ def build_parts(flags: Flags, shape: tuple[int, ...]) -> autoencoder.Autoencoder
     return autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[flags.reconstruction], code)
 
 
-def check(flags: Flags, num_pixels: int) -> None:
+def check(flags: Flags, shape: tuple[int, ...]) -> None:
     """Checks the flags against each other and the data.
 
     Raises:
       BadInput: naming the flag that does not fit.
     """
     dim = flags.latent_dim
-    if dim >= num_pixels and not flags.overcomplete:
-        raise BadInput(
-            f"the data have {num_pixels} dimensions, so a code of {dim} is not a bottleneck; give fewer, or "
-            "`overcomplete`",
-            parameter="latent_dim",
-        )
+    if not flags.overcomplete:
+        autoencoder.check_bottleneck(dim, shape, unless="`overcomplete`")
     if flags.code == "k_sparse" and flags.active_units > dim:
         raise BadInput(f"the code has {dim} units, so {flags.active_units} cannot be kept", parameter="active_units")
     if flags.code == "group" and dim % flags.group_size:
@@ -121,7 +117,7 @@ def check(flags: Flags, num_pixels: int) -> None:
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks, the regularised objective and the model."""
     shape = dataset.train.x.shape[1:]
-    check(flags, math.prod(shape))
+    check(flags, shape)
     if flags.reconstruction == "cross_entropy":
         dataset.require_bounded("cross-entropy", parameter="reconstruction")
     parts = build_parts(flags, shape)
@@ -132,7 +128,9 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         autoencoder.code_kl_penalty(flags.code_kl, rate=flags.code_rate),
         autoencoder.contractive_penalty(flags.contractive),
     ]
-    objective = autoencoder.objective(parts, penalties=[penalty for penalty in penalties if penalty.weight])
+    objective = autoencoder.objective(
+        parts, penalties=[penalty for penalty in penalties if penalty.weight], overcomplete=flags.overcomplete
+    )
     model = autoencoder.model(
         parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
     )

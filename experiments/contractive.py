@@ -74,6 +74,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
             "closed_form needs an encoder without hidden layers; set `hidden` to nothing", parameter="jacobian"
         )
     shape, dim, activation = dataset.train.x.shape[1:], flags.latent_dim, networks.ACTIVATIONS[flags.activation]
+    if not flags.contractive:
+        autoencoder.check_bottleneck(dim, shape, unless="`contractive` above 0")
     parts = autoencoder.Autoencoder(
         networks.mlp(shape, (dim,), hidden=flags.hidden, activation=activation),
         networks.mlp((dim,), shape, hidden=flags.hidden[::-1], activation=activation),

@@ -39,6 +39,13 @@ from genjax.stochastic import Corruption
 from genjax.types import Array, Batch, Key, Params
 
 NOISES = ("gaussian", "salt_and_pepper", "rayleigh", "centred_rayleigh", "speckle", "masking")
+STRENGTHS = {  # the flag at whose 0 there is no noise of this kind
+    "gaussian": "scale",
+    "salt_and_pepper": "probability",
+    "rayleigh": "scale",
+    "centred_rayleigh": "scale",
+    "masking": "probability",
+}
 
 
 class Flags(runs.Flags):
@@ -88,6 +95,9 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         raise BadInput(f"the filters need images; {flags.dataset} has vectors", parameter="dataset")
     dataset.require_bounded("noise on pixels", parameter="dataset")
     shape, dim, activation = dataset.train.x.shape[1:], flags.latent_dim, networks.ACTIVATIONS[flags.activation]
+    for noise, strength in STRENGTHS.items():
+        if noise in flags.noise and not getattr(flags, strength):
+            autoencoder.check_bottleneck(dim, shape, unless=f"`{strength}` above 0")
     parts = autoencoder.Autoencoder(
         networks.mlp(shape, (dim,), hidden=flags.hidden, activation=activation),
         networks.mlp((dim,), shape, hidden=flags.hidden[::-1], activation=activation),

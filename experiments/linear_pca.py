@@ -19,6 +19,7 @@ import numpy as np
 
 from genjax import data, gradients, networks, runs
 from genjax.drawing import pictures
+from genjax.errors import BadInput
 from genjax.evaluation import linear
 from genjax.losses import SQUARED_ERROR
 from genjax.models import autoencoder
@@ -40,6 +41,12 @@ class Flags(runs.Flags):
 def build(flags: Flags, dataset: data.Dataset, reduction: gradients.Reduction) -> runs.Built:
     """An affine encoder of centred x and an affine decoder; without centring, learning the mean is slow."""
     shape, dim = dataset.train.x.shape[1:], flags.latent_dim
+    autoencoder.check_bottleneck(dim, shape)
+    if dim > len(dataset.train.x):
+        raise BadInput(
+            f"{len(dataset.train.x)} training examples have at most as many principal components, not {dim}",
+            parameter="latent_dim",
+        )
     mean = jnp.mean(dataset.scaled(dataset.train), axis=0)
     encoder, decoder = networks.affine(shape, (dim,)), networks.affine((dim,), shape)
     parts = autoencoder.Autoencoder(

@@ -125,6 +125,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     share = counts[0] / counts[0].sum()
     shares = 1 - share if flags.protocol == "leave_one_out" else share
     shape, hidden = dataset.train.x.shape[1:], flags.hidden
+    if not flags.noise_scale:
+        autoencoder.check_bottleneck(flags.latent_dim, shape, unless="`noise_scale` above 0")
     encoder = networks.mlp(shape, (flags.latent_dim,), hidden=hidden, activation=jax.nn.relu)
     decoder = networks.mlp((flags.latent_dim,), shape, hidden=hidden[::-1], activation=jax.nn.relu)
     parts = autoencoder.Autoencoder(encoder, decoder, RECONSTRUCTIONS[flags.reconstruction])

@@ -15,6 +15,7 @@ On the digits, `knn_accuracy` is 0.87 to 0.90 for the autoencoder and 0.64 for P
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from genjax import data, networks, runs
 from genjax.drawing import charts, pictures
+from genjax.errors import BadInput
 from genjax.evaluation import images, neighbours
 from genjax.gradients import Reduction
 from genjax.losses import RECONSTRUCTIONS
@@ -58,6 +60,11 @@ class Flags(runs.Flags):
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks, the denoising objective and the model."""
     shape = dataset.train.x.shape[1:]
+    if math.prod(shape) <= 2:
+        raise BadInput(
+            f"a map has two dimensions, so the data need more; {dataset.name} has {math.prod(shape)}",
+            parameter="dataset",
+        )
     parts = autoencoder.Autoencoder(
         networks.mlp(shape, (2,), hidden=flags.hidden, activation=jax.nn.relu),
         networks.mlp((2,), shape, hidden=flags.hidden[::-1], activation=jax.nn.relu),

@@ -2,13 +2,14 @@
 
     z = code(encoder(x)),   x' = decoder(z),   J = E[l(x, x')] + sum_r lambda_r R_r
 
-It is undercomplete if z is smaller than x, which is the only regularisation of a plain one; with a sparse code, or with
-penalties R, z may be larger. It is denoising (Vincent et al. 2008) if the encoder's input is a corrupted x, and the
-target is the clean one.
+It is undercomplete if z is smaller than x, which is the only regularisation of a plain one, and is required of it; with
+a sparse code, with penalties R or with corruption, z may be larger. It is denoising (Vincent et al. 2008) if the
+encoder's input is a corrupted x, and the target is the clean one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Unpack
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax import gradients, losses
+from genjax.errors import BadInput
 from genjax.losses import Reconstruction
 from genjax.models import descent
 from genjax.stochastic import Corruption
@@ -72,8 +74,31 @@ def score(params: Params, x: Array, *, parts: Autoencoder) -> Array:
     return parts.reconstruction.loss(output, x)
 
 
+def check_bottleneck(latent_dim: int, shape: Sequence[int], *, unless: str | None = None) -> None:
+    """Checks that a code is smaller than the data, so that an autoencoder cannot learn to copy them.
+
+    Args:
+      latent_dim: d.
+      shape: of one example, with D entries.
+      unless: what else would regularise the autoencoder, as the message words it: "`overcomplete`".
+
+    Raises:
+      BadInput: d >= D.
+    """
+    if latent_dim >= math.prod(shape):
+        raise BadInput(
+            f"the data have {math.prod(shape)} dimensions, so a code of {latent_dim} is not a bottleneck; give fewer"
+            + (f", or {unless}" if unless else ""),
+            parameter="latent_dim",
+        )
+
+
 def objective(
-    parts: Autoencoder, *, corruption: Corruption | None = None, penalties: Sequence[Penalty] = ()
+    parts: Autoencoder,
+    *,
+    corruption: Corruption | None = None,
+    penalties: Sequence[Penalty] = (),
+    overcomplete: bool = False,
 ) -> gradients.Objective:
     """The regularised objective of an autoencoder.
 
@@ -82,15 +107,23 @@ def objective(
     Args:
       corruption: drawn anew at every step, and in `evaluate` too.
       penalties: with distinct names.
+      overcomplete: allow a plain autoencoder, one without corruption, penalties and `parts.code`, to have as many
+        latent dimensions as the data, or more.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"reconstruction_loss" and each penalty's name: [B]})`.
+
+    Raises:
+      BadInput: when the returned objective gets data with no more dimensions than a plain autoencoder's code.
     """
+    regularised_otherwise = overcomplete or bool(penalties) or corruption is not None or parts.code is not None
 
     def regularised(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         corruption_key, *penalty_keys = jax.random.split(key, 1 + len(penalties))
         x = batch.x if corruption is None else corruption(batch.x, corruption_key)
         z = encode(params, x, parts=parts)
+        if not regularised_otherwise:
+            check_bottleneck(math.prod(z.shape[1:]), x.shape[1:], unless="`overcomplete`")
         loss = parts.reconstruction.loss(parts.decoder.apply(params["decoder"], z), batch.x)
         metrics = {"reconstruction_loss": loss}
         for penalty, penalty_key in zip(penalties, penalty_keys, strict=True):

@@ -3,11 +3,13 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import pytest
 
-from experiments import autoencoder, contractive, denoising, linear_pca, sparse, visualise
+from experiments import autoencoder, contractive, denoising, linear_pca, outliers, sparse, visualise
 from genjax import data, gradients
 from genjax.errors import BadInput
+from genjax.types import Batch
 
 SMALL = ("--num_steps=20", "--eval_every=20")
 
@@ -43,6 +45,16 @@ def test_autoencoder(train, tmp_path, flags):
     ("page", "flags", "line"),
     [
         (autoencoder, dict(latent_dim=64), "latent_dim: the data have 64 dimensions, so a code of 64"),
+        (denoising, dict(scale=0.0), "latent_dim: .* of 64 is not a bottleneck; give fewer, or `scale` above 0"),
+        (denoising, dict(noise=("masking",), probability=0.0), "latent_dim: .* give fewer, or `probability` above 0"),
+        (contractive, dict(latent_dim=2, contractive=0.0), "latent_dim: the data have 2 dim.*`contractive` above 0"),
+        (outliers, dict(latent_dim=70, noise_scale=0.0), "latent_dim: .* of 70 is .*, or `noise_scale` above 0"),
+        (
+            linear_pca,
+            dict(latent_dim=64),
+            "latent_dim: the data have 64 dimensions, so a code of 64 is .*; give fewer$",
+        ),
+        (visualise, dict(dataset="ring"), "dataset: a map has two dimensions, so the data need more; ring has 2"),
         (autoencoder, dict(code="k_sparse", active_units=9), "active_units: the code has 8 units, so 9"),
         (autoencoder, dict(code="group", group_size=3), "group_size: a code of 8 units .* of 3"),
         (autoencoder, dict(code_kl=0.1), "code_kl: the units of a linear code are not rates"),
@@ -60,6 +72,34 @@ def test_flags_that_contradict_each_other_or_the_data(page, flags, line):
     dataset = data.load(given.dataset)
     with pytest.raises(BadInput, match=f"^{line}"):
         page.build(given, dataset, gradients.whole_batch)
+
+
+@pytest.mark.parametrize(
+    ("page", "flags"),
+    [
+        (autoencoder, dict(latent_dim=80, overcomplete=True)),
+        (autoencoder, dict(latent_dim=63)),
+        (denoising, dict(latent_dim=80)),
+        (denoising, dict(latent_dim=80, noise=("masking",), scale=0.0)),
+        (contractive, dict(latent_dim=4)),
+        (outliers, dict(latent_dim=80)),
+        (sparse, dict(num_units=256)),
+        (linear_pca, dict(latent_dim=63)),
+    ],
+)
+def test_wide_codes_are_allowed_where_something_else_regularises(page, flags, key):
+    given = page.Flags(**flags)
+    dataset = data.load(given.dataset)
+    model = page.build(given, dataset, gradients.whole_batch).model
+    batch = Batch(jnp.asarray(dataset.scaled(dataset.train.sample(8))), jnp.zeros(8, jnp.int32))
+    jax.eval_shape(lambda: model.train_step(model.init(key), batch, key))
+
+
+def test_more_principal_components_than_examples_are_refused():
+    few = data.load("digits")
+    few = few._replace(train=data.Split(few.train.x[:5]))
+    with pytest.raises(BadInput, match=r"^latent_dim: 5 training examples have at most as many .*, not 6"):
+        linear_pca.build(linear_pca.Flags(latent_dim=6), few, gradients.whole_batch)
 
 
 @pytest.mark.parametrize("page", [autoencoder, contractive, denoising, linear_pca, sparse, visualise])

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from genjax import gradients, losses, networks, stochastic
+from genjax.errors import BadInput
 from genjax.losses import CROSS_ENTROPY, SQUARED_ERROR
 from genjax.models import autoencoder
 from genjax.types import Batch, Network
@@ -124,7 +125,6 @@ def test_least_squares_is_what_a_linear_model_learns(key, float64):
     assert abs(values.mean() - (0.25 + 0.8**2 / 3)) < 4 * values.std() / np.sqrt(len(values))
 
 
-@pytest.mark.slow
 def test_each_penalty_is_added_with_its_weight(key):
     parts = mlps(hidden=(), code=jax.nn.sigmoid)
     params = autoencoder.init_params(key, parts=parts)
@@ -258,6 +258,32 @@ def test_evaluate_is_the_mean_over_the_batch(key):
         metrics["reconstruction_loss"], np.mean(autoencoder.score(state.params, x, parts=parts)), rtol=1e-6
     )
     assert model.sample is None
+
+
+@pytest.mark.parametrize("latent_dim", [6, 8])
+def test_a_plain_autoencoder_needs_a_bottleneck(key, latent_dim):
+    batch = Batch(jax.random.normal(key, (4, 6)))
+
+    def trained(code=None, **options):
+        parts = mlps(latent_dim=latent_dim, code=code)
+        model = autoencoder.model(parts, optax.sgd(0.1), autoencoder.objective(parts, **options))
+        return jax.eval_shape(lambda key: model.train_step(model.init(key), batch, key), key)
+
+    with pytest.raises(BadInput, match=f"6 dimensions, so a code of {latent_dim} is not a bottleneck") as error:
+        trained()
+    assert error.value.parameter == "latent_dim"
+    trained(overcomplete=True)
+    trained(code=partial(networks.k_sparse, k=2))
+    trained(penalties=[autoencoder.contractive_penalty(0.1)])
+    trained(corruption=stochastic.gaussian_noise(scale=0.1))
+
+
+def test_a_bottleneck_is_smaller_than_the_whole_example():
+    autoencoder.check_bottleneck(11, (2, 3, 2))
+    with pytest.raises(BadInput, match=r"12 dimensions, so a code of 12 is not a bottleneck; give fewer$"):
+        autoencoder.check_bottleneck(12, (2, 3, 2))
+    with pytest.raises(BadInput, match=r"give fewer, or `noise`$"):
+        autoencoder.check_bottleneck(12, (2, 3, 2), unless="`noise`")
 
 
 def test_a_penalty_of_another_shape_is_refused(key):
