@@ -1,4 +1,4 @@
-"""Linear autoencoders and linear denoisers in closed form: what a trained one must converge to.
+"""Linear autoencoders, denoisers and regressions in closed form: what a trained one must converge to.
 
 Samples are in rows. With S_i the singular values of the centred data X [n, D] and V its right singular vectors,
 
@@ -12,12 +12,15 @@ Source: Eckart & Young 1936; Baldi & Hornik 1989.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from genjax.errors import BadInput
+from genjax.shapes import check_rank
 from genjax.types import Array, Params
 
 
@@ -34,6 +37,69 @@ class Affine(NamedTuple):
 
 def _params(encoder: Affine, decoder: Affine) -> Params:
     return {"encoder": {"layer_1": encoder._asdict()}, "decoder": {"layer_1": decoder._asdict()}}
+
+
+def spectral_decomposition(x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Spectral decomposition of a symmetric matrix.
+
+        X = E diag(L) E^T,   E^T E = I
+
+    No other real matrix has one. It is not enough to be invertible with real eigenvalues: [[1, 1], [0, 1]] is, and all
+    its eigenvectors are parallel. Any matrix has a singular value decomposition.
+
+    Args:
+      x: X, [m, m], symmetric up to rounding.
+
+    Returns:
+      (L [m], in descending order; E [m, m], with the eigenvectors as columns), in double precision.
+
+    Raises:
+      ValueError: a matrix that is not square, or not symmetric.
+
+    Source: Golub & Van Loan 2013, theorem 8.1.1.
+    """
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[0] != x.shape[1]:
+        raise ValueError(f"x must be a square matrix; its shape is {x.shape}")
+    rounding = len(x) * np.finfo(np.result_type(x, np.float32)).eps * np.max(np.abs(x), initial=0.0)
+    asymmetry = np.max(np.abs(x - x.T), initial=0.0)
+    if not asymmetry <= rounding:
+        raise ValueError(f"x must be symmetric to have orthonormal eigenvectors; x - x^T has an entry of {asymmetry:g}")
+    values, vectors = np.linalg.eigh(x.astype(np.float64))
+    return values[::-1], vectors[:, ::-1]
+
+
+def tikhonov(x: Array, y: Array, *, weight: float, gamma: Array | None = None) -> Array:
+    """Linear least squares with Tikhonov regularisation; ridge regression where Gamma is the identity.
+
+        min (1/N) ||Y - X W||_F^2 + lambda ||Gamma W||_F^2,   W = (X^T X + N lambda Gamma^T Gamma)^{-1} X^T Y
+
+    It is computed as the least-squares solution of [X; sqrt(N lambda) Gamma] W = [Y; 0], which is the same matrix, with
+    twice as many correct digits. If several W are optimal, as without a penalty and with fewer examples than
+    dimensions, it is the one of smallest norm. For gradient descent, the penalty is `losses.tikhonov_penalty`.
+
+    Args:
+      x: X, [N, D].
+      y: Y, [N, E].
+      weight: lambda, >= 0.
+      gamma: Gamma, [K, D]; None for the identity.
+
+    Returns:
+      W, [D, E].
+
+    Raises:
+      ValueError: a negative weight, or shapes that do not fit.
+
+    Source: Tikhonov 1963; Bishop 2006, equation 3.28.
+    """
+    gamma = jnp.eye(x.shape[-1], dtype=x.dtype) if gamma is None else gamma
+    check_rank(2, x=x, y=y, gamma=gamma)
+    if len(x) != len(y) or x.shape[1] != gamma.shape[1]:
+        raise ValueError(f"x [N, D], y [N, E] and gamma [K, D] do not fit: {x.shape}, {y.shape} and {gamma.shape}")
+    if weight < 0:
+        raise ValueError(f"weight must be at least 0; got {weight}")
+    rows = jnp.concatenate([x, math.sqrt(len(x) * weight) * gamma])
+    return jnp.linalg.lstsq(rows, jnp.concatenate([y, jnp.zeros((len(gamma), y.shape[1]), y.dtype)]))[0]
 
 
 def pca(x: Array, *, latent_dim: int, weight: float = 0.0) -> Params:
@@ -53,9 +119,18 @@ def pca(x: Array, *, latent_dim: int, weight: float = 0.0) -> Params:
     Returns:
       Params of an autoencoder of two single-layer `networks.mlp`: {"encoder": {"layer_1": ...}, "decoder": ...}.
 
+    Raises:
+      BadInput: more latent dimensions than the data have examples or dimensions.
+
     Source: Baldi & Hornik 1989; Kunin et al. 2019 (https://arxiv.org/abs/1901.08168), theorem 2.
     """
     x = x.reshape(x.shape[0], -1)
+    if latent_dim > min(x.shape):
+        raise BadInput(
+            f"{len(x)} examples of {x.shape[1]} dimensions have at most {min(x.shape)} principal components, not "
+            f"{latent_dim}",
+            parameter="latent_dim",
+        )
     mean = jnp.mean(x, axis=0)
     # the triangle of a QR factorisation has the same singular values and right vectors, and may be much smaller
     _, s, vt = jnp.linalg.svd(jnp.linalg.qr(x - mean[None], mode="r"), full_matrices=False)

@@ -1,6 +1,7 @@
 """Losses as pure functions: one value per example, [B], in nats unless stated otherwise; larger = worse.
 
-`weight_l1`, `weight_l2` and `code_kl` are single numbers, [], of the parameters or of the whole batch.
+`weight_l1`, `weight_l2`, `tikhonov_penalty` and `code_kl` are single numbers, [], of the parameters or of the whole
+batch.
 """
 
 from genjax.losses.adversarial import (
@@ -40,6 +41,7 @@ from genjax.losses.penalty import (
     hutchinson_jacobian_norm,
     jacobian_norm,
     sigmoid_jacobian_norm,
+    tikhonov_penalty,
     weight_l1,
     weight_l2,
 )
@@ -94,6 +96,7 @@ __all__ = [
     "sigmoid_jacobian_norm",
     "softmax_cross_entropy",
     "squared_error",
+    "tikhonov_penalty",
     "weight_l1",
     "weight_l2",
     "weighted",

@@ -1,7 +1,8 @@
 """Penalties that an objective adds to a loss: on weights, on codes and on the encoder's Jacobian.
 
 They take arrays or a function, not a model. All are >= 0, and 0 where there is nothing to penalise. Those of codes and
-Jacobians have one value per example, [B]; `weight_l1`, `weight_l2` and `code_kl` are single numbers, [].
+Jacobians have one value per example, [B]; `weight_l1`, `weight_l2`, `tikhonov_penalty` and `code_kl` are single
+numbers, [].
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.losses.reconstruction import sum_features
-from genjax.shapes import as_float
+from genjax.shapes import as_float, check_rank
 from genjax.types import Array, Key, Params
 
 
@@ -57,6 +58,32 @@ def weight_l2(params: Params) -> Array:
     Source: Krogh & Hertz 1991; Bishop 2006, section 3.3.
     """
     return jnp.asarray(sum((jnp.sum(jnp.square(w)) for w in _weights(params)), start=0.0) / 2)
+
+
+def tikhonov_penalty(kernel: Array, gamma: Array) -> Array:
+    """Tikhonov's penalty on a layer's kernel, with a matrix that weighs its directions.
+
+        ||Gamma W||_F^2
+
+    With rows of differences as Gamma, the kernel becomes smooth; with the identity it is 2 `weight_l2` of the kernel.
+    `evaluation.linear.tikhonov` is the optimum of a linear layer.
+
+    Args:
+      kernel: W, [D, E].
+      gamma: Gamma, [K, D].
+
+    Returns:
+      [], >= 0; one number, not one per example.
+
+    Raises:
+      ValueError: shapes that do not fit.
+
+    Source: Tikhonov 1963.
+    """
+    check_rank(2, kernel=kernel, gamma=gamma)
+    if gamma.shape[1] != kernel.shape[0]:
+        raise ValueError(f"kernel [D, E] and gamma [K, D] do not fit: {kernel.shape} and {gamma.shape}")
+    return jnp.sum(jnp.square(as_float(gamma) @ as_float(kernel)))
 
 
 def code_l1(z: Array) -> Array:

@@ -7,8 +7,9 @@ import optax
 import pytest
 import scipy.linalg
 from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
 
-from genjax import networks, stochastic
+from genjax import gradients, losses, networks, stochastic
 from genjax.evaluation import linear
 from genjax.losses import SQUARED_ERROR
 from genjax.models import autoencoder
@@ -80,9 +81,105 @@ def test_principal_axes_are_eigenvectors_of_the_covariance(x):
     np.testing.assert_allclose(covariance @ axes.T, axes.T * values, atol=1e-9)
     np.testing.assert_allclose(axes @ axes.T, np.eye(6), atol=1e-9)
     np.testing.assert_allclose(axes.T @ np.diag(values) @ axes, covariance, atol=1e-9)
-    # which needs the matrix to be symmetric: [[1, 1], [0, 1]] is invertible with real eigenvalues, and has no such form
-    values, vectors = np.linalg.eig(np.array([[1.0, 1.0], [0.0, 1.0]]))
-    assert np.linalg.matrix_rank(vectors, tol=1e-8) == 1
+    l_, e = linear.spectral_decomposition(covariance)
+    np.testing.assert_allclose(l_, values, rtol=1e-12)
+    np.testing.assert_allclose(np.abs(np.sum(e * axes.T, axis=0)), 1, atol=1e-12)  # the same axes, up to sign
+
+
+def test_a_symmetric_matrix_is_its_spectral_decomposition():
+    draw = np.random.RandomState(0)
+    for x in (draw.normal(size=(5, 5)), np.ones((3, 3)), np.zeros((2, 2)), np.array([[2, -1], [-1, 0]])):
+        x = x + x.T
+        values, e = linear.spectral_decomposition(x)
+        np.testing.assert_allclose((e * values) @ e.T, x, atol=1e-13)
+        np.testing.assert_allclose(e.T @ e, np.eye(len(x)), atol=1e-13)
+        assert np.all(np.diff(values) <= 0)
+        np.testing.assert_allclose(x @ e[:, 0], values[0] * e[:, 0], atol=1e-13)
+    # in single precision a product with its transpose is symmetric up to rounding
+    half = draw.normal(size=(200, 30)).astype(np.float32)
+    nearly = half.T @ (half * np.float32(1.0)) + np.float32(1e-6) * draw.normal(size=(30, 30)).astype(np.float32)
+    linear.spectral_decomposition(nearly)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        # invertible, with real eigenvalues and one eigenvector; a rotation, with none; diagonalisable, but not by E^T
+        ([[1.0, 1.0], [0.0, 1.0]], "x must be symmetric .* an entry of 1$"),
+        ([[0.0, -1.0], [1.0, 0.0]], "x must be symmetric .* an entry of 2$"),
+        ([[2.0, 1.0], [0.0, 1.0]], "x must be symmetric"),
+        ([[1.0, 1e-9], [0.0, 1.0]], "x must be symmetric"),
+        ([[1.0, np.nan], [np.nan, 1.0]], "x must be symmetric"),
+        (np.ones((3, 2)), r"x must be a square matrix; its shape is \(3, 2\)"),
+        (np.ones(4), r"x must be a square matrix; its shape is \(4,\)"),
+    ],
+)
+def test_a_matrix_without_a_spectral_decomposition_is_refused(x, said):
+    with pytest.raises(ValueError, match=said):
+        linear.spectral_decomposition(np.asarray(x))
+
+
+def regression(key):
+    x_key, y_key, gamma_key = jax.random.split(key, 3)
+    return (jax.random.normal(k, shape) for k, shape in ((x_key, (15, 4)), (y_key, (15, 2)), (gamma_key, (3, 4))))
+
+
+def test_tikhonov_is_the_solution_of_its_normal_equations(key, float64):
+    x, y, gamma = regression(key)
+    for weight, matrix in ((0.2, gamma), (3.0, None)):
+        g = np.eye(4) if matrix is None else np.asarray(matrix)
+        by_hand = np.linalg.solve(x.T @ x + len(x) * weight * g.T @ g, x.T @ y)
+        np.testing.assert_allclose(linear.tikhonov(x, y, weight=weight, gamma=matrix), by_hand, rtol=1e-10)
+    ridge = Ridge(alpha=15 * 0.2, fit_intercept=False).fit(x, y)
+    np.testing.assert_allclose(linear.tikhonov(x, y, weight=0.2), ridge.coef_.T, rtol=1e-8)
+    np.testing.assert_allclose(linear.tikhonov(x, y, weight=0.0), np.linalg.lstsq(x, y)[0], rtol=1e-10)
+    # fewer examples than dimensions: the solution of smallest norm, and ever smaller ones
+    few = [linear.tikhonov(x[:2], y[:2], weight=weight) for weight in (0.0, 0.01, 0.1, 1.0)]
+    np.testing.assert_allclose(few[0], np.linalg.pinv(x[:2]) @ y[:2], rtol=1e-9)
+    assert np.all(np.diff([jnp.linalg.norm(w) for w in few]) < 0)
+
+
+def test_descent_on_the_tikhonov_loss_comes_to_the_closed_form(key, float64):
+    x, y, gamma = regression(key)
+
+    def objective(w):
+        return losses.squared_error(x @ w, y) + 0.3 * losses.tikhonov_penalty(w, gamma), {}
+
+    closed = linear.tikhonov(x, y, weight=0.3, gamma=gamma)
+    gradient = jax.grad(lambda w: jnp.mean(objective(w)[0]))
+    np.testing.assert_allclose(gradient(closed), 0, atol=1e-12)
+    optimizer = optax.sgd(0.05)
+    update = gradients.updater(objective, optimizer)
+    start = jnp.zeros((4, 2)), optimizer.init(jnp.zeros((4, 2)))
+    w, _ = jax.jit(lambda s: jax.lax.fori_loop(0, 3000, lambda _, s: update(*s)[:2], s))(start)
+    np.testing.assert_allclose(w, closed, atol=1e-9)
+
+
+def test_tikhonov_keeps_its_digits_in_single_precision():
+    # the normal equations square the condition number, 1e3 here
+    draw = np.random.RandomState(0)
+    x = draw.normal(size=(30, 3)) * np.array([1.0, 1.0, 1e-3])
+    x[:, 1] += x[:, 0] * 30
+    y = draw.normal(size=(30, 1))
+    exact = np.linalg.solve(x.T @ x + 30 * 1e-9 * np.eye(3), x.T @ y)
+    found = linear.tikhonov(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), weight=1e-9)
+    np.testing.assert_allclose(found, exact, rtol=2e-3)
+
+
+def test_tikhonov_refuses_what_does_not_fit():
+    x, y = jnp.zeros((5, 3)), jnp.zeros((5, 1))
+    with pytest.raises(ValueError, match=r"do not fit: \(5, 3\), \(5, 1\) and \(3, 2\)"):
+        linear.tikhonov(x, y, weight=1.0, gamma=jnp.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"do not fit: \(5, 3\), \(4, 1\)"):
+        linear.tikhonov(x, y[:4], weight=1.0)
+    with pytest.raises(ValueError, match="weight must be at least 0; got -1"):
+        linear.tikhonov(x, y, weight=-1)
+
+
+@pytest.mark.parametrize(("shape", "latent_dim"), [((4, 9), 5), ((20, 3), 4)])
+def test_pca_of_more_dimensions_than_there_are_is_refused(shape, latent_dim):
+    with pytest.raises(ValueError, match=f"latent_dim: .* at most {min(shape)} principal components, not {latent_dim}"):
+        linear.pca(jnp.zeros(shape), latent_dim=latent_dim)
 
 
 @pytest.mark.slow

@@ -98,23 +98,17 @@ def test_l2_penalty_gives_the_maximum_a_posteriori_estimate(key, float64):
     np.testing.assert_allclose(np.diff(np.asarray(objective) / noise**2 + np.log(joint)), 0, atol=1e-9)
 
 
-def test_tikhonov_has_its_closed_form_and_shrinks_monotonically(key, float64):
-    # J = (1/N) ||Y - X W||^2 + lambda ||G W||^2; with G = I it is 2 lambda weight_l2
-    x_key, y_key, g_key = jax.random.split(key, 3)
-    x, y, g = jax.random.normal(x_key, (15, 4)), jax.random.normal(y_key, (15, 2)), jax.random.normal(g_key, (4, 4))
-
-    def closed_form(weight, g):
-        return jnp.linalg.solve(x.T @ x + len(x) * weight * g.T @ g, x.T @ y)
-
-    def objective(w, weight, g):
-        return jnp.mean(losses.squared_error(x @ w, y)) + 2 * weight * losses.weight_l2({"w": g @ w})
-
-    for regulariser in (g, jnp.eye(4)):
-        gradient = jax.grad(objective)(closed_form(0.2, regulariser), 0.2, regulariser)
-        np.testing.assert_allclose(gradient, 0, atol=1e-12)
-    np.testing.assert_allclose(closed_form(0.0, g), np.linalg.lstsq(x, y)[0], atol=1e-10)
-    norms = [jnp.linalg.norm(closed_form(weight, g)) for weight in (0, 0.01, 0.1, 1, 10)]
-    assert np.all(np.diff(norms) < 0)
+def test_tikhonovs_penalty_weighs_directions(key):
+    w_key, gamma_key = jax.random.split(key)
+    w, gamma = jax.random.normal(w_key, (4, 3)), jax.random.normal(gamma_key, (5, 4))
+    by_hand = sum(np.sum((np.asarray(gamma) @ np.asarray(w)[:, k]) ** 2) for k in range(3))
+    np.testing.assert_allclose(losses.tikhonov_penalty(w, gamma), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(losses.tikhonov_penalty(w, jnp.eye(4)), 2 * losses.weight_l2({"w": w}), rtol=1e-6)
+    constant, differences = jnp.full((4, 1), 7.0), jnp.diff(jnp.eye(4), axis=0)
+    assert losses.tikhonov_penalty(constant, differences) == 0
+    assert losses.tikhonov_penalty(np.int8([[100], [-100]]), np.int8([[1, -1]])) == 40_000
+    with pytest.raises(ValueError, match=r"do not fit: \(4, 3\) and \(5, 3\)"):
+        losses.tikhonov_penalty(w, gamma[:, :3])
 
 
 def test_input_noise_is_tikhonov_regularisation(key, float64):
