@@ -23,10 +23,11 @@ from genjax.losses.divergence import (
     gaussian_kl,
     gaussian_kl_per_dimension,
     gaussian_kl_to_standard,
+    gaussian_kl_to_standard_full_covariance,
     gaussian_kl_to_standard_per_dimension,
 )
 from genjax.losses.identity import arcface_logits, feature_matching, identity_loss, mean_absolute_error
-from genjax.losses.latent import DIAGONAL_GAUSSIAN, STANDARD_NORMAL, Posterior, Prior
+from genjax.losses.latent import DIAGONAL_GAUSSIAN, FULL_COVARIANCE_GAUSSIAN, STANDARD_NORMAL, Posterior, Prior
 from genjax.losses.likelihood import (
     BERNOULLI,
     GAUSSIAN,
@@ -58,6 +59,7 @@ __all__ = [
     "BERNOULLI",
     "CROSS_ENTROPY",
     "DIAGONAL_GAUSSIAN",
+    "FULL_COVARIANCE_GAUSSIAN",
     "GAUSSIAN",
     "HINGE",
     "LEAST_SQUARES",
@@ -83,6 +85,7 @@ __all__ = [
     "gaussian_kl",
     "gaussian_kl_per_dimension",
     "gaussian_kl_to_standard",
+    "gaussian_kl_to_standard_full_covariance",
     "gaussian_kl_to_standard_per_dimension",
     "gaussian_likelihood",
     "gradient_penalty",

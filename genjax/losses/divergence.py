@@ -90,6 +90,32 @@ def gaussian_kl_to_standard_per_dimension(mean: Array, log_variance: Array) -> A
     return 0.5 * _twice_kl_to_standard(mean, log_variance)
 
 
+def gaussian_kl_to_standard_full_covariance(mean: Array, cholesky: Array) -> Array:
+    """Kullback-Leibler divergence of a Gaussian with any covariance from the standard normal.
+
+        KL(N(mu, L L^T) || N(0, I)) = 1/2 (||L||_F^2 + ||mu||^2 - d) - sum_k log L_kk
+
+    It is `gaussian_kl_to_standard` of the diagonal, L_kk = sigma_k, and half the squares below it.
+
+    Args:
+      mean: mu, [B, d].
+      cholesky: L, [B, d, d], lower triangular with a positive diagonal; entries above it are ignored.
+
+    Returns:
+      [B], >= 0, in nats; 0 only at mu = 0, L = I.
+
+    Raises:
+      ValueError: shapes that do not fit.
+
+    Source: Rezende et al. 2014, section 4.3.
+    """
+    if cholesky.shape != (*mean.shape, mean.shape[-1]):
+        raise ValueError(f"mean [B, d] and cholesky [B, d, d] do not fit: {mean.shape} and {cholesky.shape}")
+    below = jnp.sum(jnp.square(jnp.tril(as_float(cholesky), -1)), axis=(-2, -1))
+    sigma = jnp.diagonal(as_float(cholesky), axis1=-2, axis2=-1)
+    return gaussian_kl_to_standard(mean, 2 * jnp.log(sigma)) + below / 2
+
+
 def _twice_kl_to_standard(mean: Array, log_variance: Array) -> Array:
     check_same_shape(mean=mean, log_variance=log_variance)
     mean, log_variance = as_float(mean), as_float(log_variance)

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from genjax import stochastic
 from genjax.losses.divergence import gaussian_kl_to_standard_per_dimension
 from genjax.losses.likelihood import GAUSSIAN
 from genjax.types import Array, Key, Params
@@ -75,3 +77,27 @@ DIAGONAL_GAUSSIAN = Posterior(
     _gaussian_sample_and_negative_log_density, GAUSSIAN.mean, GAUSSIAN.negative_log_likelihood
 )
 """N(mean, diag e^{log_variance}); the encoder returns both, [B, d] each, as `networks.gaussian_heads` makes them."""
+
+
+def _full_covariance_negative_log_density(output: tuple[Array, Array], z: Array) -> Array:
+    """-log N(z; mu, L L^T) = 1/2 ||eps||^2 + sum_k log L_kk + d/2 log 2 pi, with L eps = z - mu."""
+    mean, cholesky = output
+    eps = jax.vmap(lambda factor, difference: jax.scipy.linalg.solve_triangular(factor, difference, lower=True))(
+        cholesky, z - mean
+    )
+    log_sigma = jnp.log(jnp.diagonal(cholesky, axis1=-2, axis2=-1))
+    return jnp.sum(0.5 * jnp.square(eps) + log_sigma + 0.5 * math.log(2 * math.pi), axis=-1)
+
+
+def _full_covariance_sample(output: tuple[Array, Array], key: Key) -> tuple[Array, Array]:
+    z = stochastic.sample_gaussian_full_covariance(*output, key)
+    return z, _full_covariance_negative_log_density(output, z)
+
+
+FULL_COVARIANCE_GAUSSIAN = Posterior(
+    _full_covariance_sample, lambda output: output[0], _full_covariance_negative_log_density
+)
+"""N(mean, L L^T); the encoder returns mean [B, d] and L [B, d, d], as `networks.full_covariance_heads` makes them.
+
+The prior beside it is `STANDARD_NORMAL._replace(kl=...)`, with `gaussian_kl_to_standard_full_covariance` of the whole
+code as [B, 1], or with None for its estimate."""

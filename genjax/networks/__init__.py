@@ -11,7 +11,7 @@ from genjax.networks.adversarial import (
     residual_discriminator,
     residual_generator,
 )
-from genjax.networks.combinators import gaussian_heads, with_label, with_log_variance
+from genjax.networks.combinators import full_covariance_heads, gaussian_heads, with_label, with_log_variance
 from genjax.networks.convolution import convolution, transposed_convolution, upsampled_convolution
 from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
 from genjax.networks.equinox import from_equinox, stateful_from_equinox
@@ -34,6 +34,7 @@ __all__ = [
     "from_equinox",
     "from_linen",
     "from_nnx",
+    "full_covariance_heads",
     "gaussian_heads",
     "group_threshold",
     "hard_threshold",

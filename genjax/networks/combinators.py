@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.types import Array, Key, Network, Params
 
@@ -25,6 +26,32 @@ def gaussian_heads(network: Network) -> Network:
             raise ValueError(f"the last dimension must be even, to be split in two halves, got {y.shape}")
         mean, log_variance = jnp.split(y, 2, axis=-1)
         return mean, log_variance
+
+    return Network(network.init, apply)
+
+
+def full_covariance_heads(network: Network, latent_dim: int) -> Network:
+    """Reads the last output dimension as a Gaussian's mean and Cholesky factor, (mean [B, d], L [B, d, d]).
+
+    The encoder of a VAE whose posterior has any covariance: q(z|x) = N(mean, L L^T) (Kingma & Welling 2019, section
+    2.5.1). L is lower triangular, with the exponentials of half the log-variances on its diagonal.
+
+    Args:
+      network: gives [B, d + d (d + 1) / 2]: the mean, the d log-variances, and the entries below the diagonal by rows.
+      latent_dim: d.
+
+    Raises:
+      ValueError: at apply, another last dimension.
+    """
+    rows, columns = np.tril_indices(latent_dim, -1)
+
+    def apply(params: Params, *inputs: Array) -> tuple[Array, Array]:
+        y = network.apply(params, *inputs)
+        if y.shape[1:] != (2 * latent_dim + len(rows),):
+            raise ValueError(f"{latent_dim} dimensions need {2 * latent_dim + len(rows)} outputs, got {y.shape}")
+        mean, log_variance, below = jnp.split(y, [latent_dim, 2 * latent_dim], axis=-1)
+        cholesky = jax.vmap(jnp.diag)(jnp.exp(log_variance / 2)).at[:, rows, columns].set(below)
+        return mean, cholesky
 
     return Network(network.init, apply)
 

@@ -12,6 +12,7 @@ from genjax.losses import (
     gaussian_kl,
     gaussian_kl_per_dimension,
     gaussian_kl_to_standard,
+    gaussian_kl_to_standard_full_covariance,
     gaussian_kl_to_standard_per_dimension,
 )
 from genjax.losses.divergence import bounded_exp
@@ -62,6 +63,28 @@ def test_kl_between_gaussians(key, float64):
     np.testing.assert_allclose(gaussian_kl_per_dimension(mean, s, prior_mean, t), [terms], rtol=1e-9, atol=1e-13)
     np.testing.assert_allclose(gaussian_kl(mean, s, 0 * mean, 0 * s), gaussian_kl_to_standard(mean, s), rtol=1e-12)
     check_grads(jax.jit(gaussian_kl), (mean, s, prior_mean, t), order=2)
+
+
+def test_kl_of_a_full_covariance(key, float64):
+    mean_key, factor_key = jax.random.split(key)
+    mean = jax.random.normal(mean_key, (4, 3))
+    factor = jnp.tril(jax.random.normal(factor_key, (4, 3, 3)), -1) + jax.vmap(jnp.diag)(jnp.exp(0.5 * mean))
+    got = gaussian_kl_to_standard_full_covariance(mean, factor)
+    for m, root, value in zip(np.asarray(mean), np.asarray(factor), got, strict=True):
+        covariance = root @ root.T
+        by_hand = 0.5 * (np.trace(covariance) + m @ m - 3 - np.linalg.slogdet(covariance)[1])
+        np.testing.assert_allclose(value, by_hand, rtol=1e-12)
+    # in its principal axes it is diagonal, and the standard normal is the same in all axes
+    values, axes = np.linalg.eigh(np.asarray(factor[0] @ factor[0].T))
+    turned = gaussian_kl_to_standard(jnp.asarray(np.asarray(mean[:1]) @ axes), jnp.log(jnp.asarray(values))[None])
+    np.testing.assert_allclose(got[:1], turned, rtol=1e-10)
+    diagonal = gaussian_kl_to_standard_full_covariance(mean, jax.vmap(jnp.diag)(jnp.exp(mean / 2)))
+    np.testing.assert_allclose(diagonal, gaussian_kl_to_standard(mean, mean), rtol=1e-12)
+    above = factor + 5 * jnp.triu(jnp.ones((3, 3)), 1)[None]  # which no Cholesky factor has
+    np.testing.assert_array_equal(gaussian_kl_to_standard_full_covariance(mean, above), got)
+    assert float(gaussian_kl_to_standard_full_covariance(jnp.zeros((1, 3)), jnp.eye(3)[None])[0]) == 0
+    with pytest.raises(ValueError, match=r"do not fit: \(4, 3\) and \(4, 3\)"):
+        gaussian_kl_to_standard_full_covariance(mean, mean)
 
 
 def test_kl_between_gaussians_by_monte_carlo(key):
