@@ -194,6 +194,9 @@ def gradient_penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Arra
 
         (||grad D(x^)||_2 - 1)^2,   x^ = u x + (1 - u) x~,   u ~ U[0, 1] for each example
 
+    Of maps and scales, D is the mean, as in the losses (`mean_logit`). The slope of the sum over S scales of N patches
+    each would be S N times as large; for that penalty, pass a critic that sums.
+
     Args:
       critic: D.
       real, fake: x and x~, [B, ...].

@@ -313,6 +313,25 @@ def test_the_slope_of_a_map_is_that_of_its_mean(key, float64):
     np.testing.assert_allclose(scales, 0.5 * np.sum(direction**2) * np.ones(4), rtol=1e-12)
 
 
+def test_the_gradient_penalty_of_patches_at_two_scales_is_of_their_mean_not_their_sum(key, float64):
+    # every patch counts 1 / (S N_s) as much as in a sum over S scales of N_s patches
+    draw = np.random.RandomState(0)
+    w, w_2 = draw.normal(size=(3, 16)), draw.normal(size=(3, 4))
+    real, fake = (jnp.asarray(draw.normal(size=(5, 3))) for _ in range(2))
+
+    def critic(x):
+        return (x @ jnp.asarray(w)).reshape(-1, 4, 4), (x @ jnp.asarray(w_2)).reshape(-1, 2, 2)
+
+    def summed(x):
+        return sum(jnp.sum(scale, axis=(1, 2)) for scale in critic(x))
+
+    found = losses.gradient_penalty(critic, real, fake, key)
+    np.testing.assert_allclose(found, (np.linalg.norm((w.mean(1) + w_2.mean(1)) / 2) - 1) ** 2, rtol=1e-12)
+    of_sum = losses.gradient_penalty(summed, real, fake, key)
+    np.testing.assert_allclose(of_sum, (np.linalg.norm(w.sum(1) + w_2.sum(1)) - 1) ** 2, rtol=1e-12)
+    assert abs(found[0] - of_sum[0]) > 1
+
+
 def test_penalties_refuse_pairs_of_other_shapes(key):
     for penalty in (losses.gradient_penalty, losses.lipschitz_penalty):
         with pytest.raises(ValueError, match=r"(?s)\(3, 2\).*\(4, 2\)"):
