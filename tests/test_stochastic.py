@@ -164,11 +164,30 @@ def test_score_gradient_is_the_score_of_the_draw_at_any_scale(key):
 
 
 def test_score_gradient_sends_nothing_through_the_draw(key):
-    # For f = 1 both estimate 0; for f = z the score estimate is z eps / sigma, without the pathwise 1.
+    # For f = z the score estimate is z eps / sigma, without the pathwise 1, and z is a constant of its derivative.
     mean, log_variance = jnp.array([2.0]), jnp.array([2 * math.log(0.5)])
     eps = stochastic.sample_gaussian(jnp.zeros(1), jnp.zeros(1), jax.random.clone(key))
-    d_mean, _ = stochastic.score_gradient(jnp.sum, mean, log_variance, key)
-    np.testing.assert_allclose(d_mean, (2 + eps / 2) * eps / 0.5, rtol=1e-5)
+
+    def of_mean(mean):
+        return jnp.sum(stochastic.score_gradient(jnp.sum, mean, log_variance, jax.random.clone(key))[0])
+
+    value, slope = jax.value_and_grad(of_mean)(mean)
+    np.testing.assert_allclose(value, ((2 + eps / 2) * eps / 0.5)[0], rtol=1e-5)
+    np.testing.assert_array_equal(slope, 0.0)
+
+
+def test_a_code_without_noise_has_a_derivative_that_is_biased(key):
+    # z = mu + sigma is differentiable, but it is no draw: of f = z^2 its slope is 2 (mu + sigma), that of E f is 2 mu
+    mean, log_variance = jnp.array([1.0]), jnp.array([2 * math.log(0.5)])
+
+    def deterministic(mean, log_variance):
+        return jnp.sum((mean + jnp.exp(log_variance / 2)) ** 2)
+
+    d_mean, d_s = jax.grad(deterministic, argnums=(0, 1))(mean, log_variance)
+    estimate = jax.vmap(lambda key: stochastic.pathwise_gradient(lambda z: jnp.sum(z**2), mean, log_variance, key))
+    drawn_mean, drawn_s = jax.jit(estimate)(jax.random.split(key, NUM))
+    assert_mean(drawn_mean, np.asarray(d_mean) - 2 * 0.5)
+    assert_mean(drawn_s, np.asarray(d_s) - 1.0 * 0.5)
 
 
 # Inverse-transform sampling

@@ -308,3 +308,13 @@ def test_more_code_penalty_gives_sparser_codes(key):
         state = jax.lax.fori_loop(0, 500, lambda _, s, step=step: step(s), model.init(key))
         active.append(np.mean(np.asarray(autoencoder.encode(state.params, batch.x, parts=parts)) > 1e-3))
     assert active[0] > active[1] + 0.03 > active[2] + 0.06
+
+
+def test_encoder_and_decoder_start_from_keys_of_their_own(key, no_key_reuse):
+    network = Network(lambda key: jax.random.normal(key, (4,)), lambda params, x: x)
+    params = autoencoder.init_params(
+        jax.random.clone(key), parts=autoencoder.Autoencoder(network, network, SQUARED_ERROR)
+    )
+    encoder_key, decoder_key = jax.random.split(key)
+    np.testing.assert_array_equal(params["encoder"], network.init(encoder_key))
+    np.testing.assert_array_equal(params["decoder"], network.init(decoder_key))

@@ -89,13 +89,12 @@ def test_posterior_is_bayes_rule_over_the_settings(key, float64):
     np.testing.assert_allclose(got, joint / joint.sum(0), rtol=1e-10)
 
 
-@pytest.mark.slow
 def test_importance_estimate_falls_to_the_likelihood_from_above(key):
     """Jensen: the mean of -log of an average is above -log of the mean, less so the more is averaged."""
     parts, params, x, y = example(key, 6, 2, scale=3.0)
     exact = np.asarray(sfnn.negative_log_likelihood(params, x, y, parts=parts)).mean()
     means, errors = [], []
-    for num_draws in (1, 10, 100, 1000):
+    for num_draws in (1, 10, 1000):
 
         def estimate(key, num_draws=num_draws):
             got = sfnn.importance_negative_log_likelihood(params, x, y, key, parts=parts, num_draws=num_draws)
@@ -104,9 +103,9 @@ def test_importance_estimate_falls_to_the_likelihood_from_above(key):
         draws = np.asarray(jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.fold_in(key, num_draws), 200)))
         means.append(draws.mean())
         errors.append(draws.std() / np.sqrt(len(draws)))
-    assert means[0] > means[1] > means[2] > means[3] > exact - 4 * errors[3]
+    assert means[0] > means[1] > means[2] > exact - 4 * errors[2]
     assert means[0] > exact + 4 * errors[0]
-    np.testing.assert_allclose(means[3], exact, atol=0.02)
+    np.testing.assert_allclose(means[2], exact, atol=0.02)
 
 
 def gradient_of_the_likelihood(params, x, y, parts):
@@ -142,7 +141,6 @@ def test_gradient_of_the_objective_tends_to_that_of_the_likelihood(key):
     assert error(20_000) < 0.05 < error(5)
 
 
-@pytest.mark.slow
 def test_objective_reports_the_importance_estimate_of_its_draws(key):
     parts, params, x, y = example(key, 4, 1)
     draws = jax.random.fold_in(key, 1)
@@ -228,7 +226,6 @@ def test_bits_of_certain_probability_are_threshold_units(key):
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(gradient))
 
 
-@pytest.mark.slow
 def test_draws_have_the_density(key):
     # y ~ p(y|x) at one x: the distribution function is the mixture's
     parts, params, x, _ = example(key, 2, 1, num=1)
@@ -315,3 +312,12 @@ def test_a_batch_without_targets_is_refused(key):
     parts, params, x, _ = example(key, 2, 2)
     with pytest.raises(ValueError, match="needs targets"):
         sfnn.objective(parts, num_draws=2)(params, Batch(x), key)
+
+
+def test_both_networks_start_from_keys_of_their_own(key, no_key_reuse):
+    network = Network(lambda key: jax.random.normal(key, (4,)), lambda params, x: x)
+    parts = sfnn.SFNN(network, network, GAUSSIAN, 2, jnp.tanh)
+    params = sfnn.init_params(jax.random.clone(key), parts=parts)
+    hidden_key, output_key = jax.random.split(key)
+    np.testing.assert_array_equal(params["hidden"], network.init(hidden_key))
+    np.testing.assert_array_equal(params["output"], network.init(output_key))
