@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,39 +24,49 @@ from genjax.types import Array, Key
 
 
 def universal_approximation(key: Key) -> Shown:
-    """A hidden layer of N steep sigmoids, placed by hand, comes as close to sin 2 pi x as N allows (Cybenko 1989)."""
+    """A hidden layer of N steep sigmoids, placed by hand, is nowhere off by more than omega_f(1 / N) (Cybenko 1989).
+
+    omega_f(d) = sup |f(x) - f(y)| over |x - y| <= d is the modulus of continuity. On [0, 1] it is 2 sin(pi d) for
+    sin 2 pi x, and sqrt(d) for the square root.
+    """
     del key
-    x = jnp.linspace(0, 1, 100_001)[:, None]
+    x = jnp.linspace(0, 1, 20_001)[:, None]
+    functions = {
+        "sin 2πx": (lambda x: jnp.sin(2 * jnp.pi * x), lambda d: 2 * math.sin(math.pi * d)),
+        "√x": (jnp.sqrt, math.sqrt),
+    }
 
-    def f(x: Any) -> Any:
-        return jnp.sin(2 * jnp.pi * x)
-
-    def approximation(num_units: int) -> Array:
+    def approximation(f: Callable[[Any], Any], num_units: int) -> Array:
         # F(x) = f(0) + sum_i [f(i/N) - f((i-1)/N)] sigm(50 N (x - (i - 1/2)/N))
         i = jnp.arange(1, num_units + 1)
         params = {
             "layer_1": {"kernel": jnp.full((1, num_units), 50.0 * num_units), "bias": -50.0 * (i - 0.5)},
-            "layer_2": {"kernel": (f(i / num_units) - f((i - 1) / num_units))[:, None], "bias": jnp.zeros(1)},
+            "layer_2": {"kernel": (f(i / num_units) - f((i - 1) / num_units))[:, None], "bias": f(jnp.zeros(1))},
         }
         return networks.mlp((1,), (1,), hidden=(num_units,), activation=expit).apply(params, x)
 
-    known = {10: (0.250, 5e-4), 50: (0.0505, 5e-5), 200: (0.0126, 5e-5)}
-    functions = {num: numpy64(approximation(num)) for num in known}
     lines = [
         Line(
-            f"universal approximation: sup |F_{num} - sin 2 pi x|", largest(functions[num] - numpy64(f(x))), *known[num]
+            f"universal approximation: sup |F_{num} - {name}| <= ω(1/{num})",
+            largest(approximation(f, num) - f(x)),
+            0.0,
+            modulus(1 / num),
         )
-        for num in known
+        for name, (f, modulus) in functions.items()
+        for num in (10, 50, 200)
     ]
 
     def panel(ax: Any) -> None:
+        f, modulus = functions["sin 2πx"]
         for num in (10, 50):
-            ax.plot(x, functions[num], label=f"{num} sigmoids", lw=1)
-        ax.plot(x, f(x), "k", lw=0.8, label="sin 2πx")
+            ax.plot(x, approximation(f, num), label=f"{num} sigmoids", lw=1)
+        exact = numpy64(f(x))[:, 0]
+        ax.fill_between(x[:, 0], exact - modulus(0.02), exact + modulus(0.02), alpha=0.2, label="± ω(1/50)")
+        ax.plot(x, exact, "k", lw=0.8, label="sin 2πx")
         ax.set(title="universal approximation", xlabel="x")
         ax.legend(fontsize="small", frameon=False)
 
-    return Shown(lines, panel)
+    return Shown("S09 E41", lines, panel)
 
 
 def generative_and_discriminative(key: Key) -> Shown:
@@ -88,9 +100,13 @@ def generative_and_discriminative(key: Key) -> Shown:
     )
     spread = jnp.sqrt((covariance**2 + jnp.outer(jnp.diag(covariance), jnp.diag(covariance))) * (1 / num + 0.5 / num))
     cov_deviation = (jnp.cov(drawn.T) - covariance) / spread
+    mean_deviation = (drawn.mean(0) - means[1]) / jnp.sqrt(
+        jnp.diag(covariance) * 2 / num
+    )  # of the fit and of the draws
     lines = [
         Line("Gaussian classes: Bayes' p(y|x) - sigm(w x + b), largest", largest(by_bayes - logistic), 0.0, 1e-12),
         Line("logistic regression's w, b from Σ⁻¹(μ₁-μ₀), in s.e.", largest(deviation), 0.0, STANDARD_ERRORS),
+        Line("generative model's samples: mean, in s.e.", largest(mean_deviation), 0.0, STANDARD_ERRORS),
         Line("generative model's samples: covariance, in s.e.", largest(cov_deviation), 0.0, STANDARD_ERRORS),
     ]
 
@@ -105,4 +121,4 @@ def generative_and_discriminative(key: Key) -> Shown:
         ax.set(title="two routes to p(y|x)", xlim=(-3, 4), ylim=(-3.5, 3))
         ax.legend(fontsize="small", frameon=False)
 
-    return Shown(lines, panel)
+    return Shown("S10", lines, panel)

@@ -1,7 +1,8 @@
-"""Draws by inverse transform and by sums of uniforms, and gradients through draws."""
+"""Draws by inverse transform and by sums of uniforms, gradients through draws, and networks that draw."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +23,8 @@ from experiments.lemmas.table import (
     mean_line,
     numpy64,
 )
-from genjax import stochastic
+from genjax import losses, networks, stochastic
+from genjax.models import sfnn
 from genjax.types import Array, Key
 
 
@@ -61,7 +63,7 @@ def inverse_transform(key: Key) -> Shown:
         ax.set(title="inverse transform: draws, F as dots", xlabel="x")
         ax.legend(fontsize="small", frameon=False)
 
-    return Shown(lines, panel)
+    return Shown("S34 S35 E39", lines, panel)
 
 
 def sum_of_uniforms(key: Key) -> Shown:
@@ -95,7 +97,7 @@ def sum_of_uniforms(key: Key) -> Shown:
         ax.set(title="normals from n uniforms")
         ax.legend(fontsize="small", frameon=False)
 
-    return Shown(lines, panel)
+    return Shown("S36 E40", lines, panel)
 
 
 def gradient_estimators(key: Key) -> Shown:
@@ -117,6 +119,9 @@ def gradient_estimators(key: Key) -> Shown:
     for name, (g, variance) in found.items():
         lines.append(mean_line(f"{name} gradient of E z²: mean, 2 μ", g, 2 * mean))
         lines.append(mean_line(f"{name} gradient of E z²: variance", (g - 2 * mean) ** 2, variance))
+    # without noise z = mu + sigma is differentiable too, but it is one point of the distribution, not a draw
+    fixed = jax.grad(lambda mu: (mu + sigma) ** 2)(mean)
+    lines.append(Line("gradient of z² at z = μ + σ: biased by 2 σ", float(fixed) - 2 * mean, 2 * sigma, 1e-12))
 
     def panel(ax: Any) -> None:
         for name, (g, variance) in found.items():
@@ -127,4 +132,57 @@ def gradient_estimators(key: Key) -> Shown:
         ax.set(title="one-draw gradients of E z²", yscale="log", ylim=(1e-4, None))
         ax.legend(fontsize="small", frameon=False)
 
-    return Shown(lines, panel)
+    return Shown("S53 S54 (8) (14) E100", lines, panel)
+
+
+def stochastic_network(key: Key) -> Shown:
+    """The mean of p(y|h) over M draws h ~ p(h|x) rises in M to p(y|x), in logarithms (Tang & Salakhutdinov 2013)."""
+    num_bits, nums = 6, (1, 10, 100, 1000)
+    parts = sfnn.SFNN(
+        networks.affine((1,), (num_bits + 2,)),
+        networks.gaussian_heads(networks.affine((num_bits + 2,), (2,))),
+        losses.GAUSSIAN,
+        num_bits,
+        jnp.tanh,
+    )
+    init_key, x_key, *keys = jax.random.split(key, 2 + len(nums))
+    start = jax.jit(partial(sfnn.init_params, parts=parts))(init_key)
+    params = jax.tree.map(lambda leaf: 2.5 * leaf.astype(float), start)
+    x = jax.random.normal(x_key, (4, 1))
+    y = jnp.sin(3 * x)
+
+    # by hand: all 2^H settings of the bits
+    a = numpy64(parts.hidden.apply(params["hidden"], x))
+    layer = {name: numpy64(leaf) for name, leaf in params["output"]["layer_1"].items()}
+    total = np.zeros(4)
+    for bits in itertools.product([0.0, 1.0], repeat=num_bits):
+        h = np.concatenate([np.broadcast_to(bits, (4, num_bits)), np.tanh(a[:, num_bits:])], axis=1)
+        mean, s = (h @ layer["kernel"] + layer["bias"]).T
+        odds = np.where(np.array(bits) > 0, 1, -1) * a[:, :num_bits]
+        density = np.exp(-((numpy64(y)[:, 0] - mean) ** 2) / np.exp(s) / 2) / np.sqrt(2 * np.pi * np.exp(s))
+        total += density * np.prod(1 / (1 + np.exp(-odds)), axis=1)
+    exact = -float(jax.jit(partial(sfnn.negative_log_likelihood, parts=parts))(params, x, y).mean())
+
+    def estimates(num_draws: int, key: Key) -> np.ndarray:
+        one = partial(sfnn.importance_negative_log_likelihood, params, x, y, parts=parts, num_draws=num_draws)
+        return numpy64(jax.jit(jax.vmap(lambda key: -one(key).mean()))(jax.random.split(key, 200)))
+
+    found = [estimates(num, k) for num, k in zip(nums, keys, strict=True)]
+    means = np.array([values.mean() for values in found])
+    errors = np.array([values.std() for values in found]) / math.sqrt(len(found[0]))
+    fall = np.max(-np.diff(means) / np.hypot(errors[1:], errors[:-1]), initial=0)
+    excess = np.max((means - exact) / errors, initial=0)
+    lines = [
+        Line("stochastic network: log p(y|x), by hand", exact, float(np.log(total).mean()), 1e-10),
+        Line("stochastic network: log-mean of 1000 draws", means[-1], exact, 0.05),
+        Line("stochastic network: largest fall in M, in s.e.", fall, 0.0, STANDARD_ERRORS),
+        Line("stochastic network: above all settings, in s.e.", excess, 0.0, STANDARD_ERRORS),
+    ]
+
+    def panel(ax: Any) -> None:
+        ax.errorbar(nums, means, [values.std() for values in found], fmt="o-", capsize=3, label="of M draws")
+        ax.axhline(exact, color="k", lw=0.8, label="all 2⁶ settings")
+        ax.set(title="log p(y|x) of a stochastic network", xlabel="M", xscale="log")
+        ax.legend(fontsize="small", frameon=False)
+
+    return Shown("S38", lines, panel)

@@ -6,8 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+
+from genjax import gradients
+from genjax.types import Params
 
 STANDARD_ERRORS = 4
 KOLMOGOROV = 1.95  # over sqrt(n): what the distance of an honest sample of n exceeds once in a thousand
@@ -33,8 +38,23 @@ class Line(NamedTuple):
 class Shown(NamedTuple):
     """The results of a lemma: its lines, and a panel of the picture if it has one."""
 
+    item: str  # of the specification: its number, its equation in the slides, the errata that it settles
     lines: list[Line]
     panel: Callable[[Any], None] | None = None  # draws on Matplotlib axes
+
+
+def descend(
+    objective: gradients.Objective, optimizer: optax.GradientTransformation, params: Params, num_updates: int
+) -> Params:
+    """The params after each update on `objective(params) -> (loss [B], metrics)`, stacked."""
+    update = gradients.updater(objective, optimizer)
+
+    def step(carried: tuple[Params, Any], _: None) -> tuple[tuple[Params, Any], Params]:
+        carried = update(*carried)[:2]
+        return carried, carried[0]
+
+    start = (params, optimizer.init(params))
+    return jax.jit(lambda start: jax.lax.scan(step, start, None, length=num_updates))(start)[1]
 
 
 def numpy64(x: Any) -> np.ndarray:
