@@ -1,4 +1,4 @@
-"""Folders of the user: the home directory, and the cache."""
+"""Folders of the user, paths that can be used, and files that appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from genjax.errors import BadInput
 
@@ -68,3 +70,57 @@ def refuse_patterns(path: Path, *, parameter: str | None = None) -> None:
             "give a path without * ? [ and backslashes",
             parameter=parameter,
         )
+
+
+def make_folder(folder: Path) -> None:
+    """Creates a folder and its parents where they are missing; the user's cache is made closed to other users."""
+    cache = user_cache()
+    if cache in (folder, *folder.parents):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(mode=0o700, exist_ok=True)
+        mode = cache.stat().st_mode
+        if mode & stat.S_IWOTH:  # made under umask 0: machine code is loaded from it
+            cache.chmod(stat.S_IMODE(mode) & ~0o022)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def may_write(folder: Path) -> bool:
+    """Whether the folder, or its nearest existing parent, is writable.
+
+    Root may write anywhere, but a folder without any write permission counts as read-only.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK) and bool(existing.stat().st_mode & 0o222)
+
+
+def refuse_unwritable(folder: Path, *, parameter: str | None = None) -> None:
+    """Refuses a folder in which no file can be made, before the work whose results it is for. Creates nothing.
+
+    Raises:
+      BadInput: the folder is read-only, is or lies below a file, or its path is too long.
+    """
+    try:
+        refused = None if may_write(folder) else "cannot be written to"
+    except OSError as error:
+        refused = f"cannot be used: {(error.strerror or str(error)).lower()}"
+    if refused:
+        raise BadInput(f"{folder} {refused}; give another path", parameter=parameter)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file opened for writing, which appears under its name only when it is complete and on the disk."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def drafts(path: Path) -> list[Path]:
+    """The incomplete files that killed processes have left of a file written by `replacing`."""
+    return [draft for draft in path.parent.glob(f".{path.name}.*") if draft.suffix[1:].isdigit()]

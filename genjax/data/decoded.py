@@ -6,22 +6,23 @@ Images are memory-mapped, so a data set may be larger than memory.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import os
 import struct
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from genjax.data.dataset import Dataset, from_arrays
-from genjax.paths import user_cache
+from genjax.paths import drafts, make_folder, may_write, replacing, user_cache
 
 
 def load(name: str, stem: str, origin: str, *, folders: Iterable[Path], decode: Callable[[], Dataset]) -> Dataset:
@@ -117,19 +118,31 @@ def _mapped(file: Path, name: str) -> np.ndarray:
 
 
 def scratch(folders: Iterable[Path], shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros, uint8, mapped from an unnamed file in the first writable folder, or in memory if there is none."""
+    """Zeros, uint8, mapped from an unnamed file in the first writable folder with the space for it, else in memory."""
     for folder in folders:
-        if _may_write(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        if may_write(folder):
+            make_folder(folder)
             with tempfile.TemporaryFile(dir=folder) as file:
-                return np.memmap(file, np.uint8, "w+", shape=shape)
+                if _reserve(file.fileno(), math.prod(shape)):
+                    return np.memmap(file, np.uint8, "r+", shape=shape)
     return np.zeros(shape, np.uint8)
 
 
+def _reserve(file: int, size: int) -> bool:
+    """Makes the file that long; false if the disk lacks the space, of which a memory map would die without a word."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return False
+        os.truncate(file, size)  # this kind of file system reserves nothing
+    return True
+
+
 def _write(dataset: Dataset, index: Path, origin: str) -> None:
-    if not _may_write(index.parent):
+    if not may_write(index.parent):
         raise PermissionError(f"{index.parent} is read-only")
-    index.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(index.parent)
     file = index.with_name(f"{index.stem}-{dataset.fingerprint[:16]}.npz")
     arrays: dict[str, Any] = {"train_x": dataset.train.x, "test_x": dataset.test.x}
     if dataset.train.label is not None and dataset.test.label is not None:
@@ -142,31 +155,12 @@ def _write(dataset: Dataset, index: Path, origin: str) -> None:
         "num_classes": dataset.num_classes,
         "class_names": dataset.class_names,
     }
-    with _replacing(file) as out:
+    with replacing(file) as out:
         np.savez(out, **arrays)
-    with _replacing(index) as out:
+    with replacing(index) as out:
         out.write(json.dumps(entry, indent=1).encode())
     for other in index.parent.glob(f"{index.stem}-{'[0-9a-f]' * 16}.npz"):  # of an earlier origin
         if other != file:
             other.unlink(missing_ok=True)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name only when it is complete."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as out:
-            yield out
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _may_write(folder: Path) -> bool:
-    """Whether the folder, or its nearest existing parent, is writable.
-
-    Root may write anywhere, but a folder without any write permission counts as read-only.
-    """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return existing.is_dir() and os.access(existing, os.W_OK) and bool(existing.stat().st_mode & 0o222)
+            for draft in drafts(other):
+                draft.unlink(missing_ok=True)
