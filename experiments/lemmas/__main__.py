@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from experiments import lemmas
+from genjax.paths import expand_user
 from genjax.runs import command, directory
 from genjax.runs.flags import Record, flag
 from genjax.runs.settings import NOT_IDENTITY
@@ -21,9 +20,10 @@ class Flags(Record):
 def main(flags: Flags) -> int:
     """Computes all lemmas; returns the exit status."""
     determinism.set_up()
-    workdir = Path(flags.workdir or f"runs/lemmas-seed{flags.seed}").expanduser()
-    directory.claim(workdir, {"experiment": "lemmas", **flags.to_config()}, free=NOT_IDENTITY)
-    return lemmas.check(workdir, seed=flags.seed)
+    workdir = expand_user(flags.workdir or f"runs/lemmas-seed{flags.seed}", parameter="workdir")
+    with directory.locked(workdir):
+        directory.claim(workdir, {"experiment": "lemmas", **flags.to_config()}, free=NOT_IDENTITY)
+        return lemmas.check(workdir, seed=flags.seed)
 
 
 if __name__ == "__main__":

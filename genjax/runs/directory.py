@@ -1,25 +1,36 @@
 """The run directory: a run's flags (config.json), circumstances (manifest.json), metrics (metrics.jsonl) and results
-(summary.json). Every file is written completely or not at all, except metrics.jsonl, which only grows."""
+(summary.json). Every file is written completely or not at all, except metrics.jsonl, which only grows. While a run is
+trained, its directory is locked."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from genjax.errors import BadInput
-from genjax.paths import refuse_patterns
+from genjax.paths import drafts, refuse_patterns, refuse_unwritable, replacing
 from genjax.training import determinism
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint", "scikit-learn")
 """The packages whose versions belong to a run's identity: they determine its data, draws or arithmetic."""
+
+LOCK = ".lock"
+
+UNREPORTED = "unreported.npz"
+"""Train metrics before an interruption that no line of metrics.jsonl has reported yet."""
+
+FILES = ("config.json", "manifest.json", "metrics.jsonl", UNREPORTED, "summary.json")
+"""The files that the runner replaces as a whole."""
 
 IDENTITY = (
     "python",
@@ -37,13 +48,8 @@ IDENTITY = (
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that a reader finds either the old file or the complete new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write(f"{json.dumps(value, indent=2)}\n".encode())
 
 
 def read_json(path: Path) -> Any:
@@ -176,6 +182,8 @@ def claim(
 ) -> None:
     """Creates the run directory for this configuration, or checks that it belongs to it; flags in `free` may differ.
 
+    Where the run is finished, nothing is written.
+
     Args:
       upgrade: turns a configuration written by an earlier version into what this version would write.
 
@@ -191,10 +199,11 @@ def claim(
         if names:
             wanted = ", ".join(f"`{name}`={recorded.get(name)} (now {config.get(name)})" for name in names)
             raise BadInput(f"{workdir} holds a run with other values: {wanted}; give these, or another `workdir`")
-    elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise BadInput(f"{workdir} exists and is not a run directory; give another path", parameter="workdir")
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_json(path, config)
+    else:
+        _refuse_foreign(workdir)
+    if not is_finished(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(path, config)
 
 
 def sync(path: Path) -> None:
@@ -212,9 +221,8 @@ def append_metrics(path: Path, step: int, split: str, metrics: dict[str, Any]) -
 def cut_metrics(path: Path, *, upto: int) -> None:
     """Removes the lines after step `upto`, whose work was lost when the run was killed."""
     kept = [line for line in read_metrics(path) if line["step"] <= upto] if path.exists() else []
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -227,3 +235,52 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         raise BadInput(
             f"{path} has a line that is not valid JSON ({error}); restore it, or start in another `workdir`"
         ) from None
+
+
+def is_finished(workdir: Path) -> bool:
+    """Whether the directory holds a finished run."""
+    return os.path.exists(workdir / "summary.json")  # unlike that of Path, it raises nothing where access is refused
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Creates the run directory, keeps other processes from training in it, and removes what killed ones left of files.
+
+    The operating system ends the lock with the process. Where it has no locks, nobody is kept out. Nothing is created
+    where a run is finished.
+
+    Raises:
+      BadInput: another process is training there; the directory is not that of a run, or cannot be written to.
+    """
+    path, finished = workdir / LOCK, is_finished(workdir)
+    if not finished:
+        refuse_unwritable(workdir, parameter="workdir")
+        _refuse_foreign(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        if path.exists() or not finished:
+            # filelock would fall back to a file without a lock, which outlives a process that is killed
+            file = held.enter_context(open(path, "r" if finished else "a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BadInput(
+                    f"another process is training in {workdir}; let it finish, or give another `workdir`"
+                ) from None
+            except OSError:
+                pass  # no locks here
+        if not finished:
+            for draft in _drafts(workdir):
+                draft.unlink(missing_ok=True)
+        yield
+
+
+def _refuse_foreign(workdir: Path) -> None:
+    if (workdir / "config.json").exists() or not workdir.exists():
+        return
+    if not workdir.is_dir() or {*workdir.iterdir()} - {workdir / LOCK, *_drafts(workdir)}:
+        raise BadInput(f"{workdir} exists and is not a run directory; give another path", parameter="workdir")
+
+
+def _drafts(workdir: Path) -> list[Path]:
+    return [draft for name in FILES for draft in drafts(workdir / name)]

@@ -1,5 +1,6 @@
 """The files of a run directory."""
 
+import errno
 import json
 
 import jax
@@ -113,3 +114,66 @@ def test_settings_of_jax_belong_to_the_identity(tmp_path):
     older = {name: value for name, value in plain.items() if name != "jax_settings"}
     assert run_directory.differences(older, plain) == []
     assert len(run_directory.differences(older, other)) == 2
+
+
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_directory_is_locked_while_it_is_trained_in(tmp_path):
+    workdir = tmp_path / "runs" / "one"
+    with run_directory.locked(workdir):
+        run_directory.claim(workdir, {"experiment": "vae"}, free=())
+        before = files(workdir)
+        with (
+            pytest.raises(BadInput, match=r"^another process is training in .*one; let it finish, or give another `w"),
+            run_directory.locked(workdir),
+        ):
+            raise AssertionError
+        assert files(workdir) == before
+    with run_directory.locked(workdir):
+        pass
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with run_directory.locked(tmp_path), run_directory.locked(tmp_path):
+        pass
+
+
+def test_a_finished_run_that_is_started_again_writes_nothing(tmp_path):
+    (tmp_path / "config.json").write_text('{"experiment": "vae", "workdir": "before"}')
+    (tmp_path / "summary.json").write_text("{}")
+    before = files(tmp_path)
+    with run_directory.locked(tmp_path):
+        run_directory.claim(tmp_path, {"experiment": "vae", "workdir": "now"}, free=("workdir",))
+    assert files(tmp_path) == before
+
+
+def test_what_killed_processes_have_left_is_no_obstacle_and_is_removed(tmp_path):
+    left = [tmp_path / f".{name}.{number}" for name in run_directory.FILES for number in (17, 4711)]
+    for path in left:
+        path.write_text("{")
+    run_directory.claim(tmp_path, {"experiment": "vae"}, free=())
+    with run_directory.locked(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {"config.json", run_directory.LOCK}
+
+
+@pytest.mark.parametrize("name", [".config.json", ".config.json.bak", ".other.json.17", "config.json.17"])
+def test_files_of_others_are_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("{")
+    with pytest.raises(BadInput, match="exists and is not a run directory"), run_directory.locked(tmp_path):
+        raise AssertionError
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("where", ["file", "file/below", "x" * 300])
+def test_a_workdir_that_cannot_be_made_is_named(tmp_path, where):
+    (tmp_path / "file").write_text("")
+    refused = pytest.raises(BadInput, match=r"^workdir: .*; give another path$")
+    with refused as error, run_directory.locked(tmp_path / where):
+        raise AssertionError
+    assert "\n" not in str(error.value) and [path.name for path in tmp_path.iterdir()] == ["file"]
