@@ -22,7 +22,7 @@ from genjax import runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation.sample_quality import sample_quality
-from genjax.paths import expand_user
+from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import command, directory, flag
 
 
@@ -42,10 +42,11 @@ def main(flags: Flags) -> None:
     """Draws, measures and writes."""
     if not flags.run:
         raise BadInput("give the directory of a trained run", parameter="run")
+    out = expand_user(flags.out or Path(flags.run) / "generated", parameter="out")
+    refuse_unwritable(out, parameter="out")
     run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset, with_data=flags.measure)
     if run.model.sample is None:
         raise BadInput(f"{run.directory}: a run of {run.experiment.name} cannot draw new samples")
-    out = expand_user(flags.out or Path(flags.run) / "generated", parameter="out")
     out.mkdir(parents=True, exist_ok=True)
     x = run.sample(flags.num, jax.random.key(flags.seed))
     np.savez(out / "samples.npz", x=x)

@@ -35,6 +35,7 @@ from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import latent, neighbours
 from genjax.models import vae
+from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import command, directory, flag, opening
 from genjax.types import Array, Key
 
@@ -243,7 +244,8 @@ def main(flags: Flags) -> None:
     """Explores, draws and writes."""
     if not flags.run:
         raise BadInput("give the directory of a trained autoencoder or VAE", parameter="run")
-    out = Path(flags.out or Path(flags.run) / "latent_space").expanduser()
+    out = expand_user(flags.out or Path(flags.run) / "latent_space", parameter="out")
+    refuse_unwritable(out, parameter="out")
     run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset)
     read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(flags.seed), 4)
     run.codec()  # a model without one is refused before anything is written

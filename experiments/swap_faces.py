@@ -22,7 +22,7 @@ from genjax.data import image_file, pairs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.models import identity_swap
-from genjax.paths import expand_user
+from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import command, flag
 from genjax.types import Array
 
@@ -43,8 +43,11 @@ def main(flags: Flags) -> None:
     if not (flags.run and flags.target and flags.source):
         missing = next(name for name in ("run", "target", "source") if not getattr(flags, name))
         raise BadInput("give a run, a target and a source", parameter=missing)
-    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset, with_data=False)
     out = expand_user(flags.out, parameter="out")
+    if out.is_dir():
+        raise BadInput(f"{out} is a folder; give a file", parameter="out")
+    refuse_unwritable(out.parent, parameter="out")
+    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset, with_data=False)
     if run.experiment.name != "identity_swap":
         raise BadInput(f"{run.directory} is a run of {run.experiment.name}, not of identity_swap")
     height, width, channels = pairs.image_shape(run.dataset, size=run.flags.image_size)
@@ -62,6 +65,7 @@ def main(flags: Flags) -> None:
     note = PngInfo()
     note.add_text("Comment", pictures.SYNTHETIC_FACES)
     pixels = np.round(255 * np.asarray(swapped)[0]).astype(np.uint8)
+    out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(out, format="PNG", pnginfo=note)
     print(f"{flags.target} with the identity of {flags.source}: {out}")
 
