@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import jax
 from genjax.data.batching import Source
 from genjax.errors import BadInput
 from genjax.runs import directory, hosts
+from genjax.stderr import print_line
 from genjax.training import checkpoint, digest
 from genjax.training.fit import fit
 from genjax.types import Model, Params
@@ -62,7 +62,7 @@ def find_or_train(
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     folder = cache / f"{name}-{short}"
     if not folder.exists():
-        print(f"training the {name.replace('_', ' ')} {purpose}, in {folder}", file=sys.stderr)
+        print_line(f"training the {name.replace('_', ' ')} {purpose}, in {folder}")
         state = fit(model, source(), seed=seed, num_steps=num_steps, eval_every=0, watch=watch)
         if not hosts.is_first():  # every process of a run trains, and the first one writes
             params = jax.device_put(jax.device_get(state.params))  # as if read: committed to no device
@@ -79,14 +79,15 @@ def find_or_train(
 def _write(folder: Path, config: dict[str, Any], state: Any, num_steps: int, manifest: dict[str, Any]) -> None:
     """Writes a folder that appears completely or not at all."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    with checkpoint.Checkpoints(unfinished / "checkpoints", keep=1) as checkpoints:
-        checkpoints.save(num_steps, state)
-    directory.write_json(unfinished / "config.json", config)
-    trained = {"steps_done": num_steps, "params_sha256": digest.params_sha256(state.params)}
-    directory.write_json(unfinished / "manifest.json", manifest | trained)
     try:
+        with checkpoint.Checkpoints(unfinished / "checkpoints", keep=1) as checkpoints:
+            checkpoints.save(num_steps, state)
+        directory.write_json(unfinished / "config.json", config)
+        trained = {"steps_done": num_steps, "params_sha256": digest.params_sha256(state.params)}
+        directory.write_json(unfinished / "manifest.json", manifest | trained)
         unfinished.rename(folder)
-    except OSError:  # another run was faster, and has the same bits
-        if not folder.exists():
+    except OSError:
+        if not folder.exists():  # otherwise another run was faster, and has the same bits
             raise
-        shutil.rmtree(unfinished)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

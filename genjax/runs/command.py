@@ -17,7 +17,9 @@ from absl import flags as absl_flags
 
 from genjax.data import tfds
 from genjax.errors import BadInput
+from genjax.runs import interruption
 from genjax.runs.flags import Record, Spec, specs
+from genjax.stderr import print_line
 
 F = TypeVar("F", bound=Record)
 HELP = ("help", "helpshort", "helpfull", "h")
@@ -28,25 +30,51 @@ def run(command: Callable[[F], int | None], record: type[F]) -> NoReturn:
     """Runs a command with the flags in `sys.argv`, and exits.
 
     The exit status is what the command returns, or 0; it is 2, after one line on standard error, for bad flags, for
-    `BadInput`, and for files that cannot be read or written.
+    `BadInput`, and for files that cannot be read or written. After Ctrl-C it is 130, and after SIGTERM 143.
     """
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # JAX lists every kind of device that is missing
+    _accept_any_stream()
     try:
-        status = command(parse(record, sys.argv))
-        sys.stdout.flush()
+        with interruption.raised("interrupted; what was saved is kept, and the same command goes on from it"):
+            status = command(parse(record, sys.argv))
+            sys.stdout.flush()
+    except interruption.Interrupted as error:
+        for number in interruption.SIGNALS:  # another one ends the process without a traceback
+            signal.signal(number, signal.SIG_DFL)
+        print_line(str(error))
+        sys.exit(error.status)
     except BadInput as error:
         stop(with_dashes(error, {spec.name for spec in specs(record)}))
     except BrokenPipeError:  # whoever read the output has seen enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
+        _flush_or_discard_output()
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
+        _flush_or_discard_output()
         stop(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}; nothing that exists was lost")
     sys.exit(status or 0)
 
 
+def _accept_any_stream() -> None:
+    """Lets commands print to closed streams, and to those whose encoding lacks a character, which is then escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush_or_discard_output() -> None:
+    """Gives up standard output where it cannot be written to, or Python complains when it flushes it at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def stop(line: str) -> NoReturn:
     """Ends the process with one line on standard error and exit status 2."""
-    print(f"error: {line}", file=sys.stderr)
+    print_line(f"error: {line}")
     sys.exit(2)
 
 

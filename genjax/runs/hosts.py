@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import NoReturn
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from genjax.errors import BadInput
 from genjax.runs.settings import Flags
+from genjax.stderr import print_line
 
 
 def join(flags: Flags) -> None:
@@ -29,6 +31,7 @@ def join(flags: Flags) -> None:
             f"{address} needs `num_processes` and a `process_id` below it, not {count} and {number}",
             parameter="coordinator",
         )
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     try:
         jax.distributed.initialize(
             address,
@@ -49,13 +52,16 @@ def leave(error: Exception) -> NoReturn:
 
     Skips JAX's shutdown, which would wait for the dead process.
     """
-    print(
+    print_line(
         f"error: another process of this run has ended or cannot be reached ({_line(error)[:200]}); start all of them "
-        "again with the same flags to resume from the last checkpoint",
-        file=sys.stderr,
-        flush=True,
+        "again with the same flags to resume from the last checkpoint"
     )
     os._exit(2)
+
+
+def agreed(number: int) -> int:
+    """The largest of the numbers of all processes, which all of them must ask for at the same step."""
+    return number if jax.process_count() == 1 else int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def is_first() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +15,14 @@ import numpy as np
 from genjax import data
 from genjax.data import batching
 from genjax.drawing import pictures
+from genjax.paths import replacing
 from genjax.runs import directory, hosts
 from genjax.runs.experiment import Built, Experiment, Trained
 from genjax.runs.flags import from_config
 from genjax.runs.settings import NOT_IDENTITY, Flags
 from genjax.runs.tensorboard import TensorBoard
 from genjax.training import checkpoint, digest
+from genjax.training.reading import Window
 from genjax.training.streams import streams
 from genjax.types import Key
 
@@ -78,6 +82,11 @@ class Recorder:
         if hosts.is_first():
             directory.sync(self._metrics_path)
 
+    def close(self) -> None:
+        """Completes the events for TensorBoard."""
+        if self._board:
+            self._board.close()
+
     def finish(self, state: Any, speed: dict[str, Any]) -> dict[str, Any]:
         """Draws and measures the trained model; writes and returns its summary."""
         trained = self._trained(speed["num_steps"], state)
@@ -86,6 +95,7 @@ class Recorder:
         pictures.save_curves(self._workdir / "curves.png", lines)
         if self._board:
             self._board.write_pictures(speed["num_steps"], self._workdir)
+        self.close()
         params_sha256 = digest.params_sha256(state.params)
         metrics = {name: value for name, value in lines[-1].items() if name not in ("step", "split")} | summarised
         return write_end(self._workdir, self._setting.experiment.name, speed, metrics, params_sha256)
@@ -107,7 +117,8 @@ class SeedsRecorder:
             if hosts.is_first():
                 fingerprint = setting.dataset.fingerprint
                 claim(folder, setting.experiment, alone, fingerprint=fingerprint, warn=setting.warn)
-                directory.open_manifest(folder, own.manifest, warn=setting.warn)
+                if not directory.is_finished(folder):
+                    directory.open_manifest(folder, own.manifest, warn=setting.warn)
             self._recorders[seed] = Recorder(own, alone, folder, first_step)
         self.examine = self._monitor if setting.experiment.monitor else None
         if hosts.is_first():
@@ -135,6 +146,11 @@ class SeedsRecorder:
             directory.sync(self._metrics_path)
             for recorder in self._recorders.values():
                 recorder.sync()
+
+    def close(self) -> None:
+        """Completes the events for TensorBoard."""
+        for recorder in self._recorders.values():
+            recorder.close()
 
     def finish(self, states: Any, speed: dict[str, Any]) -> dict[str, Any]:
         """Finishes the run of each seed and saves its checkpoint; writes means and standard deviations."""
@@ -214,3 +230,28 @@ def held_out_examples(source: batching.Source, key: Key, *, at_most: int = 2000)
         stored = jax.tree.map(lambda *arrays, some=some: np.stack([arrays[g][b, row] for g, b, row in some]), *groups)
         read.append(source.test.read(jax.tree.map(jnp.asarray, stored), jax.random.fold_in(key, number)))
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *read)
+
+
+_STEPS = "_steps"  # no metric's name
+
+
+def write_unreported(workdir: Path, step: int, window: Window) -> None:
+    """Keeps the train metrics before an interruption at this step that no line of metrics.jsonl has reported yet."""
+    with replacing(workdir / directory.UNREPORTED) as file:
+        arrays: dict[str, Any] = {_STEPS: np.array([window.start, step]), **window.values()}
+        np.savez(file, **arrays)
+
+
+def read_unreported(workdir: Path, step: int, *, warn: Warn) -> Window:
+    """What `write_unreported` has kept at this step; a window without steps if there was no interruption there."""
+    path = workdir / directory.UNREPORTED
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
+            values = dict(found)
+        start, upto = map(int, values.pop(_STEPS))
+    except FileNotFoundError:
+        return Window(step)
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        warn(f"{path} is damaged ({error}); the next line of metrics covers fewer steps")
+        return Window(step)
+    return Window(start, values) if upto == step else Window(step)

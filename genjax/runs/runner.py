@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import multihost_utils
 
 from genjax import data
 from genjax.data import batching, outline
 from genjax.errors import BadInput
-from genjax.paths import expand_user
-from genjax.runs import command, devices, directory, hosts, opening
+from genjax.paths import expand_user, refuse_unwritable
+from genjax.runs import command, devices, directory, hosts, interruption, opening
 from genjax.runs.experiment import Experiment
 from genjax.runs.flags import require
 from genjax.runs.opening import Run
-from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config
+from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config, read_unreported, write_unreported
 from genjax.runs.settings import IDENTITY_IF_GIVEN, NOT_IDENTITY, Flags
+from genjax.stderr import print_line
 from genjax.training import checkpoint, determinism
 from genjax.training.compiled import keep_compiled
 from genjax.training.fit import fit
@@ -75,16 +77,23 @@ class _Prepared(NamedTuple):
 
 def _train(experiment: Experiment, flags: Flags) -> Path:
     """Trains a run to the end unless it is finished; returns its directory."""
-    run = _prepare(experiment, flags)
-    if not run.finished:
-        _fit(run)
-    if hosts.is_first():
-        print(summary_line(run.workdir, "already finished" if run.finished else "finished"))
-    return run.workdir
+    with contextlib.ExitStack() as held:
+        run = _prepare(experiment, flags, held)
+        if not run.finished:
+            _fit(run)
+        if hosts.is_first():
+            print(summary_line(run.workdir, "already finished" if run.finished else "finished"))
+        return run.workdir
 
 
-def _prepare(experiment: Experiment, flags: Flags) -> _Prepared:
-    """Loads the data, builds the model and claims the directory; nothing is trained before that."""
+def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -> _Prepared:
+    """Loads the data, builds the model and claims the directory; nothing is trained before that.
+
+    Args:
+      held: what keeps the directory locked.
+    """
+    if flags.workdir and not directory.is_finished(expand_user(flags.workdir, parameter="workdir")):
+        refuse_unwritable(expand_user(flags.workdir), parameter="workdir")
     determinism.set_up(cpu_threads=flags.cpu_threads)
     keep_compiled()
     hosts.join(flags)
@@ -94,7 +103,7 @@ def _prepare(experiment: Experiment, flags: Flags) -> _Prepared:
     devices.check(flags)
     stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
     source = experiment.source(flags, stored)
-    workdir = Path(flags.workdir).expanduser() if flags.workdir else default_workdir(experiment, flags)
+    workdir = expand_user(flags.workdir) if flags.workdir else default_workdir(experiment, flags)
     place = None if flags.data_dir is None else str(expand_user(flags.data_dir, parameter="data_dir").absolute())
     flags = flags.replace(dataset=data.absolute(flags.dataset), data_dir=place)  # the same from any directory
     built = experiment.build(flags, stored, devices.reduction(flags))
@@ -104,11 +113,14 @@ def _prepare(experiment: Experiment, flags: Flags) -> _Prepared:
         seed=flags.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(flags)
     ) | {"data": outline.record(stored)}
     if hosts.is_first():
+        held.enter_context(directory.locked(workdir))
         claim(workdir, experiment, flags, fingerprint=dataset.fingerprint, warn=_warn)
-        if not (workdir / "summary.json").exists():
+        if not directory.is_finished(workdir):
             directory.open_manifest(workdir, manifest, warn=_warn)
+            for seed in range(flags.seed, flags.seed + flags.num_seeds) if flags.num_seeds > 1 else ():
+                held.enter_context(directory.locked(workdir / f"seed-{seed}"))
     multihost_utils.sync_global_devices("the run directory is claimed")
-    finished = (workdir / "summary.json").exists()
+    finished = directory.is_finished(workdir)
     if not finished:
         built = experiment.prepare(flags, stored, built, workdir.parent)
     setting = Setting(experiment, built, stored, source, manifest, _warn)
@@ -116,18 +128,29 @@ def _prepare(experiment: Experiment, flags: Flags) -> _Prepared:
 
 
 def _fit(run: _Prepared) -> None:
-    """Trains from the last checkpoint to the end, and writes the results."""
+    """Trains from the last checkpoint to the end, and writes the results.
+
+    Raises:
+      Interrupted: a signal came while training; the step that had been reached is saved.
+    """
     flags, (experiment, built, *_) = run.flags, run.setting
     several = run.placement.num_seeds is not None
-    with checkpoint.Checkpoints(run.workdir / "checkpoints", keep=2, warn=_warn) as checkpoints:
+    with (
+        interruption.awaited() as request,
+        checkpoint.Checkpoints(run.workdir / "checkpoints", keep=2, warn=_warn) as checkpoints,
+    ):
         first_step, state = checkpoints.restore(_template(built.model, run.placement)) or (0, None)
         start = f"from step {first_step}" if first_step else "from the start"
-        print(f"{experiment.name} on {run.setting.dataset.name}, {start}, in {run.workdir}", file=sys.stderr)
+        print_line(f"{experiment.name} on {run.setting.dataset.name}, {start}, in {run.workdir}")
         recorder = (SeedsRecorder if several else Recorder)(run.setting, flags, run.workdir, first_step)
+        unreported = read_unreported(run.workdir, first_step, warn=_warn)
         began = time.monotonic()
 
         def save(step: int, saved: Any) -> None:
-            recorder.sync()  # flush the metrics first: resuming relies on the lines before a checkpoint
+            if hosts.is_first():
+                recorder.sync()  # flush the metrics first: resuming relies on the lines before a checkpoint
+                if unreported.start < step:
+                    write_unreported(run.workdir, step, unreported)
             checkpoints.save(step, saved)
 
         try:
@@ -145,22 +168,35 @@ def _fit(run: _Prepared) -> None:
                     report=recorder.report if hosts.is_first() else None,
                     save=save,
                     examine=recorder.examine,
+                    interrupted=lambda: hosts.agreed(request.number) > 0,
+                    unreported=unreported,
                     watch=experiment.watch,
                     placement=run.placement,
                 )
+            state, signal = to_host(state), hosts.agreed(request.number)
         except jax.errors.JaxRuntimeError as error:
             if jax.process_count() == 1:
                 raise
             hosts.leave(error)
         seconds = time.monotonic() - began
-    state = to_host(state)
+    if signal:
+        recorder.close()
+        raise interruption.Interrupted(signal, _how_to_go_on(run, int(np.ravel(state.step)[0])))
     if hosts.is_first():
+        (run.workdir / directory.UNREPORTED).unlink(missing_ok=True)
         speed = {
             "num_steps": flags.num_steps,
             "seconds": round(seconds, 2),
             "steps_per_second": round((flags.num_steps - first_step) / seconds, 1),
         }
         recorder.finish(jax.tree.map(jnp.asarray, state), speed)
+
+
+def _how_to_go_on(run: _Prepared, step: int) -> str:
+    """The line at the end of a run that was interrupted."""
+    name, num_steps = run.setting.experiment.name, run.flags.num_steps
+    reached = f"after step {step} of {num_steps}, which is saved" if step else "before its first step"
+    return f"{name} stopped {reached}; start it again with the same flags to go on from there, in {run.workdir}"
 
 
 def _template(model: Model, placement: Placement) -> Any:
@@ -199,4 +235,4 @@ def summary_line(workdir: Path, how: str) -> str:
 
 
 def _warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr)
+    print_line(f"warning: {line}")

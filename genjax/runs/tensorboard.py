@@ -28,7 +28,10 @@ class TensorBoard:
             self._writer.add_scalar(f"{split}/{name}", value, step)
 
     def write_pictures(self, step: int, workdir: Path) -> None:
-        """Writes the pictures of the run directory, and closes the events."""
+        """Writes the pictures of the run directory."""
         for path in sorted(workdir.glob("*.png")):
             self._writer.add_image(path.stem, np.asarray(Image.open(path).convert("RGB")), step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Completes the events; later ones go to another file."""
         self._writer.close()

@@ -6,6 +6,7 @@ the division into dispatches nor the times of logging, evaluation and checkpoint
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -17,8 +18,9 @@ import numpy as np
 from genjax.data.batching import Fed, HeldOut, Source, Stream
 from genjax.errors import BadInput
 from genjax.training.evaluator import evaluator
+from genjax.training.pace import Pace
 from genjax.training.placement import ALONE, Placement, to_host
-from genjax.training.reading import Examine, Reader, Report, Results, Save
+from genjax.training.reading import Examine, Reader, Report, Results, Save, Window
 from genjax.training.streams import streams
 from genjax.types import Key, Metrics, Model
 
@@ -37,6 +39,8 @@ def fit(
     report: Report | None = None,
     save: Save | None = None,
     examine: Examine | None = None,
+    interrupted: Callable[[], bool] | None = None,
+    unreported: Window | None = None,
     watch: Sequence[str] = ("loss",),
     progress: bool = True,
     placement: Placement = ALONE,
@@ -47,7 +51,7 @@ def fit(
       seed: the seed of all random numbers; of several runs, the seed of the first, and the others have the seeds after
         it.
       state: the state to resume from; None starts from `model.init`.
-      steps_per_dispatch: the most updates per compiled call.
+      steps_per_dispatch: the most updates per compiled call; fewer where they take longer than a second.
       log_every: steps per call of `report`.
       eval_every: steps between evaluations on the held-out set, the last of which is after the last step; 0 for none.
       checkpoint_every: steps between calls of `save`, the last of which is after the last step; 0 for that one only.
@@ -57,13 +61,17 @@ def fit(
       save: `save(step, state)` gets a copy of the state.
       examine: `examine(step, state)` is called at each evaluation too, to draw or to measure; the metrics that it
         returns are added to those of the evaluation.
+      interrupted: called between compiled calls. Once it returns True, the state that has been reached is given to
+        `save` and returned; in a run of several processes it must return the same in all of them.
+      unreported: the train metrics since the last line of the run that reached `state`. After an interruption it holds
+        those of this one, so that the run reports the same lines as without it.
       watch: train metrics that the progress bar shows.
       progress: whether to show a progress bar on standard error, or occasional lines if it is not a terminal.
       placement: the devices, and the number of runs. The states of several runs are stacked along a first axis,
         `report` gets arrays [seeds], and the progress bar shows means.
 
     Returns:
-      The model's state after `num_steps` updates.
+      The model's state after `num_steps` updates, or fewer if the run was interrupted: see its `step`.
 
     Raises:
       BadInput: an argument is not valid; or a metric or a parameter is not finite, in which case the message names it
@@ -75,10 +83,7 @@ def fit(
     )
     root = placement.place_own(streams(seed, num_seeds=placement.num_seeds))
     copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # the loop donates its state, so results are copied out
-    if state is None:
-        state = jax.jit(placement.wrap(lambda key, _: model.init(key)))(root.init, ())
-    else:
-        state = copy(placement.place_own(state))
+    state = _initial(model, root.init, placement) if state is None else copy(placement.place_own(state))
     step = int(np.ravel(to_host(state.step))[0])
     evaluate = evaluator(model, source.test, placement=placement) if eval_every else None
     arrays, batches = _stored(source.train, seed, step, steps_per_dispatch, placement)
@@ -87,17 +92,17 @@ def fit(
     run = _dispatcher(model, source.train, steps_per_dispatch, placement)
 
     own = (state, carried, copy(root.data), copy(root.train))
-    hooks = {"report": report, "save": save, "examine": examine}
+    hooks = {"report": report, "save": save, "examine": examine, "unreported": unreported}
+    pace = Pace(steps_per_dispatch, fixed=jax.process_count() > 1)
     unread = None  # the results of the last dispatch: they are read while the device works on the next
     with Reader(step, num_steps, log_every=log_every, watch=watch, progress=progress, **hooks) as reader:
-        while step < num_steps:
-            end = min(
-                step + steps_per_dispatch, *(_next(every, step, num_steps) for every in (eval_every, checkpoint_every))
-            )
+        while step < num_steps and not (interrupted is not None and interrupted()):
+            end = min(step + pace.steps(), _next(eval_every, step, num_steps), _next(checkpoint_every, step, num_steps))
+            began = time.monotonic()
             own, logs = run(own, (batches(step, end - step), np.int32(step), np.int32(end - step)))
             if jax.process_count() > 1:  # two programs in flight would wait for each other
                 jax.block_until_ready(own)
-            results = Results(step, end, logs)
+            results = Results(step, end, began, logs)
             if evaluate is not None and end == _next(eval_every, step, num_steps):
                 examined = None if examine is None else copy(own[0])
                 results = results._replace(test=evaluate(own[0], root.test), examined=examined)
@@ -105,10 +110,18 @@ def fit(
                 results = results._replace(saved=copy(own[0]))
             if unread is not None:
                 reader.read(unread)
+                pace.count(unread.step - unread.start, time.monotonic() - unread.began)
             step, unread = end, results
         if unread is not None:
             reader.read(unread)
+            if step < num_steps:
+                reader.read_interrupted(step, copy(own[0]))
     return own[0]
+
+
+def _initial(model: Model, key: Key, placement: Placement) -> Any:
+    """The state of a run, or of each of several, before its first step."""
+    return jax.jit(placement.wrap(lambda key, _: model.init(key)))(key, ())
 
 
 def _next(every: int, step: int, num_steps: int) -> int:

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from tqdm import tqdm
 
 from genjax.errors import BadInput
+from genjax.stderr import is_terminal, print_line
 from genjax.training.placement import to_host
 from genjax.types import Metrics
 
@@ -27,6 +29,7 @@ class Results(NamedTuple):
 
     start: int  # updates done before it
     step: int  # updates done after it
+    began: float  # when it was called, in seconds
     logs: Metrics  # train metrics by name, [steps or more]
     test: Metrics | None = None  # if an evaluation was due
     examined: Any = None  # the evaluated state, if it is examined
@@ -40,7 +43,7 @@ class Reader:
       step: updates done before the first dispatch.
       num_steps: updates in the whole run.
       log_every: steps per line of train metrics.
-      report, save, examine: as in `fit`, or None.
+      report, save, examine, unreported: as in `fit`, or None.
       watch: train metrics shown with the progress.
       progress: whether to show it.
     """
@@ -54,14 +57,16 @@ class Reader:
         report: Report | None,
         save: Save | None,
         examine: Examine | None,
+        unreported: Window | None,
         watch: Sequence[str],
         progress: bool,
     ) -> None:
         self._log_every = log_every
         self._report = report or (lambda step, split, metrics: None)
         self._save, self._examine, self._watch = save, examine, watch
-        self._window = Window(step)
+        self._window = Window(step) if unreported is None else unreported
         self._first, self._saved = step, None
+        self._num_steps, self._first_loss = num_steps, np.nan
         self._progress = Progress(step, num_steps, shown=progress)
 
     def __enter__(self) -> Reader:
@@ -81,6 +86,13 @@ class Reader:
             self._read_test(results.step, results.test, results.examined)
         if results.saved is not None:
             self._read_state(results.step, results.saved)
+        if results.step == self._num_steps:
+            self._warn_of_divergence(results)
+
+    def read_interrupted(self, step: int, state: Any) -> None:
+        """Saves the state of an interruption at a step where no checkpoint was due; the line of metrics goes on."""
+        if step != self._saved:
+            self._check_and_save(step, state)
 
     def _read_train(self, results: Results) -> None:
         unknown = [name for name in self._watch if name not in results.logs]
@@ -92,6 +104,8 @@ class Reader:
         num = results.step - results.start
         values = {name: np.asarray(log)[..., :num] for name, log in to_host(results.logs).items()}
         self._check_finite(results.start + 1, values, "train")
+        if results.start == 0 and "loss" in values:
+            self._first_loss = float(values["loss"][..., 0].mean())
         self._window.add(values)
         for boundary in multiples(self._log_every, results.start, results.step):
             self._report_train(boundary)
@@ -106,6 +120,9 @@ class Reader:
 
     def _read_state(self, step: int, saved: Any) -> None:
         self._report_train(step)
+        self._check_and_save(step, saved)
+
+    def _check_and_save(self, step: int, saved: Any) -> None:
         saved = to_host(saved)
         bad = first_not_finite(saved.params)
         if bad is not None:
@@ -129,6 +146,17 @@ class Reader:
                 "a smaller `learning_rate` is the usual remedy"
             )
 
+    def _warn_of_divergence(self, results: Results) -> None:
+        """Warns of a held-out loss that has risen by more than ten times the first step's loss, and by more than 10."""
+        loss = float(np.mean(to_host((results.test or {}).get("loss", np.nan))))
+        if loss - self._first_loss > 10 * max(abs(self._first_loss), 1):
+            logging.warning(
+                "the held-out loss ends at %.4g, far above the %.4g of the first step; a smaller learning rate is the "
+                "usual remedy",
+                loss,
+                self._first_loss,
+            )
+
     def _kept(self) -> str:
         if self._saved is not None:
             return f"stopped, the last checkpoint is that of step {self._saved}"
@@ -138,20 +166,30 @@ class Reader:
 
 
 class Window:
-    """Train metrics of the steps after `start` that are not reported yet."""
+    """Train metrics of the steps after `start` that are not reported yet.
 
-    def __init__(self, start: int) -> None:
-        self.start = start  # updates done before the first of them
-        self._parts: list[Values] = []
+    Args:
+      start: updates done before the first of them.
+      values: the metrics by name, [steps] or [seeds, steps].
+    """
+
+    def __init__(self, start: int, values: Values | None = None) -> None:
+        self.start = start
+        self._parts: list[Values] = [values] if values else []
 
     def add(self, values: Values) -> None:
         """Adds the metrics of the steps that follow."""
         self._parts.append(values)
 
+    def values(self) -> Values:
+        """The metrics by name, as they were added; none if there are no steps."""
+        names = self._parts[0] if self._parts else ()
+        return {name: np.concatenate([part[name] for part in self._parts], axis=-1) for name in names}
+
     def take_means(self, step: int) -> dict[str, Any]:
         """Removes the steps from `start` up to `step` from the window, and returns their means."""
         num = step - self.start
-        joined = {name: np.concatenate([part[name] for part in self._parts], axis=-1) for name in self._parts[0]}
+        joined = self.values()
         self.start, self._parts = step, [{name: values[..., num:] for name, values in joined.items()}]
         return {name: np.mean(values[..., :num], axis=-1, dtype=np.float64) for name, values in joined.items()}
 
@@ -163,7 +201,7 @@ class Progress:
 
     def __init__(self, step: int, num_steps: int, *, shown: bool) -> None:
         shown = shown and step < num_steps and jax.process_index() == 0
-        on_terminal = sys.stderr.isatty()
+        on_terminal = is_terminal()
         self._bar = tqdm(
             total=num_steps,
             initial=step,
@@ -187,7 +225,7 @@ class Progress:
             self._printed = now
             speed = (self._step - self._first) / max(now - self._began, 1e-9)
             shown = "".join(f", {name} {value}" for name, value in values.items())
-            print(f"step {self._step} of {self._num_steps}, {speed:.3g} steps/s{shown}", file=sys.stderr, flush=True)
+            print_line(f"step {self._step} of {self._num_steps}, {speed:.3g} steps/s{shown}")
 
     def close(self) -> None:
         """Leaves the bar in place, and ends its line."""

@@ -1,6 +1,8 @@
 """The door of the command line."""
 
 import errno
+import io
+import signal
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import pytest
 
 from genjax.data.tfds import NotPrepared
 from genjax.errors import BadInput
-from genjax.runs import command
+from genjax.runs import command, interruption
 from genjax.runs.flags import Record, flag
 
 
@@ -117,3 +119,49 @@ def test_a_package_shows_its_own_docstring():
     )
     assert "usage: python -m experiments.lemmas [--flag=value ...]" in shown.stdout
     assert shown.stdout.startswith("Lemmas behind autoencoders")
+
+
+@pytest.fixture
+def handlers():
+    """Restores what a command that was interrupted has set for the end of its process."""
+    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_with_one_line_and_its_status(monkeypatch, capsys, handlers, number, status):
+    def main(flags):
+        signal.raise_signal(number)
+        raise AssertionError
+
+    assert run(monkeypatch, main) == status
+    assert capsys.readouterr() == (
+        "",
+        "interrupted; what was saved is kept, and the same command goes on from it\n",
+    )
+
+
+def test_a_command_leaves_the_handlers_as_they_were(monkeypatch, handlers):
+    assert run(monkeypatch, lambda flags: None) == 0
+    assert handlers == {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16"])
+def test_a_character_that_the_output_lacks_is_escaped(monkeypatch, encoding):
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert run(monkeypatch, lambda flags: print("trained in \u96ea/\udce9")) == 0
+    text = out.buffer.getvalue().decode(encoding)
+    assert text.endswith("\\udce9\n") and ("\\u96ea" in text or encoding == "utf-16")
+
+
+@pytest.mark.parametrize(("main", "status"), [(lambda flags: print("done"), 0), (raising(BadInput("too large")), 2)])
+def test_closed_streams_end_no_command(monkeypatch, main, status):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert run(monkeypatch, main) == status
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()

@@ -1,5 +1,6 @@
 """The loop against a plain Python loop of single steps: the same bits, however it is cut."""
 
+import contextlib
 import re
 
 import jax
@@ -17,6 +18,7 @@ from genjax.training.checkpoint import Checkpoints
 from genjax.training.digest import params_sha256
 from genjax.training.evaluator import evaluator
 from genjax.training.fit import fit
+from genjax.training.reading import Window
 from genjax.training.streams import streams
 from genjax.types import Network
 
@@ -106,6 +108,38 @@ def test_going_on_from_a_state_repeats_the_bits_and_the_lines(source):
     assert params_sha256(resumed) == params_sha256(whole)
     assert kept + second.lines == recorder.lines
     assert recorder.saved == [(15, params_sha256(half.params)), *second.saved]
+
+
+class After:
+    """Becomes true when it is called for the given time."""
+
+    def __init__(self, calls):
+        self.left = calls
+
+    def __call__(self):
+        self.left -= 1
+        return self.left <= 0
+
+
+@pytest.mark.parametrize("calls", [2, 4, 7])
+def test_an_interrupted_run_saves_its_step_and_goes_on_to_the_same_lines_and_bits(source, calls):
+    cadence = {"log_every": 10, "eval_every": 20, "checkpoint_every": 15, "steps_per_dispatch": 4}
+    whole, recorder = run(source, **cadence)
+    unreported = Window(0)
+    stopped, first = run(source, interrupted=After(calls), unreported=unreported, **cadence)
+    step = int(stopped.step)
+    assert 0 < step < STEPS and first.saved[-1] == (step, params_sha256(stopped.params))
+    assert len({step for step, _ in first.saved}) == len(first.saved)
+    values = unreported.values()
+    assert all(len(value) == step - unreported.start for value in values.values())
+    resumed, second = run(source, state=stopped, unreported=Window(unreported.start, values), **cadence)
+    assert first.lines + second.lines == recorder.lines
+    assert params_sha256(resumed) == params_sha256(whole)
+
+
+def test_an_interruption_before_the_first_step_saves_nothing(source):
+    stopped, recorder = run(source, interrupted=lambda: True)
+    assert int(stopped.step) == 0 and not recorder.saved and not recorder.lines
 
 
 @pytest.mark.slow
@@ -207,6 +241,23 @@ def test_a_diverging_run_stops(source):
         run(source, model=build(learning_rate=1e30))
 
 
+def test_a_loss_far_above_its_start_is_warned_of(source, caplog):
+    def rising(to):
+        model = build()
+        return model._replace(
+            train_step=lambda *given: (lambda new, logged: (new, logged | {"loss": 0.5 * new.step}))(
+                *model.train_step(*given)
+            ),
+            evaluate=lambda *given: model.evaluate(*given) | {"loss": jnp.float32(to)},
+        )
+
+    run(source, model=rising(10.4))
+    run(source, model=rising(-1e9))
+    assert not caplog.records
+    run(source, model=rising(10.6))
+    assert "the held-out loss ends at 10.6, far above the 0.5 of the first step" in caplog.text
+
+
 def test_what_is_said_of_checkpoints_is_true(source):
     with pytest.raises(BadInput, match="at step 3; stopped, nothing was saved; a smaller `learning_rate`"):
         run(source, model=poisoned(3, "metrics"), checkpoint_every=10)
@@ -272,6 +323,20 @@ def test_progress_is_lines_in_a_file_and_nothing_where_it_is_not_wanted(source, 
     assert not out and "\r" not in err
     (line,) = err.splitlines()
     assert re.fullmatch(r"step 40 of 40, [\d.e+]+ steps/s, loss [\d.]+, rate [\d.]+", line)
+
+
+@pytest.mark.parametrize("broken", ["closed", "full", "absent"])
+def test_a_standard_error_that_cannot_be_written_to_ends_no_training(source, monkeypatch, broken):
+    stream = None if broken == "absent" else open("/dev/full", "w", buffering=1)  # noqa: SIM115
+    if stream is not None and broken == "closed":
+        stream.close()
+    monkeypatch.setattr("sys.stderr", stream)
+    state, _ = run(source, num_steps=3)
+    assert int(state.step) == 3
+    monkeypatch.undo()
+    if stream is not None:
+        with contextlib.suppress(OSError):  # it is full to the end
+            stream.close()
 
 
 def test_an_optimizer_with_a_key_in_its_state_trains_and_goes_on(source, tmp_path):
