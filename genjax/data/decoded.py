@@ -129,13 +129,11 @@ def scratch(folders: Iterable[Path], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _reserve(file: int, size: int) -> bool:
-    """Makes the file that long; false if the disk lacks the space, of which a memory map would die without a word."""
+    """Reserves the space of a file; false if the disk lacks it, of which a memory map would die without a word."""
     try:
         os.posix_fallocate(file, 0, size)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return False
-        os.truncate(file, size)  # this kind of file system reserves nothing
+    except OSError as error:  # others: this kind of file system reserves nothing
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return True
 
 

@@ -121,7 +121,7 @@ class After:
         return self.left <= 0
 
 
-@pytest.mark.parametrize("calls", [2, 4, 7])
+@pytest.mark.parametrize("calls", [4, pytest.param(2, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)])
 def test_an_interrupted_run_saves_its_step_and_goes_on_to_the_same_lines_and_bits(source, calls):
     cadence = {"log_every": 10, "eval_every": 20, "checkpoint_every": 15, "steps_per_dispatch": 4}
     whole, recorder = run(source, **cadence)
