@@ -182,7 +182,7 @@ def claim(
 ) -> None:
     """Creates the run directory for this configuration, or checks that it belongs to it; flags in `free` may differ.
 
-    Where the run is finished, nothing is written.
+    Where the run is finished, nothing is written but flags in `free` that have changed, if that is possible.
 
     Args:
       upgrade: turns a configuration written by an earlier version into what this version would write.
@@ -204,6 +204,9 @@ def claim(
     if not is_finished(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(path, config)
+    elif read_config(workdir) != config:  # its data, say, have moved
+        with contextlib.suppress(OSError):
+            write_json(path, config)
 
 
 def sync(path: Path) -> None:
@@ -250,8 +253,10 @@ def locked(workdir: Path) -> Iterator[None]:
     where a run is finished.
 
     Raises:
-      BadInput: another process is training there; the directory is not that of a run, or cannot be written to.
+      BadInput: another process is training there; the directory is not that of a run, or cannot be written to; or
+        checkpoints cannot have its path.
     """
+    refuse_patterns(workdir, parameter="workdir")
     path, finished = workdir / LOCK, is_finished(workdir)
     if not finished:
         refuse_unwritable(workdir, parameter="workdir")

@@ -67,6 +67,9 @@ def test_a_config_that_names_no_experiment_is_refused(tmp_path, text):
 def test_a_path_that_checkpoints_cannot_have_is_refused_at_once(tmp_path, name):
     with pytest.raises(BadInput, match=r"^workdir: .* contains (\[|\\), and checkpoints in such a path"):
         run_directory.claim(tmp_path / name / "run", {}, free=())
+    locked = run_directory.locked(tmp_path / name / "run")
+    with pytest.raises(BadInput, match=r"^workdir: .* contains (\[|\\), and checkpoints in such a path"), locked:
+        raise AssertionError
     assert not list(tmp_path.iterdir())
 
 
@@ -144,13 +147,24 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
         pass
 
 
-def test_a_finished_run_that_is_started_again_writes_nothing(tmp_path):
-    (tmp_path / "config.json").write_text('{"experiment": "vae", "workdir": "before"}')
+def test_a_finished_run_that_is_started_again_writes_nothing_but_where_its_data_are_now(tmp_path, monkeypatch):
+    def refuse(path, value):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    config = {"experiment": "vae", "data_dir": "before"}
+    run_directory.write_json(tmp_path / "config.json", config)
     (tmp_path / "summary.json").write_text("{}")
     before = files(tmp_path)
     with run_directory.locked(tmp_path):
-        run_directory.claim(tmp_path, {"experiment": "vae", "workdir": "now"}, free=("workdir",))
+        run_directory.claim(tmp_path, config, free=("data_dir",))
     assert files(tmp_path) == before
+    moved = config | {"data_dir": "now"}
+    with monkeypatch.context() as patch:
+        patch.setattr(run_directory, "write_json", refuse)  # the directory is read-only
+        run_directory.claim(tmp_path, moved, free=("data_dir",))
+    assert files(tmp_path) == before
+    run_directory.claim(tmp_path, moved, free=("data_dir",))
+    assert run_directory.read_config(tmp_path) == moved
 
 
 def test_what_killed_processes_have_left_is_no_obstacle_and_is_removed(tmp_path):
