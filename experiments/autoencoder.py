@@ -17,6 +17,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -188,7 +189,15 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
 
 EXPERIMENT = runs.Experiment(
-    "autoencoder", Flags, build, summarise, watch=("reconstruction_loss",), codec=autoencoder.codec
+    "autoencoder",
+    Flags,
+    build,
+    summarise,
+    watch=("reconstruction_loss",),
+    codec=autoencoder.codec,
+    applications=applications.of_autoencoder,
+    generator=applications.autoencoder_generator,
+    metrics=applications.reconstruction_metrics,
 )
 
 if __name__ == "__main__":

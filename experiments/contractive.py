@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.data import toys
 from genjax.drawing import pictures
@@ -165,6 +166,9 @@ EXPERIMENT = runs.Experiment(
     summarise,
     watch=("reconstruction_loss", "jacobian_norm"),
     codec=autoencoder.codec,
+    applications=applications.of_autoencoder,
+    generator=applications.autoencoder_generator,
+    metrics=applications.reconstruction_metrics,
 )
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import applications
 from genjax import data, networks, runs, stochastic
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -171,7 +172,27 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     }
 
 
-EXPERIMENT = runs.Experiment("denoising", Flags, build, summarise)
+def of_each_noise(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:
+    """What the denoiser of each noise makes of an image, by `denoised_NOISE` and `codes_NOISE`."""
+
+    def by_noise(name: str, function: Callable[..., Array]) -> runs.Application:
+        def each(params: Params, x: Array, key: Key) -> dict[str, Array]:
+            return {f"{name}_{noise}": function(params[noise], x, parts=parts) for noise in flags.noise}
+
+        return runs.Application(each)
+
+    return {"denoised": by_noise("denoised", autoencoder.reconstruct), "codes": by_noise("codes", autoencoder.encode)}
+
+
+EXPERIMENT = runs.Experiment(
+    "denoising",
+    Flags,
+    build,
+    summarise,
+    applications=of_each_noise,
+    metrics=applications.reconstruction_metrics,
+    headline=tuple(f"{noise}_psnr" for noise in NOISES),
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

@@ -262,6 +262,15 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     return {}
 
 
+def generator(flags: Flags, parts: gan.GAN) -> runs.Generator:
+    """How the generator makes examples of codes and, if it is conditional, of labels."""
+
+    def decode(params: Params, z: Array, *label: Array) -> Array:
+        return gan.generate(params["generator"], z, *label, parts=parts)
+
+    return runs.Generator(decode, parts.latent_dim, num_classes=parts.num_classes)
+
+
 EXPERIMENT = runs.Experiment(
     "gan",
     Flags,
@@ -271,6 +280,18 @@ EXPERIMENT = runs.Experiment(
     resolve=resolve,
     prepare=prepare,
     monitor=monitor,
+    generator=generator,
+    headline=(
+        "frechet_distance",
+        "kernel_distance",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "classes_found",
+        "modes_covered",
+        "share_near_modes",
+    ),
 )
 
 if __name__ == "__main__":

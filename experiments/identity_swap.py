@@ -300,6 +300,7 @@ EXPERIMENT = runs.Experiment(
     load=load,
     source=source,
     prepare=prepare,
+    headline=("psnr", "face_psnr", "background_error", "identified", "rank1", "cosine_to_source", "cosine_to_target"),
 )
 
 if __name__ == "__main__":

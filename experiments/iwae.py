@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.data import batching
 from genjax.data.outline import Outline
@@ -165,7 +166,16 @@ def held_out_likelihood(flags: Flags, trained: runs.Trained, key: Key) -> dict[s
 
 
 EXPERIMENT = runs.Experiment(
-    "iwae", Flags, build, summarise, watch=("loss", "negative_elbo"), resolve=resolve, codec=vae.codec
+    "iwae",
+    Flags,
+    build,
+    summarise,
+    watch=("loss", "negative_elbo"),
+    resolve=resolve,
+    codec=vae.codec,
+    applications=applications.of_vae,
+    generator=applications.vae_generator,
+    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")},
 )
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import applications
 from genjax import data, gradients, networks, runs
 from genjax.drawing import pictures
 from genjax.evaluation import linear
@@ -91,7 +92,16 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     }
 
 
-EXPERIMENT = runs.Experiment("linear_pca", Flags, build, summarise, codec=autoencoder.codec)
+EXPERIMENT = runs.Experiment(
+    "linear_pca",
+    Flags,
+    build,
+    summarise,
+    codec=autoencoder.codec,
+    applications=applications.of_autoencoder,
+    generator=applications.autoencoder_generator,
+    metrics=applications.reconstruction_metrics,
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

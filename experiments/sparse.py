@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
@@ -219,7 +220,19 @@ def other_features(flags: Flags, known: np.ndarray, x: np.ndarray) -> dict[str, 
     }
 
 
-EXPERIMENT = runs.Experiment("sparse", Flags, build, summarise, watch=("reconstruction_loss",))
+EXPERIMENT = runs.Experiment(
+    "sparse",
+    Flags,
+    build,
+    summarise,
+    watch=("reconstruction_loss",),
+    codec=autoencoder.codec,
+    # the examples of the dictionary are not those of the data set, whose shape an input would have
+    applications=lambda flags, parts: {} if flags.dictionary else applications.of_autoencoder(flags, parts),
+    generator=lambda flags, parts: runs.Generator(partial(autoencoder.decode, parts=parts), flags.num_units),
+    metrics=applications.reconstruction_metrics,
+    headline=("reconstruction_loss", "active_share", "probe_accuracy", "gain_over_raw", "gain_over_pca"),
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import optax
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -175,7 +176,15 @@ def measure_likelihood(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
 
 EXPERIMENT = runs.Experiment(
-    "vae", Flags, build, summarise, watch=("negative_elbo", "distortion", "rate"), codec=vae.codec
+    "vae",
+    Flags,
+    build,
+    summarise,
+    watch=("negative_elbo", "distortion", "rate"),
+    codec=vae.codec,
+    applications=applications.of_vae,
+    generator=applications.vae_generator,
+    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")},
 )
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import charts, pictures
 from genjax.evaluation import images, neighbours
@@ -129,7 +130,15 @@ def save_plane(path: Path, codes: np.ndarray, decode: Callable[[np.ndarray], Arr
 
 
 EXPERIMENT = runs.Experiment(
-    "visualise", Flags, build, summarise, watch=("reconstruction_loss",), codec=autoencoder.codec
+    "visualise",
+    Flags,
+    build,
+    summarise,
+    watch=("reconstruction_loss",),
+    codec=autoencoder.codec,
+    applications=applications.of_autoencoder,
+    generator=lambda flags, parts: runs.Generator(partial(autoencoder.decode, parts=parts), 2),
+    metrics=applications.reconstruction_metrics,
 )
 
 if __name__ == "__main__":
