@@ -136,7 +136,7 @@ def filters(x: Array, corruption: Corruption, key: Key) -> dict[str, Callable[[A
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Measures every denoiser and filter under every noise, and draws each denoiser's results on its own noise."""
-    x, dataset, workdir, columns = trained.examples.x, trained.dataset, trained.workdir, 10
+    x, dataset, workdir = trained.examples.x, trained.dataset, trained.workdir
     train_x = jnp.asarray(dataset.scaled(dataset.train))
     denoise = jax.jit(partial(autoencoder.reconstruct, parts=trained.parts))
     table: dict[str, dict[str, float]] = {}  # method: {noise: PSNR}
@@ -151,13 +151,13 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         for method, result in denoised.items():
             table.setdefault(method, {})[noise] = round(float(images.set_psnr(result, x)), 4)
         if noise in flags.noise:
-            some = data.choose(len(x), 2 * columns)
-            rows = [
-                image[row]
-                for row in np.split(some, range(columns, len(some), columns))
-                for image in (x, noisy, denoised[f"trained on {noise}"])
-            ]
-            pictures.save_grid(workdir / f"denoised_{noise}.png", np.concatenate(rows), columns=columns)
+            some = data.choose(len(x), 20)
+            pictures.save_reconstructions(
+                workdir / f"denoised_{noise}.png",
+                *(image[some] for image in (x, noisy, denoised[f"trained on {noise}"])),
+                title=f"held-out images, with {noise.replace('_', ' ')} noise, and denoised",
+                names=("clean", "noisy", "denoised"),
+            )
 
     directory.write_json(workdir / "table.json", table)
     methods = ["noisy", "linear_mmse", *(method for method in table if method not in ("noisy", "linear_mmse"))]

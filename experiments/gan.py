@@ -233,8 +233,10 @@ def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         found = mode_coverage(samples, means, standard_deviation=standard_deviation)
         return {"modes_covered": float(found.covered), "share_near_modes": found.share}
     if samples.ndim == 4:
-        columns = trained.parts.num_classes or 10
-        pictures.save_grid(path, samples[: 10 * columns], columns=columns)
+        classes, title = trained.parts.num_classes, f"samples at step {trained.step}"
+        names = [str(c) for c in range(classes)]
+        columns = classes or 10
+        pictures.save_samples(path, samples[: 10 * columns], title=title, columns=columns, captions=names)
     return {} if trained.auxiliaries is None else sample_quality(samples, trained.auxiliaries)
 
 

@@ -81,9 +81,15 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     components = np.asarray(PCA(dim, svd_solver="full").fit(np.reshape(centred, (len(x), -1))).components_)
     axes = np.asarray(linear.canonicalise(params, centred)["decoder"]["layer_1"]["kernel"])
     signs = np.sign(np.sum(components * axes, axis=1, keepdims=True))
-    both = np.concatenate([axes, signs * components]).reshape(-1, *x.shape[1:])
-    if both.ndim == 4:
-        pictures.save_grid(trained.workdir / "axes.png", pictures.signed(both), columns=dim)
+    if x.ndim == 4:
+        both = pictures.signed(np.concatenate([axes, signs * components]).reshape(-1, *x.shape[1:]))
+        pictures.save_captioned_grid(
+            trained.workdir / "axes.png",
+            both.reshape(2, dim, *x.shape[1:]),
+            title="the axes of the linear autoencoder, and those of PCA (grey is 0)",
+            rows=["autoencoder", "PCA"],
+            columns=[str(i) for i in range(1, dim + 1)] if dim <= 20 else [],
+        )
     return {
         "largest_angle": linear.largest_angle(params["decoder"]["layer_1"]["kernel"], components),
         "train_loss": loss,

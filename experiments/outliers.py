@@ -26,7 +26,6 @@ Ten digit classes take under a minute on two CPU cores: auroc 0.984, manifold_au
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -246,7 +245,12 @@ def save_pictures(
     gap = np.ones((*shown.shape[:2], 1, *shown.shape[3:]))
     first, second, third = np.split(shown, 3, axis=2)
     table = np.concatenate([first, gap, second, gap, third], axis=2)
-    pictures.save_grid(workdir / "extremes.png", table.reshape(-1, *table.shape[3:]), columns=table.shape[2])
+    pictures.save_captioned_grid(
+        workdir / "extremes.png",
+        table.reshape(-1, *table.shape[2:]),
+        title="outliers of the largest error, outliers of the smallest error, and inliers of the largest error",
+        rows=[caption for c in range(len(shown)) for caption in (f"class {c}", "rebuilt")],
+    )
 
 
 def _roc(inliers: np.ndarray, outliers: np.ndarray, at: np.ndarray) -> np.ndarray:

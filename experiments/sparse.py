@@ -170,7 +170,8 @@ def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) 
     if x.ndim == 4:
         most_active_first = np.argsort(-known_codes.mean(axis=0), kind="stable")
         drawn = pictures.signed(features[most_active_first[:256]].reshape(-1, *x.shape[1:]))
-        pictures.save_grid(trained.workdir / "features.png", drawn, columns=16)
+        title = f"the decoder's features of {len(drawn)} units, the most active first (grey is 0)"
+        pictures.save_samples(trained.workdir / "features.png", drawn, title=title, columns=16)
     metrics = {
         "active_share": float((codes > 0).mean()),
         "dead_units": float((known_codes == 0).all(axis=0).sum()),

@@ -126,7 +126,14 @@ def save_plane(path: Path, codes: np.ndarray, decode: Callable[[np.ndarray], Arr
     z = np.stack(np.meshgrid(z1, z2[::-1]), axis=-1).reshape(-1, 2)  # the second coordinate upwards, as in the map
     cell = (high - low) / (num - 1)
     near = neighbours.knn_distance(z / cell, codes / cell, num_neighbours=1) < 1
-    pictures.save_grid(path, np.where(near[:, None, None, None], decode(z), 1), columns=num)
+    drawn = np.where(near[:, None, None, None], decode(z), 1)
+    pictures.save_captioned_grid(
+        path,
+        drawn.reshape(num, num, *drawn.shape[1:]),
+        title="decoded codes, z1 to the right and z2 upwards; white where there is no code nearby",
+        rows=[f"{value:.1f}" for value in z2[::-1]],
+        columns=[f"{value:.1f}" for value in z1],
+    )
 
 
 EXPERIMENT = runs.Experiment(

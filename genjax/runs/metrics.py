@@ -56,7 +56,7 @@ HEADLINE = 8
 """How many metrics are shown where there is room for a line or a page; all of them are in summary.json."""
 
 
-def find(name: str, own: Mapping[str, Metric] | None = None) -> Metric:
+def describe(name: str, own: Mapping[str, Metric] | None = None) -> Metric:
     """The unit and direction of a metric; neither for a name that is not known.
 
     Args:
