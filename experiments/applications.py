@@ -139,7 +139,12 @@ def latent_mahalanobis(encode: Encode, params: Params, x: Array, fitted: tuple[A
 
 def vae_generator(flags: Any, parts: vae.VAE) -> runs.Generator:
     """How a VAE that is not conditional makes new data: means of p(x|z), and draws from it."""
-    return runs.Generator(partial(vae.decode, parts=parts), parts.latent_dim, partial(vae.generate, parts=parts))
+
+    def draw(params: Params, z: Array, key: Key) -> Array:
+        return parts.likelihood.sample(parts.decoder.apply(params["decoder"], z), key)
+
+    prior = partial(vae.sample_prior, parts=parts)
+    return runs.Generator(partial(vae.decode, parts=parts), parts.latent_dim, prior, draw)
 
 
 def autoencoder_generator(flags: Any, parts: autoencoder.Autoencoder) -> runs.Generator:

@@ -55,7 +55,8 @@ def save_curves(
       at_most: number of panels; the other metrics are named below them.
     """
     series = _series(list(lines))
-    names = [name for name in first if name in series] + sorted(series.keys() - set(first), key=_loss_last)
+    names = [name for name in dict.fromkeys(first) if name in series]
+    names += sorted(series.keys() - set(first), key=_loss_last)
     constant = [name for name in names if _is_constant(series[name])]
     shared: dict[str, list[str]] = {}  # the metric that is drawn -> those that equal it
     for name in [name for name in names if name not in constant] or constant[:1]:
@@ -165,4 +166,36 @@ def save_points_over_fields(path: Path, points: ArrayLike, fields: Mapping[str, 
         ax.scatter(*np.asarray(points).T, s=2, color="white", alpha=0.5)
         ax.set(title=title, xlabel="x1", ylabel="x2", xlim=(0, 1), ylim=(0, 1))
         figure.colorbar(drawn, ax=ax)
+    figure.savefig(path, dpi=120)
+
+
+def save_comparison(
+    path: Path,
+    curves: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
+    *,
+    unit: Callable[[str], str] = lambda name: "",
+) -> None:
+    """Writes the curves of several runs over each other, one panel per metric.
+
+    Args:
+      curves: metric -> name of the run -> steps [T] and values [T, seeds], of which the mean is drawn, with a band of
+        one standard deviation.
+      unit: the unit of a metric's name, or nothing.
+    """
+    columns = min(len(curves), 2 if len(curves) <= 4 else 3)
+    figure, axes = panels(-(-len(curves) // columns), columns, width=5.2, height=3.4)
+    names = list(dict.fromkeys(name for of_runs in curves.values() for name in of_runs))
+    for ax, (metric, of_runs) in zip(axes.flat, curves.items(), strict=False):
+        for name, (steps, values) in of_runs.items():
+            table, colour = np.asarray(values), f"C{names.index(name) % 10}"
+            mean = table.mean(axis=1)
+            ax.plot(steps, mean, label=name, color=colour, marker="." if len(mean) < 30 else None)
+            if table.shape[1] > 1:
+                deviation = table.std(axis=1, ddof=1)
+                ax.fill_between(steps, mean - deviation, mean + deviation, color=colour, alpha=0.2, lw=0)
+        ax.set(xlabel="step", ylabel=unit(metric), title=metric)
+    for ax in list(axes.flat)[len(curves) :]:
+        ax.remove()
+    handles = {label: line for ax in figure.axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", frameon=False, fontsize="small")
     figure.savefig(path, dpi=120)

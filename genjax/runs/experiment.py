@@ -88,7 +88,8 @@ class Generator(NamedTuple):
 
     decode: Callable[..., Array]  # params, z [B, d], then labels [B] if there are classes -> means, [B, ...]
     latent_dim: int
-    draw: Callable[..., Array] | None = None  # params, num, key, then labels -> draws from p(x|z) at z ~ p(z)
+    prior: Callable[..., Array] | None = None  # params, num, key, then labels -> z ~ p(z), [num, d]
+    draw: Callable[..., Array] | None = None  # params, z, key, then labels -> draws from p(x|z), [B, ...]
     num_classes: int = 0  # of a model that is conditional on the label
 
 

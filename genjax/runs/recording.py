@@ -188,9 +188,8 @@ def claim(workdir: Path, experiment: Experiment, flags: Flags, *, fingerprint: s
 def save_curves(workdir: Path, experiment: Experiment, flags: Flags, lines: list[dict[str, Any]]) -> None:
     """Draws the learning curves, with the units that the experiment and the metrics' names show."""
     own = experiment.metrics(flags)
-    charts.save_curves(
-        workdir / "curves.png", lines, unit=lambda name: describe(name, own).unit, first=experiment.watch
-    )
+    first = (*experiment.watch, *experiment.headline)
+    charts.save_curves(workdir / "curves.png", lines, unit=lambda name: describe(name, own).unit, first=first)
 
 
 def write_end(
