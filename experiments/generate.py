@@ -120,12 +120,13 @@ def save_picture(path: Path, run: runs.Run, made: dict[str, np.ndarray], flags: 
     """Draws the first samples; those of one class are in one column."""
     x, label = made["x"][:SHOWN], made.get("label")
     classes = list(dict.fromkeys(label.tolist())) if label is not None else []
-    columns = min(len(classes) if 1 < len(classes) <= 20 else 10, len(x))
-    kind = "drawn from p(x|z)" if flags.draw else "new"
+    several = 1 < len(classes) <= 20
+    columns = min(len(classes) * max(1, 10 // len(classes)) if several else 10, len(x))  # whole cycles of the classes
+    kind = "draws from p(x|z)" if flags.draw else "samples"
     how = f"at z = ({', '.join(f'{value:g}' for value in flags.z)})" if flags.z else f"seed {flags.seed}"
     of_class = f", class {classes[0]}" if len(classes) == 1 else ""
-    title = f"{kind} samples of {run.experiment.name} on {run.dataset.name}, step {run.step}, {how}{of_class}"
-    captions = [str(c) for c in classes] if columns == len(classes) > 1 else []
+    title = f"{kind} of {run.experiment.name} on {run.dataset.name}, step {run.step}, {how}{of_class}"
+    captions = [str(c) for c in np.resize(classes, columns)] if several else []
     pictures.save_samples(path, x, title=title, columns=columns, captions=captions)
 
 
