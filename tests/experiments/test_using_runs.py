@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -106,8 +107,8 @@ def test_each_class_scores_by_its_own_autoencoder(key, x):
     parts = outliers_page.build(flags, data.load("digits"), gradients.whole_batch).parts
     params = jax.vmap(partial(autoencoder_model.init_params, parts=parts))(jax.random.split(key, 10))
     train = data.load("digits").train
-    known = Batch(jnp.float32(train.x[:200]) / 16, train.label[:200])
-    each = outliers_page.of_each_class(flags, parts)
+    known = Batch(jnp.float32(train.x[:200]) / 16, jnp.asarray(train.label)[:200])
+    each: Any = outliers_page.of_each_class(flags, parts)
     found = each["scores"].each(params, jnp.float32(x) / 16, key)
     alone = jax.tree.map(lambda leaf: leaf[3], params)
     expected = losses.squared_error(autoencoder_model.reconstruct(alone, jnp.float32(x) / 16, parts=parts), x / 16)
@@ -124,7 +125,7 @@ def test_what_is_compressed_comes_back_quantised(x, key, tmp_path):
     flags = compression.Flags(hidden=(8,), latent_dims=(2, 5), bits=(2, 3))
     model, parts, _ = compression.build(flags, data.load("digits"), gradients.whole_batch)
     params, seen = model.init(key).params, jnp.float32(x) / 16
-    of = compression.of_each_setting(flags, parts)
+    of: Any = compression.of_each_setting(flags, parts)
     codes = of["compressed"].each(params, seen, key)
     assert list(codes) == ["d2_b2", "d2_b3", "d5_b2", "d5_b3"]
     np.savez_compressed(tmp_path / "packed.npz", **of["compressed"].pack("d5_b3", np.asarray(codes["d5_b3"])))
