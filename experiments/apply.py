@@ -45,14 +45,15 @@ class Flags(runs.Record):
     run: str | None = flag(None, "directory of the run")
     page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
+    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
     input: str | None = flag(None, "picture, folder of pictures, or file of numbers: .npy, .npz or .csv")
     to: str | None = flag(None, "what is computed: codes, reconstructions, scores, ...")
     of: str | None = flag(None, "the one result to keep of those that --to has, such as denoised_gaussian")
     out: str | None = flag(None, "output file (.npz, .csv or .png) or folder; by default DIR/applied")
     scale: float | None = flag(
         None,
-        "number in the input that stands for 1; by default 255 in pictures, that of the training data in whole "
-        "numbers, and 1 in others",
+        "number in an array or table that stands for 1; by default that of the training data in whole numbers, and 1 "
+        "in others",
         at_least=1e-6,
     )
     resize: bool = flag(False, "cut pictures to the model's proportions, resize them, and convert their colours")
@@ -84,15 +85,7 @@ def open_rows(run: runs.Run, application: runs.Application, path: Path, flags: F
         read = application.read(path)
         num = len(jax.tree.leaves(read)[0])
         return Rows([str(i) for i in range(num)], "rows", lambda a, b: jax.tree.map(lambda leaf: leaf[a:b], read))
-    stored = run.dataset.train.x
-    found = examples.open_examples(
-        path,
-        stored.shape[1:],
-        scale=flags.scale,
-        trained=stored.dtype,
-        trained_scale=run.dataset.scale,
-        resize=flags.resize,
-    )
+    found = examples.open_examples(path, run.dataset, scale=flags.scale, resize=flags.resize)
     print(f"{len(found.names)} examples from {path}, whose values are divided by {found.scale:g}", file=sys.stderr)
     return Rows(found.names, found.kind, found.read)
 
@@ -209,8 +202,11 @@ def main(flags: Flags) -> None:
         if not getattr(flags, name):
             raise BadInput("give the directory of a trained run, and an input", parameter=name)
     page = opening.of_module(flags.page) if flags.page else None
-    run = runs.open(str(flags.run), experiment=page, data_dir=flags.data_dir)
+    at: dict[str, Any] = {"experiment": page, "data_dir": flags.data_dir, "dataset": flags.dataset}
+    run = runs.open(str(flags.run), **at, with_data=False)
     application = chosen(run, flags.to)
+    if application.fit is not None:
+        run = runs.open(str(flags.run), **at)
     rows = open_rows(run, application, expand_user(str(flags.input), parameter="input"), flags)
     out = expand_user(flags.out or run.directory / "applied", parameter="out")
     if out.suffix and out.suffix not in SUFFIXES:

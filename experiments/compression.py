@@ -272,8 +272,7 @@ def of_each_setting(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, r
         found = {}
         for member, (name, z) in enumerate(codes(params, x, key).items()):
             padded = jnp.pad(z, ((0, 0), (0, widest - z.shape[1])))
-            for bits in flags.bits:
-                levels = 2**bits - 1
+            for bits, levels in zip(flags.bits, 2 ** np.array(flags.bits) - 1, strict=True):
                 found[f"{name}_b{bits}"] = rebuild(params, jnp.round(padded * levels) / levels, jnp.asarray(member))
         return found
 
@@ -287,8 +286,8 @@ def of_each_setting(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, r
         z = transform_coding.read(path)
         if z.shape[1] not in flags.latent_dims:
             raise BadInput(f"{path} holds codes of width {z.shape[1]}; this run has {flags.latent_dims}")
-        member = np.full(len(z), flags.latent_dims.index(z.shape[1]))
-        return {"z": np.pad(z, ((0, 0), (0, widest - z.shape[1]))), "member": member}
+        padded, member = np.pad(z, ((0, 0), (0, widest - z.shape[1]))), flags.latent_dims.index(z.shape[1])
+        return {"z": padded, "member": np.full(len(z), member)}
 
     return {
         "codes": runs.Application(codes),

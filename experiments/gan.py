@@ -234,7 +234,7 @@ def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         return {"modes_covered": float(found.covered), "share_near_modes": found.share}
     if samples.ndim == 4:
         classes, title = trained.parts.num_classes, f"samples at step {trained.step}"
-        names = [str(c) for c in range(classes)]
+        names = pictures.class_captions(range(classes), trained.dataset.class_names)
         columns = classes or 10
         pictures.save_samples(path, samples[: 10 * columns], title=title, columns=columns, captions=names)
     return {} if trained.auxiliaries is None else sample_quality(samples, trained.auxiliaries)

@@ -126,7 +126,7 @@ def save_picture(path: Path, run: runs.Run, made: dict[str, np.ndarray], flags: 
     how = f"at z = ({', '.join(f'{value:g}' for value in flags.z)})" if flags.z else f"seed {flags.seed}"
     of_class = f", class {classes[0]}" if len(classes) == 1 else ""
     title = f"{kind} of {run.experiment.name} on {run.dataset.name}, step {run.step}, {how}{of_class}"
-    captions = [str(c) for c in np.resize(classes, columns)] if several else []
+    captions = pictures.class_captions(np.resize(classes, columns).tolist(), run.dataset.class_names) if several else []
     pictures.save_samples(path, x, title=title, columns=columns, captions=captions)
 
 

@@ -135,7 +135,7 @@ def without_classes(dataset: data.Dataset, *, num_samples: int) -> sample_qualit
     from sklearn.decomposition import PCA
 
     _check_numbers(dataset, num_samples)
-    known = dataset.scaled(dataset.train, at_most=10_000)
+    known = dataset.scaled(dataset.train.sample(10_000))
     flat = known.reshape(len(known), -1).astype(np.float64)
     with threadpool_limits(limits=1):  # the last bits of linear algebra depend on the number of threads
         pca = PCA(min(NUM_COMPONENTS, *flat.shape), svd_solver="covariance_eigh").fit(flat)
