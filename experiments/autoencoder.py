@@ -17,6 +17,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -166,27 +167,35 @@ def measure(
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws reconstructions and the maps of the held-out codes; measures them beside those of PCA."""
-    (x, label), dataset, workdir, columns = trained.examples, trained.dataset, trained.workdir, 10
+    (x, label), dataset, workdir = trained.examples, trained.dataset, trained.workdir
     shape, dim = x.shape[1:], flags.latent_dim
     z, reconstructions, metrics = measure(trained, trained.params, trained.parts)
     if len(shape) == 3:
-        some = data.choose(len(x), 5 * columns)
+        some = data.choose(len(x), 50)
         shown = (dataset.visible(images[some]) for images in (x, reconstructions))
-        pictures.save_grid(
-            workdir / "reconstructions.png", pictures.interleave_rows(*shown, columns=columns), columns=columns
-        )
+        title = f"held-out images and their reconstructions from {dim} numbers"
+        pictures.save_reconstructions(workdir / "reconstructions.png", *shown, title=title)
     pictures.save_latent_map(workdir / "latent_map.png", z, label, names=dataset.class_names)
     if dim >= min(len(dataset.train.x), math.prod(shape)):
         return metrics  # PCA would be the identity
     parts = autoencoder.Autoencoder(networks.affine(shape, (dim,)), networks.affine((dim,), shape), SQUARED_ERROR)
     components = linear.pca(jnp.asarray(dataset.scaled(dataset.train)), latent_dim=dim)
     z, _, baseline = measure(trained, components, parts)
-    pictures.save_latent_map(workdir / "pca_latent_map.png", z, label, names=dataset.class_names)
+    title = f"principal components of {len(z)} held-out examples"
+    pictures.save_latent_map(workdir / "pca_latent_map.png", z, label, names=dataset.class_names, title=title)
     return metrics | {f"pca_{name}": value for name, value in baseline.items()}
 
 
 EXPERIMENT = runs.Experiment(
-    "autoencoder", Flags, build, summarise, watch=("reconstruction_loss",), codec=autoencoder.codec
+    "autoencoder",
+    Flags,
+    build,
+    summarise,
+    watch=("reconstruction_loss",),
+    codec=autoencoder.codec,
+    applications=applications.of_autoencoder,
+    generator=applications.autoencoder_generator,
+    metrics=applications.reconstruction_metrics,
 )
 
 if __name__ == "__main__":

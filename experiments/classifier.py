@@ -14,6 +14,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -98,7 +99,15 @@ def mistakes(
     return classes, table
 
 
-EXPERIMENT = runs.Experiment("classifier", Flags, build, summarise, watch=("cross_entropy", "accuracy"))
+EXPERIMENT = runs.Experiment(
+    "classifier",
+    Flags,
+    build,
+    summarise,
+    watch=("cross_entropy", "accuracy"),
+    applications=applications.of_classifier,
+    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")},
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

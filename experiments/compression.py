@@ -30,10 +30,11 @@ import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from experiments import applications
 from genjax import data, networks, runs, stochastic
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
-from genjax.evaluation import block_dct, rate_distortion, transform_coding
+from genjax.evaluation import rate_distortion, transform_coding
 from genjax.evaluation.transform_coding import Point, curve
 from genjax.gradients import Objective, Reduction
 from genjax.losses import RECONSTRUCTIONS
@@ -136,10 +137,9 @@ def autoencoder_points(
             return np.asarray(mean(params, jnp.float32(np.pad(z, ((0, 0), (0, len(mask) - z.shape[1])))), mask))
 
         for bits in flags.bits:
-            quantiser = rate_distortion.Quantiser(np.zeros(dim), np.full(dim, 1 / (2**bits - 1)), 2**bits)
             name = f"d{dim}_b{bits}"
             points[name] = transform_coding.measure(
-                folder / f"autoencoder_{name}.bin", z, known_z, quantiser, reconstruct, x
+                folder / f"autoencoder_{name}.bin", z, known_z, quantiser(dim, bits), reconstruct, x
             )
     return points
 
@@ -165,22 +165,6 @@ def pca_points(flags: Flags, folder: Path, x: np.ndarray, known: np.ndarray) -> 
                 x,
             )
     return points
-
-
-def dct_points(folder: Path, x: np.ndarray, known: np.ndarray) -> dict[str, Point]:
-    """JPEG's transform and steps at every quality, with separate frequencies for each coefficient."""
-    values, known_values = block_dct.block_dct(x), block_dct.block_dct(known)
-    return {
-        f"q{quality}": transform_coding.measure(
-            folder / f"dct_q{quality}.bin",
-            values,
-            known_values,
-            rate_distortion.with_step(known_values, step=block_dct.quantisation_steps(quality)),
-            lambda z: block_dct.inverse_block_dct(z, x.shape),
-            x,
-        )
-        for quality in QUALITIES
-    }
 
 
 def _upto(rate: float, rates: np.ndarray, psnrs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +233,7 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     points = {
         "autoencoder": autoencoder_points(flags, trained.parts, trained.params, folder, x, known),
         "pca": pca_points(flags, folder, x, known),
-        "dct": dct_points(folder, x, known),
+        "dct": transform_coding.dct_points(folder, x, known, qualities=QUALITIES),
     }
     table = {
         method: {setting: point.measures() for setting, point in settings.items()}
@@ -272,7 +256,65 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     return metrics | comparison(curves, at.rate)
 
 
-EXPERIMENT = runs.Experiment("compression", Flags, build, summarise, watch=("reconstruction_loss",))
+def of_each_setting(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:
+    """Codes of every width; images rebuilt from quantised codes, and files of these codes, at every setting dD_bB."""
+    widest, mask = max(flags.latent_dims), jnp.asarray(masks(flags))
+
+    def rebuild(params: Params, z: Array, member: Array) -> Array:
+        own = jax.tree.map(lambda leaf: leaf[member], params)
+        return parts.reconstruction.mean(decode(own, z, mask[member], parts=parts))
+
+    def codes(params: Params, x: Array, key: Key) -> dict[str, Array]:
+        z = jax.vmap(lambda own: autoencoder.encode(own, x, parts=parts))(params)
+        return {f"d{dim}": z[member, :, :dim] for member, dim in enumerate(flags.latent_dims)}
+
+    def reconstructions(params: Params, x: Array, key: Key) -> dict[str, Array]:
+        found = {}
+        for member, (name, z) in enumerate(codes(params, x, key).items()):
+            padded = jnp.pad(z, ((0, 0), (0, widest - z.shape[1])))
+            for bits, levels in zip(flags.bits, 2 ** np.array(flags.bits) - 1, strict=True):
+                found[f"{name}_b{bits}"] = rebuild(params, jnp.round(padded * levels) / levels, jnp.asarray(member))
+        return found
+
+    def compressed(params: Params, x: Array, key: Key) -> dict[str, Array]:
+        return {f"{name}_b{bits}": z for name, z in codes(params, x, key).items() for bits in flags.bits}
+
+    def pack(name: str, z: np.ndarray) -> dict[str, np.ndarray]:
+        return transform_coding.pack(z, quantiser(z.shape[1], int(name.rpartition("_b")[2])))
+
+    def read(path: Path) -> dict[str, np.ndarray]:
+        z = transform_coding.read(path)
+        if z.shape[1] not in flags.latent_dims:
+            raise BadInput(f"{path} holds codes of width {z.shape[1]}; this run has {flags.latent_dims}")
+        padded, member = np.pad(z, ((0, 0), (0, widest - z.shape[1]))), flags.latent_dims.index(z.shape[1])
+        return {"z": padded, "member": np.full(len(z), member)}
+
+    return {
+        "codes": runs.Application(codes),
+        "reconstructions": runs.Application(reconstructions),
+        "compressed": runs.Application(compressed, pack=pack),
+        "decompressed": runs.Application(lambda p, rows, key: rebuild(p, rows["z"], rows["member"][0]), read=read),
+    }
+
+
+def quantiser(dim: int, bits: int) -> rate_distortion.Quantiser:
+    """2^b levels spread over [0, 1] in each of d coordinates."""
+    return rate_distortion.Quantiser(np.zeros(dim), np.full(dim, 1 / (2**bits - 1)), 2**bits)
+
+
+EXPERIMENT = runs.Experiment(
+    "compression",
+    Flags,
+    build,
+    summarise,
+    watch=("reconstruction_loss",),
+    applications=of_each_setting,
+    metrics=lambda flags: (
+        applications.reconstruction_metrics(flags)
+        | {"rate": runs.Metric("bits per pixel", "lower"), "entropy": runs.Metric("bits per pixel")}
+    ),
+    headline=("rate", "psnr", "bytes_on_disk", "pca_psnr", "pca_bd_rate", "dct_psnr", "dct_bd_rate"),
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.data import toys
 from genjax.drawing import pictures
@@ -110,12 +111,10 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
             metrics |= {f"pca_{name}": value for name, value in pca_metrics.items()}
             save_curve(trained)
     if len(shape) == 3:
-        columns = 10
-        some = data.choose(len(x), 5 * columns)
+        some = data.choose(len(x), 50)
         shown = (dataset.visible(images[some]) for images in (x, reconstructions))
-        pictures.save_grid(
-            trained.workdir / "reconstructions.png", pictures.interleave_rows(*shown, columns=columns), columns=columns
-        )
+        title = f"held-out images and their reconstructions from {dim} numbers"
+        pictures.save_reconstructions(trained.workdir / "reconstructions.png", *shown, title=title)
         save_directions(trained)
     return metrics
 
@@ -156,8 +155,12 @@ def save_directions(trained: runs.Trained, *, num: int = 10) -> None:
     jacobian = jax.vmap(jax.jacrev(lambda x: encode(x[None])[0]))(x)  # [num, d, *shape]
     directions = jnp.linalg.svd(jacobian.reshape(*jacobian.shape[:2], -1), full_matrices=False)[2][:, :9]
     drawn = pictures.signed(directions.reshape(-1, *shape)).reshape(len(x), -1, *shape)
-    rows = np.concatenate([trained.dataset.visible(x)[:, None], drawn], axis=1)
-    pictures.save_grid(trained.workdir / "directions.png", rows.reshape(-1, *shape), columns=rows.shape[1])
+    pictures.save_captioned_grid(
+        trained.workdir / "directions.png",
+        np.concatenate([trained.dataset.visible(x)[:, None], drawn], axis=1),
+        title="images, and the directions to which their codes are most sensitive (grey is 0)",
+        columns=["image", *(f"direction {i}" for i in range(1, drawn.shape[1] + 1))],
+    )
 
 
 EXPERIMENT = runs.Experiment(
@@ -167,6 +170,9 @@ EXPERIMENT = runs.Experiment(
     summarise,
     watch=("reconstruction_loss", "jacobian_norm"),
     codec=autoencoder.codec,
+    applications=applications.of_autoencoder,
+    generator=applications.autoencoder_generator,
+    metrics=applications.reconstruction_metrics,
 )
 
 if __name__ == "__main__":

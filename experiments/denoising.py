@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import applications
 from genjax import data, networks, runs, stochastic
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -145,7 +146,7 @@ def filters(x: Array, corruption: Corruption, key: Key) -> dict[str, Callable[[A
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Measures every denoiser and filter under every noise, and draws each denoiser's results on its own noise."""
-    x, dataset, workdir, columns = trained.examples.x, trained.dataset, trained.workdir, 10
+    x, dataset, workdir = trained.examples.x, trained.dataset, trained.workdir
     train_x = jnp.asarray(dataset.scaled(dataset.train))
     denoise = jax.jit(partial(autoencoder.reconstruct, parts=trained.parts))
     table: dict[str, dict[str, float]] = {}  # method: {noise: PSNR}
@@ -160,13 +161,13 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         for method, result in denoised.items():
             table.setdefault(method, {})[noise] = round(float(images.set_psnr(result, x)), 4)
         if noise in flags.noise:
-            some = data.choose(len(x), 2 * columns)
-            rows = [
-                image[row]
-                for row in np.split(some, range(columns, len(some), columns))
-                for image in (x, noisy, denoised[f"trained on {noise}"])
-            ]
-            pictures.save_grid(workdir / f"denoised_{noise}.png", np.concatenate(rows), columns=columns)
+            some = data.choose(len(x), 20)
+            pictures.save_reconstructions(
+                workdir / f"denoised_{noise}.png",
+                *(image[some] for image in (x, noisy, denoised[f"trained on {noise}"])),
+                title=f"held-out images, with {noise.replace('_', ' ')} noise, and denoised",
+                names=("clean", "noisy", "denoised"),
+            )
 
     directory.write_json(workdir / "table.json", table)
     methods = ["noisy", "linear_mmse", *(method for method in table if method not in ("noisy", "linear_mmse"))]
@@ -181,7 +182,27 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     }
 
 
-EXPERIMENT = runs.Experiment("denoising", Flags, build, summarise)
+def of_each_noise(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:
+    """What the denoiser of each noise makes of an image, by `denoised_NOISE` and `codes_NOISE`."""
+
+    def by_noise(name: str, function: Callable[..., Array]) -> runs.Application:
+        def each(params: Params, x: Array, key: Key) -> dict[str, Array]:
+            return {f"{name}_{noise}": function(params[noise], x, parts=parts) for noise in flags.noise}
+
+        return runs.Application(each)
+
+    return {"denoised": by_noise("denoised", autoencoder.reconstruct), "codes": by_noise("codes", autoencoder.encode)}
+
+
+EXPERIMENT = runs.Experiment(
+    "denoising",
+    Flags,
+    build,
+    summarise,
+    applications=of_each_noise,
+    metrics=applications.reconstruction_metrics,
+    headline=tuple(f"{noise}_psnr" for noise in NOISES),
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

@@ -233,8 +233,10 @@ def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         found = mode_coverage(samples, means, standard_deviation=standard_deviation)
         return {"modes_covered": float(found.covered), "share_near_modes": found.share}
     if samples.ndim == 4:
-        columns = trained.parts.num_classes or 10
-        pictures.save_grid(path, samples[: 10 * columns], columns=columns)
+        classes, title = trained.parts.num_classes, f"samples at step {trained.step}"
+        names = pictures.class_captions(range(classes), trained.dataset.class_names)
+        columns = classes or 10
+        pictures.save_samples(path, samples[: 10 * columns], title=title, columns=columns, captions=names)
     return {} if trained.auxiliaries is None else sample_quality(samples, trained.auxiliaries)
 
 
@@ -262,6 +264,15 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     return {}
 
 
+def generator(flags: Flags, parts: gan.GAN) -> runs.Generator:
+    """How the generator makes examples of codes and, if it is conditional, of labels."""
+
+    def decode(params: Params, z: Array, *label: Array) -> Array:
+        return gan.generate(params["generator"], z, *label, parts=parts)
+
+    return runs.Generator(decode, parts.latent_dim, num_classes=parts.num_classes)
+
+
 EXPERIMENT = runs.Experiment(
     "gan",
     Flags,
@@ -271,6 +282,18 @@ EXPERIMENT = runs.Experiment(
     resolve=resolve,
     prepare=prepare,
     monitor=monitor,
+    generator=generator,
+    headline=(
+        "frechet_distance",
+        "kernel_distance",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "classes_found",
+        "modes_covered",
+        "share_near_modes",
+    ),
 )
 
 if __name__ == "__main__":

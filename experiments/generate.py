@@ -1,12 +1,19 @@
-"""Draws new samples of a trained generative model.
+"""Draws new samples of a trained generative model, or decodes a code of your own.
 
     python -m experiments.generate --run=DIR --num=1000 --seed=1
+    python -m experiments.generate --run=DIR --label=3
+    python -m experiments.generate --run=DIR --z=0.5,-1
     python -m experiments.generate --run=DIR --num=5000 --measure
 
-It writes samples.png (the first 100) and samples.npz (all of them, as x) to --out. The same run and seed give the same
-bits, whose SHA-256 is printed on the last line. The samples of a VAE are the means of p(x|z) at z ~ p(z). With
---measure, they are compared with the run's own data by `genjax.evaluation.sample_quality`, and the measures are written
-to quality.json.
+It writes samples.png (the first 100) and samples.npz to --out: all samples as x, with their label or their z if they
+have one. The same run and flags give the same bits, whose SHA-256 is printed on the last line. The samples of a VAE are
+the means of p(x|z) at z ~ p(z); with --draw they are drawn from p(x|z). A conditional model makes all classes in turn,
+or those of --label. --z sets z1, z2, ... of one sample (per class), for autoencoders too; for many codes there is
+`experiments.apply --to=decoded`.
+
+With --measure, the samples are compared with the run's own data by `genjax.evaluation.sample_quality`, and the measures
+are written to quality.json. They are taken in the features of a classifier of the data, or, if these have no classes,
+in principal components.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ import hashlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import reference_classifier
@@ -23,19 +31,112 @@ from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation.sample_quality import sample_quality
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, directory, flag
+from genjax.runs import command, directory, flag, opening, sampling
+from genjax.types import Array, Key, Params
+
+SHOWN = 100  # samples in the picture
 
 
 class Flags(runs.Record):
     """Samples."""
 
     run: str | None = flag(None, "directory of the run")
+    page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
     dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
     num: int = flag(100, "number of samples", at_least=1, at_most=10**8)
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
+    label: tuple[int, ...] = flag(
+        (), "classes to make, of a conditional model; by default all", at_least=0, may_be_empty=True
+    )
+    z: tuple[float, ...] = flag((), "code to decode, z1,z2,...; replaces --num", may_be_empty=True)
+    draw: bool = flag(False, "draw from p(x|z), in place of its mean")
     measure: bool = flag(False, "compare the samples with the data: distances, precision, recall, classes found")
     out: str | None = flag(None, "output folder; by default DIR/generated")
+
+
+def generator_of(run: runs.Run) -> runs.Generator | None:
+    """How the run's model makes new data, if its experiment declares that."""
+    declared = run.experiment.generator
+    return None if declared is None else declared(run.flags, run.parts)
+
+
+def labels(run: runs.Run, generator: runs.Generator | None, flags: Flags, num: int) -> np.ndarray | None:
+    """The labels of `num` samples, the classes in turn; None for a model that is not conditional."""
+    if generator is not None and not generator.num_classes and flags.label:
+        raise BadInput(f"{run.directory}: this run of {run.experiment.name} is not conditional", parameter="label")
+    num_classes = generator.num_classes if generator is not None else run.dataset.num_classes or 0
+    if any(label >= num_classes for label in flags.label):
+        raise BadInput(f"the run has classes 0 to {num_classes - 1}, not {max(flags.label)}", parameter="label")
+    classes = np.array(flags.label or range(generator.num_classes if generator else 0), np.int32)
+    return np.resize(classes, num) if len(classes) else None
+
+
+def decoded(run: runs.Run, generator: runs.Generator, flags: Flags, z: np.ndarray, context: list[Array]) -> np.ndarray:
+    """What codes [num, d] decode to: means, or draws."""
+    if len(flags.z) != generator.latent_dim:
+        raise BadInput(f"expected {generator.latent_dim} numbers, not {len(flags.z)}", parameter="z")
+    if generator.draw is None or not flags.draw:
+        return np.asarray(jax.jit(generator.decode)(run.params, z, *context))
+    return np.asarray(jax.jit(generator.draw)(run.params, z, jax.random.key(flags.seed), *context))
+
+
+def drawn(run: runs.Run, generator: runs.Generator, flags: Flags, context: list[Array]) -> np.ndarray:
+    """Draws x ~ p(x|z) at z ~ p(z), [num, ...]."""
+    prior, draw = generator.prior, generator.draw
+    assert prior is not None and draw is not None
+
+    def sample(params: Params, num: int, key: Key, *context: Array) -> Array:
+        z_key, x_key = jax.random.split(key)
+        return draw(params, prior(params, num, z_key, *context), x_key, *context)
+
+    key = jax.random.key(flags.seed)
+    return sampling.draw(run.model._replace(sample=sample), run.params, flags.num, key, *context)
+
+
+def make(run: runs.Run, flags: Flags) -> dict[str, np.ndarray]:
+    """The samples, and their labels and code if they have any: the arrays of samples.npz."""
+    generator = generator_of(run)
+    if flags.z and generator is None:
+        raise BadInput(f"a run of {run.experiment.name} cannot decode a code", parameter="z")
+    if flags.draw and (generator is None or generator.draw is None):
+        raise BadInput(f"a run of {run.experiment.name} has no p(x|z) to draw from", parameter="draw")
+    if not flags.z and run.model.sample is None:
+        hint = "" if generator is None else "; give a code as `z`"
+        raise BadInput(f"{run.directory}: a run of {run.experiment.name} cannot draw new samples{hint}")
+    num = flags.num if generator is None or not flags.z else len(flags.label) or generator.num_classes or 1
+    label = labels(run, generator, flags, num)
+    context = [] if label is None else [jnp.asarray(label)]
+    made = {} if label is None else {"label": label}
+    if generator is not None and flags.z:
+        made["z"] = np.tile(np.array(flags.z, np.float32), (num, 1))
+        return {"x": decoded(run, generator, flags, made["z"], context), **made}
+    if generator is not None and flags.draw:
+        return {"x": drawn(run, generator, flags, context), **made}
+    return {"x": run.sample(num, jax.random.key(flags.seed), *context), **made}
+
+
+def save_picture(path: Path, run: runs.Run, made: dict[str, np.ndarray], flags: Flags) -> None:
+    """Draws the first samples; those of one class are in one column."""
+    x, label = made["x"][:SHOWN], made.get("label")
+    classes = list(dict.fromkeys(label.tolist())) if label is not None else []
+    several = 1 < len(classes) <= 20
+    columns = min(len(classes) * max(1, 10 // len(classes)) if several else 10, len(x))  # whole cycles of the classes
+    kind = "draws from p(x|z)" if flags.draw else "samples"
+    how = f"at z = ({', '.join(f'{value:g}' for value in flags.z)})" if flags.z else f"seed {flags.seed}"
+    of_class = f", class {classes[0]}" if len(classes) == 1 else ""
+    title = f"{kind} of {run.experiment.name} on {run.dataset.name}, step {run.step}, {how}{of_class}"
+    captions = pictures.class_captions(np.resize(classes, columns).tolist(), run.dataset.class_names) if several else []
+    pictures.save_samples(path, x, title=title, columns=columns, captions=captions)
+
+
+def measure(run: runs.Run, x: np.ndarray) -> dict[str, float]:
+    """How the samples compare with the run's data."""
+    if (run.dataset.num_classes or 0) < 2:
+        return sample_quality(x, reference_classifier.without_classes(run.dataset, num_samples=len(x)))
+    cache = run.directory.resolve().parent
+    reference = reference_classifier.reference(run.flags, run.dataset, num_samples=len(x), cache=cache)
+    return sample_quality(x, reference)
 
 
 def main(flags: Flags) -> None:
@@ -44,22 +145,20 @@ def main(flags: Flags) -> None:
         raise BadInput("give the directory of a trained run", parameter="run")
     out = expand_user(flags.out or Path(flags.run) / "generated", parameter="out")
     refuse_unwritable(out, parameter="out")
-    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset, with_data=flags.measure)
-    if run.model.sample is None:
-        raise BadInput(f"{run.directory}: a run of {run.experiment.name} cannot draw new samples")
+    page = opening.of_module(flags.page) if flags.page else None
+    run = runs.open(flags.run, experiment=page, data_dir=flags.data_dir, dataset=flags.dataset, with_data=flags.measure)
+    made = make(run, flags)
+    x = made["x"]
     out.mkdir(parents=True, exist_ok=True)
-    x = run.sample(flags.num, jax.random.key(flags.seed))
-    np.savez(out / "samples.npz", x=x)
+    np.savez(out / "samples.npz", **made)  # type: ignore[arg-type] # none of the names is an argument
     if x.ndim == 4:
-        pictures.save_grid(out / "samples.png", x[:100], columns=min(10, flags.num))
+        save_picture(out / "samples.png", run, made, flags)
     if flags.measure:
-        cache = run.directory.resolve().parent
-        reference = reference_classifier.reference(run.flags, run.dataset, num_samples=flags.num, cache=cache)
-        quality = sample_quality(x, reference)
+        quality = measure(run, x)
         directory.write_json(out / "quality.json", quality)
         print(", ".join(f"{name} {value:.4f}" for name, value in quality.items()))
     sha256 = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
-    print(f"{flags.num} samples of {run.directory}, seed {flags.seed}, sha256 {sha256}; {out}")
+    print(f"{len(x)} samples of {run.directory}, step {run.step}, seed {flags.seed}, sha256 {sha256}; {out}")
 
 
 if __name__ == "__main__":

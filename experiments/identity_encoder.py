@@ -126,8 +126,20 @@ def save_mistakes(
         )
 
 
+def applications(flags: Flags, parts: identity_encoder.IdentityEncoder) -> dict[str, runs.Application]:
+    """The identity vectors of pictures."""
+    return {"vectors": runs.Application(lambda params, x, key: identity_encoder.encode(params["body"], x, parts=parts))}
+
+
 EXPERIMENT = runs.Experiment(
-    "identity_encoder", Flags, build, summarise, watch=("cross_entropy", "accuracy"), load=load
+    "identity_encoder",
+    Flags,
+    build,
+    summarise,
+    watch=("cross_entropy", "accuracy"),
+    load=load,
+    applications=applications,
+    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")},
 )
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from genjax.evaluation import identity
 from genjax.gradients import Reduction
 from genjax.models import identity_encoder, identity_swap
 from genjax.runs import flag
+from genjax.runs.metrics import describe
 from genjax.types import Array, Key
 
 
@@ -262,13 +263,14 @@ def measure(trained: runs.Trained, swap: Callable[[Array, Array], Array], image_
     """Measures swaps of the test pairs and the baselines, and draws the table; then swaps of other identities."""
     rows = swap_judges.measure(trained.auxiliaries, swap, image_size=image_size)
     names = list(rows["swap"])
+    about = {name: describe(name) for name in names}
     pictures.save_table(
         trained.workdir / "table.png",
         [[row[name] for row in rows.values()] for name in names],
-        rows=[name.replace("_", " ") for name in names],
+        rows=[name.replace("_", " ") + (f", {about[name].unit}" if about[name].unit else "") for name in names],
         columns=["swap", "ideal", "target as it is", "source as it is", "colour transfer"],
         title=f"{len(pairs.TEST)} pairs of unseen identities",
-        by_row=True,
+        better=[about[name].better for name in names],
     )
     found = {
         name if method == "swap" else f"{method}_{name}": value
@@ -300,6 +302,7 @@ EXPERIMENT = runs.Experiment(
     load=load,
     source=source,
     prepare=prepare,
+    headline=("psnr", "face_psnr", "background_error", "identified", "rank1", "cosine_to_source", "cosine_to_target"),
 )
 
 if __name__ == "__main__":

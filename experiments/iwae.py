@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.data import batching
 from genjax.data.outline import Outline
@@ -117,14 +118,17 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Measures the likelihood of all held-out images and the information in the latent units; draws pictures."""
-    x, params, parts, columns = trained.examples.x, trained.params, trained.parts, 10
+    x, params, parts = trained.examples.x, trained.params, trained.parts
     test_key, sample_key, rate_key = jax.random.split(trained.key, 3)
     if x.ndim == 4:
-        originals = trained.shown(5 * columns).x
-        pairs = pictures.interleave_rows(originals, vae.reconstruct(params, originals, parts=parts), columns=columns)
-        pictures.save_grid(trained.workdir / "reconstructions.png", pairs, columns=columns)
-        z = jax.random.normal(sample_key, (columns * columns, parts.latent_dim))
-        pictures.save_grid(trained.workdir / "samples.png", vae.decode(params, z, parts=parts), columns=columns)
+        originals, title = (
+            trained.shown(50).x,
+            "held-out images and their reconstructions, E[x|z] at the mean of q(z|x)",
+        )
+        rebuilt = vae.reconstruct(params, originals, parts=parts)
+        pictures.save_reconstructions(trained.workdir / "reconstructions.png", originals, rebuilt, title=title)
+        samples = vae.decode(params, jax.random.normal(sample_key, (100, parts.latent_dim)), parts=parts)
+        pictures.save_samples(trained.workdir / "samples.png", samples, title="E[x|z] at z drawn from N(0, I)")
 
     mean, log_variance = jax.jit(lambda params, x: vae.encode(params, x, parts=parts))(params, x)
     information, divergence = jax.jit(latent.rate_parts)(mean, log_variance, rate_key)
@@ -165,7 +169,16 @@ def held_out_likelihood(flags: Flags, trained: runs.Trained, key: Key) -> dict[s
 
 
 EXPERIMENT = runs.Experiment(
-    "iwae", Flags, build, summarise, watch=("loss", "negative_elbo"), resolve=resolve, codec=vae.codec
+    "iwae",
+    Flags,
+    build,
+    summarise,
+    watch=("loss", "negative_elbo"),
+    resolve=resolve,
+    codec=vae.codec,
+    applications=applications.of_vae,
+    generator=applications.vae_generator,
+    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")},
 )
 
 if __name__ == "__main__":

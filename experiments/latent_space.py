@@ -46,6 +46,7 @@ class Flags(runs.Record):
     """Latent space."""
 
     run: str | None = flag(None, "directory of the run")
+    page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
     dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
@@ -246,7 +247,8 @@ def main(flags: Flags) -> None:
         raise BadInput("give the directory of a trained autoencoder or VAE", parameter="run")
     out = expand_user(flags.out or Path(flags.run) / "latent_space", parameter="out")
     refuse_unwritable(out, parameter="out")
-    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset)
+    page = opening.of_module(flags.page) if flags.page else None
+    run = runs.open(flags.run, experiment=page, data_dir=flags.data_dir, dataset=flags.dataset)
     read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(flags.seed), 4)
     run.codec()  # a model without one is refused before anything is written
     out.mkdir(parents=True, exist_ok=True)

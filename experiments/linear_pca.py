@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import applications
 from genjax import data, gradients, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -87,9 +88,15 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     components = np.asarray(PCA(dim, svd_solver="full").fit(np.reshape(centred, (len(x), -1))).components_)
     axes = np.asarray(linear.canonicalise(params, centred)["decoder"]["layer_1"]["kernel"])
     signs = np.sign(np.sum(components * axes, axis=1, keepdims=True))
-    both = np.concatenate([axes, signs * components]).reshape(-1, *x.shape[1:])
-    if both.ndim == 4:
-        pictures.save_grid(trained.workdir / "axes.png", pictures.signed(both), columns=dim)
+    if x.ndim == 4:
+        both = pictures.signed(np.concatenate([axes, signs * components]).reshape(-1, *x.shape[1:]))
+        pictures.save_captioned_grid(
+            trained.workdir / "axes.png",
+            both.reshape(2, dim, *x.shape[1:]),
+            title="the axes of the linear autoencoder, and those of PCA (grey is 0)",
+            rows=["autoencoder", "PCA"],
+            columns=[str(i) for i in range(1, dim + 1)] if dim <= 20 else [],
+        )
     return {
         "largest_angle": linear.largest_angle(params["decoder"]["layer_1"]["kernel"], components),
         "train_loss": loss,
@@ -98,7 +105,16 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     }
 
 
-EXPERIMENT = runs.Experiment("linear_pca", Flags, build, summarise, codec=autoencoder.codec)
+EXPERIMENT = runs.Experiment(
+    "linear_pca",
+    Flags,
+    build,
+    summarise,
+    codec=autoencoder.codec,
+    applications=applications.of_autoencoder,
+    generator=applications.autoencoder_generator,
+    metrics=applications.reconstruction_metrics,
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

@@ -8,9 +8,11 @@ autoencoder c is trained without class c, which is its outliers; with `--protoco
 alone, and all other classes are outliers. Each scores the whole held-out split, and the measures are means over the
 classes. The scores are
 
-    auroc           ||x - x'||^2, the reconstruction error
-    manifold_auroc  ||x - x'||^2 + 1/k sum_r ||x' - r||^2, which adds the distance of x' from its k nearest
-                    reconstructions r of training inliers: off the learned manifold, and along it
+    auroc                     ||x - x'||^2, the reconstruction error
+    manifold_auroc            ||x - x'||^2 + 1/k sum_r ||x' - r||^2, which adds the distance of x' from its k nearest
+                              reconstructions r of training inliers: off the learned manifold, and along it
+    latent_mahalanobis_auroc  (z - m)^T S^-1 (z - m), with mean and covariance of the codes of training inliers
+    cross_entropy_auroc       the cross-entropy of the reconstruction, with --reconstruction=cross_entropy
 
 The threshold is a quantile of the errors of the training inliers; true_positive_rate and false_positive_rate are
 measured at it. The baselines are PCA of the same width, an isolation forest, the Mahalanobis distance and k nearest
@@ -33,6 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from experiments import applications
 from genjax import data, networks, runs, stochastic
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
@@ -161,7 +164,8 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         (rebuilt, error), (rebuilt_known, error_known) = (map(np.asarray, rebuild(params, x)) for x in (test, known))
         some = rebuilt_known[data.choose(len(known), AT_MOST)]
         along = neighbours.knn_distance(rebuilt, some, num_neighbours=flags.num_neighbours)
-        for method, score in ({"": error, "manifold": error + along} | baseline_scores(flags, test, known)).items():
+        own = {"": error, "manifold": error + along} | more_scores(params, test, known, parts)
+        for method, score in (own | baseline_scores(flags, test, known)).items():
             scores.setdefault(method, []).append((score[inlier], score[~inlier]))
         above = error > detection.threshold(error_known, quantile=flags.quantile)
         flagged.append((above[inlier].mean(), above[~inlier].mean()))
@@ -179,6 +183,18 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     false_positive_rate, true_positive_rate = np.mean(flagged, axis=0)
     rates = {"false_positive_rate": float(false_positive_rate), "true_positive_rate": float(true_positive_rate)}
     return metrics | rates
+
+
+def more_scores(
+    params: Params, x: np.ndarray, known: np.ndarray, parts: autoencoder.Autoencoder
+) -> dict[str, np.ndarray]:
+    """Scores of x by one autoencoder that are neither its squared error nor of the manifold: name -> [N]."""
+    encode = partial(autoencoder.encode, parts=parts)
+    fitted = applications.fit_codes(encode, params, Batch(jnp.asarray(known)))
+    found = jax.jit(partial(applications.autoencoder_scores, parts=parts))(params, x)
+    del found["squared_error"]
+    found["latent_mahalanobis"] = applications.latent_mahalanobis(encode, params, jnp.asarray(x), fitted)
+    return {name: np.asarray(score) for name, score in found.items()}
 
 
 def baseline_scores(flags: Flags, x: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
@@ -231,7 +247,12 @@ def save_pictures(
     gap = np.ones((*shown.shape[:2], 1, *shown.shape[3:]))
     first, second, third = np.split(shown, 3, axis=2)
     table = np.concatenate([first, gap, second, gap, third], axis=2)
-    pictures.save_grid(workdir / "extremes.png", table.reshape(-1, *table.shape[3:]), columns=table.shape[2])
+    pictures.save_captioned_grid(
+        workdir / "extremes.png",
+        table.reshape(-1, *table.shape[2:]),
+        title="outliers of the largest error, outliers of the smallest error, and inliers of the largest error",
+        rows=[caption for c in range(len(shown)) for caption in (f"class {c}", "rebuilt")],
+    )
 
 
 def _roc(inliers: np.ndarray, outliers: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -239,7 +260,50 @@ def _roc(inliers: np.ndarray, outliers: np.ndarray, at: np.ndarray) -> np.ndarra
     return (outliers[:, None] > np.quantile(inliers, 1 - at)[None]).mean(axis=0)
 
 
-EXPERIMENT = runs.Experiment("outliers", Flags, build, summarise, watch=("reconstruction_loss",))
+def of_each_class(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:
+    """Scores and codes by the autoencoder of each class: NAME_class_0, NAME_class_1, ..."""
+
+    def members(params: Params) -> list[Params]:
+        return [jax.tree.map(lambda leaf, c=c: leaf[c], params) for c in range(len(jax.tree.leaves(params)[0]))]
+
+    def of_all(name: str, alone: runs.Application) -> runs.Application:
+        def each(params: Params, x: Array, key: Key, *fitted: Any) -> dict[str, Array]:
+            results = {}
+            for c, member in enumerate(members(params)):
+                found = alone.each(member, x, key, *(of_classes[c] for of_classes in fitted))
+                found = found if isinstance(found, dict) else {name: found}
+                results |= {f"{score}_class_{c}": value for score, value in found.items()}
+            return results
+
+        def fit(params: Params, known: Batch) -> list[Any]:
+            assert alone.fit is not None
+            label = np.asarray(known.label)
+            inliers = [Batch(known.x[is_inlier(flags.protocol, label, c)]) for c in range(len(members(params)))]
+            return [alone.fit(member, own) for member, own in zip(members(params), inliers, strict=True)]
+
+        return runs.Application(each, None if alone.fit is None else fit)
+
+    of_one = applications.of_autoencoder(flags, parts)
+    return {name: of_all(name, of_one[name]) for name in ("scores", "codes", "latent_mahalanobis")}
+
+
+EXPERIMENT = runs.Experiment(
+    "outliers",
+    Flags,
+    build,
+    summarise,
+    watch=("reconstruction_loss",),
+    applications=of_each_class,
+    metrics=applications.reconstruction_metrics,
+    headline=(
+        "auroc",
+        "manifold_auroc",
+        "latent_mahalanobis_auroc",
+        "pca_auroc",
+        "isolation_forest_auroc",
+        "knn_auroc",
+    ),
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from genjax import data, networks, runs
 from genjax.errors import BadInput
@@ -25,6 +26,7 @@ from genjax.runs import auxiliary
 from genjax.types import Array, Params
 
 NUM_STEPS, SEED = 1000, 0
+NUM_COMPONENTS = 32  # in which data without classes are compared
 
 
 def settings(flags: runs.Flags, dataset: data.Dataset) -> dict[str, Any]:
@@ -98,9 +100,7 @@ def reference(flags: runs.Flags, dataset: data.Dataset, *, num_samples: int, cac
     Raises:
       BadInput: for fewer than `sample_quality.AT_LEAST` samples or held-out examples, or as `find_or_train` does.
     """
-    fewest, at_least = min(num_samples, len(dataset.test.x)), sample_quality.AT_LEAST
-    if fewest < at_least:
-        raise BadInput(f"{fewest} examples are too few to compare; {at_least} are needed, of samples and held out")
+    _check_numbers(dataset, num_samples)
     parts, found = find_or_train(flags, dataset, cache)
     features = _in_batches(partial(classifier.features, parts=parts), found.params)
     probabilities = _in_batches(partial(classifier.probabilities, parts=parts), found.params)
@@ -124,6 +124,44 @@ def reference(flags: runs.Flags, dataset: data.Dataset, *, num_samples: int, cac
         file=sys.stderr,
     )
     return made
+
+
+def without_classes(dataset: data.Dataset, *, num_samples: int) -> sample_quality.Reference:
+    """What samples are compared with if no classifier can be trained: principal components of the training data.
+
+    Raises:
+      BadInput: for fewer than `sample_quality.AT_LEAST` samples or held-out examples.
+    """
+    from sklearn.decomposition import PCA
+
+    _check_numbers(dataset, num_samples)
+    known = dataset.scaled(dataset.train.sample(10_000))
+    flat = known.reshape(len(known), -1).astype(np.float64)
+    with threadpool_limits(limits=1):  # the last bits of linear algebra depend on the number of threads
+        pca = PCA(min(NUM_COMPONENTS, *flat.shape), svd_solver="covariance_eigh").fit(flat)
+
+    def features(x: ArrayLike) -> np.ndarray:
+        return pca.transform(np.reshape(np.asarray(x, np.float64), (len(np.asarray(x)), -1)))
+
+    print(
+        f"samples are compared in {pca.n_components_} principal components of the data: {dataset.name} has no classes "
+        "to train a classifier on, and none can be counted",
+        file=sys.stderr,
+    )
+    return sample_quality.reference(
+        dataset.train.x,
+        dataset.test.x,
+        scale=dataset.scale,
+        features=features,
+        predict=lambda x: np.zeros(len(np.asarray(x)), int),
+        num_classes=0,
+    )
+
+
+def _check_numbers(dataset: data.Dataset, num_samples: int) -> None:
+    fewest, at_least = min(num_samples, len(dataset.test.x)), sample_quality.AT_LEAST
+    if fewest < at_least:
+        raise BadInput(f"{fewest} examples are too few to compare; {at_least} are needed, of samples and held out")
 
 
 def _in_batches(

@@ -154,7 +154,21 @@ def save_samples(path: Path, x: Array, ys: dict[str, Array]) -> None:
     figure.savefig(path, dpi=120)
 
 
-EXPERIMENT = runs.Experiment("sfnn", Flags, build, summarise, watch=("negative_log_likelihood",), prepare=prepare)
+def applications(flags: Flags, parts: sfnn.SFNN) -> dict[str, runs.Application]:
+    """A draw y ~ p(y|x) for each x."""
+    return {"draws": runs.Application(partial(sfnn.sample, parts=parts))}
+
+
+EXPERIMENT = runs.Experiment(
+    "sfnn",
+    Flags,
+    build,
+    summarise,
+    watch=("negative_log_likelihood",),
+    prepare=prepare,
+    applications=applications,
+    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")},
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
@@ -169,7 +170,8 @@ def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) 
     if x.ndim == 4:
         most_active_first = np.argsort(-known_codes.mean(axis=0), kind="stable")
         drawn = pictures.signed(features[most_active_first[:256]].reshape(-1, *x.shape[1:]))
-        pictures.save_grid(trained.workdir / "features.png", drawn, columns=16)
+        title = f"the decoder's features of {len(drawn)} units, the most active first (grey is 0)"
+        pictures.save_samples(trained.workdir / "features.png", drawn, title=title, columns=16)
     metrics = {
         "active_share": float((codes > 0).mean()),
         "dead_units": float((known_codes == 0).all(axis=0).sum()),
@@ -219,7 +221,19 @@ def other_features(flags: Flags, known: np.ndarray, x: np.ndarray) -> dict[str, 
     }
 
 
-EXPERIMENT = runs.Experiment("sparse", Flags, build, summarise, watch=("reconstruction_loss",))
+EXPERIMENT = runs.Experiment(
+    "sparse",
+    Flags,
+    build,
+    summarise,
+    watch=("reconstruction_loss",),
+    codec=autoencoder.codec,
+    # the examples of the dictionary are not those of the data set, whose shape an input would have
+    applications=lambda flags, parts: {} if flags.dictionary else applications.of_autoencoder(flags, parts),
+    generator=lambda flags, parts: runs.Generator(partial(autoencoder.decode, parts=parts), flags.num_units),
+    metrics=applications.reconstruction_metrics,
+    headline=("reconstruction_loss", "active_share", "probe_accuracy", "gain_over_raw", "gain_over_pca"),
+)
 
 if __name__ == "__main__":
     runs.main(EXPERIMENT)

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import optax
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -131,15 +132,19 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws reconstructions, samples from the prior and the map of the held-out codes."""
-    params, parts, dataset, columns = trained.params, trained.parts, trained.dataset, 10
+    params, parts, dataset = trained.params, trained.parts, trained.dataset
     if dataset.train.x.ndim == 4:
-        originals = trained.shown(5 * columns).x
+        originals = trained.shown(50).x
         reconstructions = jax.jit(partial(vae.reconstruct, parts=parts))(params, originals)
-        pairs = pictures.interleave_rows(dataset.visible(originals), dataset.visible(reconstructions), columns=columns)
-        pictures.save_grid(trained.workdir / "reconstructions.png", pairs, columns=columns)
-        z = jax.random.normal(trained.key, (columns * columns, parts.latent_dim))
-        samples = jax.jit(partial(vae.decode, parts=parts))(params, z)
-        pictures.save_grid(trained.workdir / "samples.png", dataset.visible(samples), columns=columns)
+        pictures.save_reconstructions(
+            trained.workdir / "reconstructions.png",
+            dataset.visible(originals),
+            dataset.visible(reconstructions),
+            title="held-out images and their reconstructions, E[x|z] at the mean of q(z|x)",
+        )
+        z = jax.random.normal(trained.key, (100, parts.latent_dim))
+        samples = dataset.visible(jax.jit(partial(vae.decode, parts=parts))(params, z))
+        pictures.save_samples(trained.workdir / "samples.png", samples, title="E[x|z] at z drawn from N(0, I)")
     mean, _ = jax.jit(partial(vae.encode, parts=parts))(params, trained.examples.x)
     labels, names = trained.examples.label, dataset.class_names
     pictures.save_latent_map(trained.workdir / "latent_map.png", mean, labels, names=names)
@@ -175,7 +180,15 @@ def measure_likelihood(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
 
 EXPERIMENT = runs.Experiment(
-    "vae", Flags, build, summarise, watch=("negative_elbo", "distortion", "rate"), codec=vae.codec
+    "vae",
+    Flags,
+    build,
+    summarise,
+    watch=("negative_elbo", "distortion", "rate"),
+    codec=vae.codec,
+    applications=applications.of_vae,
+    generator=applications.vae_generator,
+    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")},
 )
 
 if __name__ == "__main__":

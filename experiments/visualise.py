@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
+from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
@@ -132,11 +133,26 @@ def save_plane(path: Path, codes: np.ndarray, decode: Callable[[np.ndarray], Arr
     z = np.stack(np.meshgrid(z1, z2[::-1]), axis=-1).reshape(-1, 2)  # the second coordinate upwards, as in the map
     cell = (high - low) / (num - 1)
     near = neighbours.knn_distance(z / cell, codes / cell, num_neighbours=1) < 1
-    pictures.save_grid(path, np.where(near[:, None, None, None], decode(z), 1), columns=num)
+    drawn = np.where(near[:, None, None, None], decode(z), 1)
+    pictures.save_captioned_grid(
+        path,
+        drawn.reshape(num, num, *drawn.shape[1:]),
+        title="decoded codes, z1 to the right and z2 upwards; white where there is no code nearby",
+        rows=[f"{value:.1f}" for value in z2[::-1]],
+        columns=[f"{value:.1f}" for value in z1],
+    )
 
 
 EXPERIMENT = runs.Experiment(
-    "visualise", Flags, build, summarise, watch=("reconstruction_loss",), codec=autoencoder.codec
+    "visualise",
+    Flags,
+    build,
+    summarise,
+    watch=("reconstruction_loss",),
+    codec=autoencoder.codec,
+    applications=applications.of_autoencoder,
+    generator=lambda flags, parts: runs.Generator(partial(autoencoder.decode, parts=parts), 2),
+    metrics=applications.reconstruction_metrics,
 )
 
 if __name__ == "__main__":

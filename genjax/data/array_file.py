@@ -12,6 +12,7 @@ from genjax.data.dataset import Dataset, choose, from_arrays
 from genjax.errors import BadInput
 from genjax.paths import expand_user
 
+SUFFIXES = (".npy", ".npz", ".csv")
 _SPLIT = ("x_train", "x_test", "y_train", "y_test")
 
 
@@ -37,21 +38,12 @@ def load(path: str | Path, *, label_column: str | None = None) -> Dataset:
       BadInput: no such file or column, or content that is not as above.
     """
     name, file = f"file:{path}", expand_user(path)
-    if not file.is_file():
-        raise BadInput(f"data set {name!r}: there is no file {file}; give a file, or its new place as `dataset`")
-    kind = file.suffix.lower()
-    if kind not in (".npy", ".npz", ".csv"):
-        raise BadInput(f"data set {name!r}: expected a file of .npy, .npz or .csv")
-    if label_column is not None and kind != ".csv":
-        raise BadInput(f"only a .csv has columns, not {file}", parameter="label_column")
     try:
-        arrays = _table(file, label_column) if kind == ".csv" else _arrays(file)
-    except BadInput:
-        raise
-    except Exception as error:  # any error that a damaged file causes in the zip, npy and text readers
-        line = " ".join(str(error).split())
-        hint = "; for a column of labels give `label_column`" if kind == ".csv" and label_column is None else ""
-        raise BadInput(f"data set {name!r}: {file} cannot be read ({line}){hint}") from error
+        arrays = read(file, label_column=label_column)
+    except BadInput as error:
+        if error.parameter is not None:
+            raise
+        raise BadInput(f"data set {name!r}: {error}") from error
     if "x" in arrays:
         arrays = _tenth_held_out(name, arrays)
     if not {"x_train", "x_test"} <= arrays.keys() <= {*_SPLIT}:
@@ -69,6 +61,29 @@ def load(path: str | Path, *, label_column: str | None = None) -> Dataset:
         class_names=class_names,
         bounded=False,
     )
+
+
+def read(file: Path, *, label_column: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays in a file of one of the `SUFFIXES`, by name; that of a .npy, and the columns of a table, are x.
+
+    Raises:
+      BadInput: no such file or column, or a file that cannot be read.
+    """
+    if not file.is_file():
+        raise BadInput(f"there is no file {file}; give a file, or its new place as `dataset`")
+    kind = file.suffix.lower()
+    if kind not in SUFFIXES:
+        raise BadInput("expected a file of .npy, .npz or .csv")
+    if label_column is not None and kind != ".csv":
+        raise BadInput(f"only a .csv has columns, not {file}", parameter="label_column")
+    try:
+        return _table(file, label_column) if kind == ".csv" else _arrays(file)
+    except BadInput:
+        raise
+    except Exception as error:  # any error that a damaged file causes in the zip, npy and text readers
+        line = " ".join(str(error).split())
+        hint = "; for a column of labels give `label_column`" if kind == ".csv" and label_column is None else ""
+        raise BadInput(f"{file} cannot be read ({line}){hint}") from error
 
 
 def _arrays(file: Path) -> dict[str, np.ndarray]:

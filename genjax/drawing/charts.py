@@ -1,9 +1,11 @@
-"""Charts of measurements: lines in a plane, and maps of the same examples side by side."""
+"""Charts of measurements: lines in a plane, learning curves, and maps of the same examples side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,6 +30,99 @@ def save_lines(
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
     figure.savefig(path, dpi=120)
+
+
+Series = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> steps [T] and values [T, seeds]
+
+
+def save_curves(
+    path: Path,
+    lines: Iterable[dict[str, Any]],
+    *,
+    unit: Callable[[str], str] = lambda name: "",
+    first: Sequence[str] = (),
+    at_most: int = 12,
+) -> None:
+    """Writes the learning curves of a metrics.jsonl, one panel per metric, train and test over the step.
+
+    If a metric is a list, with a value for each seed, the mean is drawn with a band of one standard deviation. Metrics
+    with equal values share a panel, and those that never change are named below the panels.
+
+    Args:
+      lines: of the file.
+      unit: the unit of a metric's name, or nothing.
+      first: metrics whose panels come first.
+      at_most: number of panels; the other metrics are named below them.
+    """
+    series = _series(list(lines))
+    names = [name for name in dict.fromkeys(first) if name in series]
+    names += sorted(series.keys() - set(first), key=_loss_last)
+    constant = [name for name in names if _is_constant(series[name])]
+    shared: dict[str, list[str]] = {}  # the metric that is drawn -> those that equal it
+    for name in [name for name in names if name not in constant] or constant[:1]:
+        equal = next((other for other in shared if _are_equal(series[other], series[name])), None)
+        shared.setdefault(equal or name, []).extend([name] if equal else [])
+    drawn = list(shared)[:at_most]
+    columns = min(len(drawn), 2 if len(drawn) <= 8 else 4)
+    figure, axes = panels(-(-len(drawn) // columns), columns, width=4.8, height=3.2)
+    for ax, name in zip(axes.flat, drawn, strict=False):
+        _draw_series(ax, series[name])
+        ax.set(xlabel="step", ylabel=unit(name), title=" = ".join([name, *shared[name]]))
+    for ax in list(axes.flat)[len(drawn) :]:
+        ax.remove()
+    values = next(iter(series[drawn[0]].values()))[1]
+    if values.shape[1] > 1:
+        figure.suptitle(f"mean of {values.shape[1]} seeds, with a band of one standard deviation", fontsize="medium")
+    notes = [f"{name} is always {_first_value(series[name]):.4g}" for name in constant if name not in drawn]
+    notes += [f"not drawn: {', '.join(list(shared)[at_most:])}"] if len(shared) > at_most else []
+    if notes:
+        figure.supxlabel("\n".join(textwrap.wrap("; ".join(notes), 75 * columns)), fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def _series(lines: list[dict[str, Any]]) -> dict[str, Series]:
+    """The values of each metric over the steps, by split."""
+    series: dict[str, Series] = {}
+    for name in sorted({name for line in lines for name in line} - {"step", "split"}):
+        for split in ("train", "test"):
+            told = [line for line in lines if line["split"] == split and name in line]
+            if told:
+                steps = np.array([line["step"] for line in told])
+                series.setdefault(name, {})[split] = steps, np.array([np.ravel(line[name]) for line in told])
+    return series
+
+
+def _loss_last(name: str) -> tuple[bool, str]:
+    """Sorts `loss` behind the metric that it equals, whose name says more."""
+    return name == "loss", name
+
+
+def _first_value(of: Series) -> float:
+    return next(iter(of.values()))[1].flat[0]
+
+
+def _is_constant(of: Series) -> bool:
+    """Whether all values of a metric are one, in more than one report."""
+    values = np.concatenate([values for _, values in of.values()])
+    return len(values) > 2 and bool((values == values.flat[0]).all())
+
+
+def _are_equal(of: Series, other: Series) -> bool:
+    return of.keys() == other.keys() and all(
+        np.array_equal(a, b, equal_nan=True) for split in of for a, b in zip(of[split], other[split], strict=True)
+    )
+
+
+def _draw_series(ax: Any, of: Series) -> None:
+    """Draws a metric of each split; a single report, and all of the test split, with markers."""
+    for split, (steps, values) in of.items():
+        mean = values.mean(axis=1)
+        marked = split == "test" or len(steps) == 1
+        (drawn,) = ax.plot(steps, mean, label=split, marker="." if marked else None)
+        if values.shape[1] > 1:
+            deviation = values.std(axis=1, ddof=1)
+            ax.fill_between(steps, mean - deviation, mean + deviation, color=drawn.get_color(), alpha=0.2, lw=0)
+    ax.legend(fontsize="small", frameon=False)
 
 
 def save_maps(
@@ -71,4 +166,36 @@ def save_points_over_fields(path: Path, points: ArrayLike, fields: Mapping[str, 
         ax.scatter(*np.asarray(points).T, s=2, color="white", alpha=0.5)
         ax.set(title=title, xlabel="x1", ylabel="x2", xlim=(0, 1), ylim=(0, 1))
         figure.colorbar(drawn, ax=ax)
+    figure.savefig(path, dpi=120)
+
+
+def save_comparison(
+    path: Path,
+    curves: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
+    *,
+    unit: Callable[[str], str] = lambda name: "",
+) -> None:
+    """Writes the curves of several runs over each other, one panel per metric.
+
+    Args:
+      curves: metric -> name of the run -> steps [T] and values [T, seeds], of which the mean is drawn, with a band of
+        one standard deviation.
+      unit: the unit of a metric's name, or nothing.
+    """
+    columns = min(len(curves), 2 if len(curves) <= 4 else 3)
+    figure, axes = panels(-(-len(curves) // columns), columns, width=5.2, height=3.4)
+    names = list(dict.fromkeys(name for of_runs in curves.values() for name in of_runs))
+    for ax, (metric, of_runs) in zip(axes.flat, curves.items(), strict=False):
+        for name, (steps, values) in of_runs.items():
+            table, colour = np.asarray(values), f"C{names.index(name) % 10}"
+            mean = table.mean(axis=1)
+            ax.plot(steps, mean, label=name, color=colour, marker="." if len(mean) < 30 else None)
+            if table.shape[1] > 1:
+                deviation = table.std(axis=1, ddof=1)
+                ax.fill_between(steps, mean - deviation, mean + deviation, color=colour, alpha=0.2, lw=0)
+        ax.set(xlabel="step", ylabel=unit(metric), title=metric)
+    for ax in list(axes.flat)[len(curves) :]:
+        ax.remove()
+    handles = {label: line for ax in figure.axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", frameon=False, fontsize="small")
     figure.savefig(path, dpi=120)

@@ -1,4 +1,4 @@
-"""Pictures of a run: grids of images, maps of codes, learning curves.
+"""Pictures of a run: grids of images, maps of codes, tables.
 
 Matplotlib and scikit-learn are imported by the functions that use them, because importing them takes seconds.
 """
@@ -15,6 +15,12 @@ from PIL import Image
 
 SYNTHETIC_FACES = "synthetic: faces made by a network that swaps identities, not photographs of anybody"
 """The comment that pictures of swapped faces carry."""
+
+SIGNS, ARROWS = (
+    {"higher": 1, "lower": -1, "": 0},
+    {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}", "": ""},
+)
+"""Of measures by which of their values are better."""
 
 
 def grid(images: ArrayLike, *, columns: int, gap: int = 1) -> np.ndarray:
@@ -52,16 +58,17 @@ def save_animation(path: Path, frames: Sequence[Path], *, milliseconds: int = 40
     first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
 
 
+def in_rows(images: ArrayLike, *, columns: int) -> np.ndarray:
+    """Images [N, ...] in rows, [R, columns, ...], the last one filled up with white."""
+    images = np.asarray(images)
+    short = -len(images) % columns
+    images = np.concatenate([images, np.ones((short, *images.shape[1:]), images.dtype)])
+    return images.reshape(-1, columns, *images.shape[1:])
+
+
 def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.ndarray:
     """Places each row of the first above that of the second, and fills short rows with white."""
-
-    def rows(images: ArrayLike) -> np.ndarray:
-        images = np.asarray(images)
-        short = -len(images) % columns
-        images = np.concatenate([images, np.ones((short, *images.shape[1:]), images.dtype)])
-        return images.reshape(-1, columns, *images.shape[1:])
-
-    pairs = np.concatenate([rows(first), rows(second)], axis=1)
+    pairs = np.concatenate([in_rows(first, columns=columns), in_rows(second, columns=columns)], axis=1)
     return pairs.reshape(-1, *pairs.shape[2:])
 
 
@@ -117,7 +124,12 @@ def class_captions(classes: Iterable[int], names: Sequence[str] | None) -> list[
 
 
 def save_latent_map(
-    path: Path, codes: ArrayLike, labels: ArrayLike | None, *, names: Sequence[str] | None = None
+    path: Path,
+    codes: ArrayLike,
+    labels: ArrayLike | None,
+    *,
+    names: Sequence[str] | None = None,
+    title: str | None = None,
 ) -> None:
     """Writes a scatter of codes [N, d], coloured by label if there are labels.
 
@@ -127,6 +139,7 @@ def save_latent_map(
       codes: [N, d].
       labels: [N] integers, or None.
       names: of the classes, for the legend.
+      title: by default it names codes of held-out examples.
     """
     from matplotlib import colormaps
     from sklearn.decomposition import PCA
@@ -156,33 +169,7 @@ def save_latent_map(
             ax.scatter(*points[of_class == value].T, s=8, color=colour, label=caption)
         if len(classes) <= 20:
             ax.legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    ax.set(xlabel=axes[0], ylabel=axes[1], title=f"codes of {num} held-out examples")
-    figure.savefig(path, dpi=120)
-
-
-def save_curves(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    """Writes the learning curves of a metrics.jsonl, one panel per metric, train and test over the step.
-
-    If a metric is a list, with a value for each seed, the mean is drawn with a band of one standard deviation.
-    """
-    lines = list(lines)
-    names = sorted({name for line in lines for name in line} - {"step", "split"})
-    columns = min(len(names), 2 if len(names) <= 8 else 4)
-    rows = -(-len(names) // columns)
-    figure, axes = panels(rows, columns, width=4.8, height=3.2)
-    for ax, name in zip(axes.flat, names, strict=False):
-        for split in ("train", "test"):
-            told = [line for line in lines if line["split"] == split and name in line]
-            if told:
-                steps, values = [line["step"] for line in told], np.array([np.ravel(line[name]) for line in told])
-                mean, deviation = values.mean(axis=1), values.std(axis=1)
-                (drawn,) = ax.plot(steps, mean, label=split, marker="." if split == "test" else None)
-                if values.shape[1] > 1:
-                    ax.fill_between(steps, mean - deviation, mean + deviation, color=drawn.get_color(), alpha=0.2, lw=0)
-        ax.set(xlabel="step", title=name)
-        ax.legend(fontsize="small", frameon=False)
-    for ax in list(axes.flat)[len(names) :]:
-        ax.remove()
+    ax.set(xlabel=axes[0], ylabel=axes[1], title=title or f"codes of {num} held-out examples")
     figure.savefig(path, dpi=120)
 
 
@@ -218,6 +205,31 @@ def save_captioned_grid(
     figure.savefig(path, dpi=120, metadata={"Comment": comment} if comment else None)
 
 
+def save_reconstructions(
+    path: Path,
+    x: ArrayLike,
+    *others: ArrayLike,
+    title: str,
+    names: Sequence[str] = ("original", "reconstruction"),
+    columns: int = 10,
+) -> None:
+    """Writes images in rows, and below each row what was made of them.
+
+    Args:
+      x: [N, H, W, channels] in [0, 1].
+      others: of the same shape.
+      names: of x and of each of the others.
+    """
+    sets = [in_rows(images, columns=columns) for images in (x, *others)]
+    rows = np.stack(sets, axis=1)  # [R, sets, columns, ...]
+    save_captioned_grid(path, rows.reshape(-1, *rows.shape[2:]), title=title, rows=list(names) * len(rows))
+
+
+def save_samples(path: Path, images: ArrayLike, *, title: str, columns: int = 10, captions: Sequence[str] = ()) -> None:
+    """Writes images [N, H, W, channels] in rows, with captions below the columns."""
+    save_captioned_grid(path, in_rows(images, columns=columns), title=title, columns=captions)
+
+
 def save_swaps(
     path: Path, swapped: ArrayLike, *, target: ArrayLike, source: ArrayLike, ideal: ArrayLike | None = None
 ) -> None:
@@ -244,24 +256,32 @@ def save_table(
     rows: Sequence[str],
     columns: Sequence[str],
     title: str,
-    by_row: bool = False,
+    better: Sequence[str] | None = None,
 ) -> None:
     """Writes a table of numbers [R, C], with lighter cells for larger numbers, and white ones for NaN and infinity.
 
     Args:
-      by_row: whether each row is a separate measure, whose cells are compared only with each other, and whose numbers
-        have three significant digits.
+      better: if each row is a separate measure, which of its numbers are better: "higher", "lower", or "" if neither
+        is. Cells are then compared within their row, the best are the lightest, in bold type and shown by an arrow at
+        the row's name, and numbers have three significant digits.
     """
     table: np.ndarray = np.asarray(values, np.float64)
     figure, ((ax,),) = panels(1, 1, width=1.6 + 1.1 * len(columns), height=1.2 + 0.42 * len(rows))
-    finite = np.ma.masked_invalid(table)
+    by_row = better is not None
+    signs = np.array([SIGNS[each] for each in better or ["higher"] * len(rows)])
+    signed_table = table * np.where(signs, signs, np.nan)[:, None]  # larger is better
+    finite = np.ma.masked_invalid(signed_table)
     least, most = (extreme(axis=1 if by_row else None, keepdims=True) for extreme in (finite.min, finite.max))
     ground = np.ma.filled((finite - least) / (most - least), np.nan)  # equal numbers stay white too
     ax.imshow(ground, cmap="viridis", aspect="auto", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
             colour = "white" if ground[row, column] <= 0.5 else "black"
-            ax.text(column, row, f"{value:.3g}" if by_row else f"{value:.2f}", ha="center", va="center", color=colour)
+            weight = "bold" if by_row and ground[row, column] == 1 else "normal"
+            text = f"{value:.3g}" if by_row else f"{value:.2f}"
+            ax.text(column, row, text, ha="center", va="center", color=colour, weight=weight)
+    if better is not None:
+        rows = [f"{name} {ARROWS[each]}".rstrip() for name, each in zip(rows, better, strict=True)]
     ax.set_xticks(range(len(columns)), columns, rotation=20)
     ax.set_yticks(range(len(rows)), rows)
     ax.set(title=title)

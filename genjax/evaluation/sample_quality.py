@@ -63,8 +63,8 @@ def sample_quality(samples: ArrayLike, reference: Reference) -> dict[str, float]
       Of the features of the samples and of the held-out examples: `frechet_distance`, `kernel_distance` with
       `kernel_distance_error`, `precision`, `recall`, `density` and `coverage`. `train_frechet_distance`, of as many
       training examples as there are samples. `nearest_training_distance` and `held_out_nearest_training_distance`, the
-      median distances to the whole training set. Of the predicted classes: `classes_found`, `smallest_class_share` and
-      `largest_class_share`.
+      median distances to the whole training set. Of the predicted classes, if there are any: `classes_found`,
+      `smallest_class_share` and `largest_class_share`.
     """
     samples = np.asarray(samples)
     samples = samples if len(samples) <= AT_MOST else _chosen(samples, AT_MOST)
@@ -72,8 +72,7 @@ def sample_quality(samples: ArrayLike, reference: Reference) -> dict[str, float]
     x = reference.features(samples)
     kernel, nearest = distances.kernel_distance(x, test), coverage.nearest_training_distance(x, train, test)
     spread = coverage.precision_recall(x, test)._asdict() | coverage.density_coverage(x, test)._asdict()
-    shares = np.bincount(reference.predict(samples), minlength=reference.num_classes) / len(samples)
-    return {
+    found = {
         "frechet_distance": distances.frechet_distance(x, test),
         "train_frechet_distance": distances.frechet_distance(train[: len(x)], test),
         "kernel_distance": kernel.value,
@@ -81,6 +80,11 @@ def sample_quality(samples: ArrayLike, reference: Reference) -> dict[str, float]
         **spread,
         "nearest_training_distance": nearest.samples,
         "held_out_nearest_training_distance": nearest.held_out,
+    }
+    if not reference.num_classes:
+        return found
+    shares = np.bincount(reference.predict(samples), minlength=reference.num_classes) / len(samples)
+    return found | {
         "classes_found": float(np.count_nonzero(shares)),
         "smallest_class_share": float(shares.min()),
         "largest_class_share": float(shares.max()),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from genjax.evaluation import entropy_coding, rate_distortion
+from genjax.errors import BadInput
+from genjax.evaluation import block_dct, entropy_coding, rate_distortion
 
 
 class Point(NamedTuple):
@@ -62,6 +64,70 @@ def measure(
     entropy = rate_distortion.empirical_entropy(symbols) * len(symbols) / num_pixels
     psnr = -10 * np.log10(np.mean(np.square(decoded - x, dtype=np.float64)))
     return Point(8 * len(content) / num_pixels, float(psnr), len(content), entropy, decoded)
+
+
+def dct_points(folder: Path, x: np.ndarray, train_x: np.ndarray, *, qualities: Iterable[int]) -> dict[str, Point]:
+    """JPEG's transform and steps at every quality, with separate frequencies for each coefficient.
+
+    Args:
+      folder: where the files are written.
+      x: the images, [N, H, W, C] in [0, 1].
+      train_x: those on which the frequencies are counted, [M, H, W, C].
+      qualities: of JPEG, from 1 to 100.
+
+    Returns:
+      The points by name, qQUALITY.
+    """
+    values, train_values = block_dct.block_dct(x), block_dct.block_dct(train_x)
+    return {
+        f"q{quality}": measure(
+            folder / f"dct_q{quality}.bin",
+            values,
+            train_values,
+            rate_distortion.with_step(train_values, step=block_dct.quantisation_steps(quality)),
+            lambda z: block_dct.inverse_block_dct(z, x.shape),
+            x,
+        )
+        for quality in qualities
+    }
+
+
+def pack(codes: np.ndarray, quantiser: rate_distortion.Quantiser) -> dict[str, np.ndarray]:
+    """Codes as the entropy coder's bytes, and all that is needed to read them again.
+
+    Args:
+      codes: [N, D].
+      quantiser: of the codes.
+
+    Returns:
+      `stream`, uint8; `counts`, the frequencies of the symbols, [D, K]; `low` and `step` of the quantiser, [D].
+    """
+    symbols = rate_distortion.quantise(codes, quantiser)
+    counts = rate_distortion.histogram(symbols, num_symbols=quantiser.num_symbols)
+    stream = np.frombuffer(entropy_coding.encode(symbols, counts), np.uint8)
+    return {"stream": stream, "counts": counts, "low": quantiser.low, "step": quantiser.step}
+
+
+def read(path: Path) -> np.ndarray:
+    """The quantised codes in a .npz file of the arrays that `pack` returns.
+
+    Args:
+      path: the file.
+
+    Returns:
+      [N, D] float32.
+
+    Raises:
+      BadInput: a file that is damaged, or holds other arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as packed:
+            stream, counts, low, step = (packed[name] for name in ("stream", "counts", "low", "step"))
+        symbols = entropy_coding.decode(stream.tobytes(), counts)
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path} does not hold compressed codes, or is damaged ({error})") from None
+    quantiser = rate_distortion.Quantiser(low, step, counts.shape[1])
+    return rate_distortion.dequantise(symbols, quantiser).astype(np.float32)
 
 
 def curve(points: Iterable[Point]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,17 +11,21 @@ makes a module a command with flags. The same run from a script, and a finished 
     run = runs.open("runs/two", experiment=EXPERIMENT)
 """
 
-from genjax.runs.experiment import Built, Experiment, Trained, load_named, read_shuffled
+from genjax.runs.experiment import Application, Built, Experiment, Generator, Trained, load_named, read_shuffled
 from genjax.runs.flags import Record, flag
+from genjax.runs.metrics import Metric
 from genjax.runs.opening import Run, open
 from genjax.runs.optimisation import optimizer
 from genjax.runs.runner import main, train
 from genjax.runs.settings import Flags
 
 __all__ = [
+    "Application",
     "Built",
     "Experiment",
     "Flags",
+    "Generator",
+    "Metric",
     "Record",
     "Run",
     "Trained",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from genjax import data
 from genjax.data import batching
 from genjax.errors import BadInput
 from genjax.gradients import Reduction
+from genjax.runs.metrics import Metric
 from genjax.runs.settings import Flags
-from genjax.types import Codec, Key, Model, Params
+from genjax.types import Array, Batch, Codec, Key, Model, Params
 
 
 class Built(NamedTuple):
@@ -68,6 +70,29 @@ def read_shuffled(flags: Flags, dataset: data.Dataset) -> batching.Source:
     return batching.source(dataset, batch_size=flags.batch_size, transform=transform, memory_limit=limit)
 
 
+class Application(NamedTuple):
+    """Something that a trained model computes from examples that it has not seen, such as their codes.
+
+    `each` is compiled and called on batches of one size, so its values must not depend on the rest of a batch, except
+    through the key.
+    """
+
+    each: Callable[..., Any]  # params, x [B, ...], key, then what `fit` returned -> [B, ...], or several by name
+    fit: Callable[[Params, Batch], Any] | None = None  # from the training data, at most 10 000 examples: arrays
+    read: Callable[[Path], Any] | None = None  # rows of another kind than the model's examples: arrays [N, ...]
+    pack: Callable[[str, np.ndarray], dict[str, np.ndarray]] | None = None  # name, values -> a file's arrays
+
+
+class Generator(NamedTuple):
+    """How a trained model turns codes and labels into new data."""
+
+    decode: Callable[..., Array]  # params, z [B, d], then labels [B] if there are classes -> means, [B, ...]
+    latent_dim: int
+    prior: Callable[..., Array] | None = None  # params, num, key, then labels -> z ~ p(z), [num, d]
+    draw: Callable[..., Array] | None = None  # params, z, key, then labels -> draws from p(x|z), [B, ...]
+    num_classes: int = 0  # of a model that is conditional on the label
+
+
 class Experiment(NamedTuple):
     """A page: its flags, its model, and its measures and pictures of the trained model.
 
@@ -90,3 +115,7 @@ class Experiment(NamedTuple):
     prepare: Callable[[Any, data.Dataset, Built, Path], Built] = lambda flags, dataset, built, cache: built
     monitor: Callable[[Any, Trained], dict[str, float]] | None = None  # more metrics at each evaluation
     codec: Callable[[Any], Codec] | None = None  # encoder and decoder of the parts, for exploring a latent space
+    generator: Callable[[Any, Any], Generator] | None = None  # flags, parts -> how new data are made
+    applications: Callable[[Any, Any], Mapping[str, Application]] = lambda flags, parts: {}  # of a trained model
+    metrics: Callable[[Any], Mapping[str, Metric]] = lambda flags: {}  # units and directions that names do not show
+    headline: Sequence[str] = ()  # metrics for the last line of output; by default those of `watch`, then the others

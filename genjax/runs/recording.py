@@ -14,11 +14,12 @@ import numpy as np
 
 from genjax import data
 from genjax.data import batching
-from genjax.drawing import pictures
+from genjax.drawing import charts
 from genjax.paths import replacing
 from genjax.runs import directory, hosts
 from genjax.runs.experiment import Built, Experiment, Trained
 from genjax.runs.flags import from_config
+from genjax.runs.metrics import describe
 from genjax.runs.settings import NOT_IDENTITY, Flags
 from genjax.runs.tensorboard import TensorBoard
 from genjax.training import checkpoint, digest
@@ -92,7 +93,7 @@ class Recorder:
         trained = self._trained(speed["num_steps"], state)
         summarised = self._setting.experiment.summarise(self._flags, trained)
         lines = directory.read_metrics(self._metrics_path)
-        pictures.save_curves(self._workdir / "curves.png", lines)
+        save_curves(self._workdir, self._setting.experiment, self._flags, lines)
         if self._board:
             self._board.write_pictures(speed["num_steps"], self._workdir)
         self.close()
@@ -105,7 +106,7 @@ class SeedsRecorder:
     """Writes the directory of several seeds: a complete run directory for each, and their summary above."""
 
     def __init__(self, setting: Setting, flags: Flags, workdir: Path, first_step: int) -> None:
-        self._setting, self._workdir = setting, workdir
+        self._setting, self._flags, self._workdir = setting, flags, workdir
         self._metrics_path = workdir / "metrics.jsonl"
         self._recorders: dict[int, Recorder] = {}
         for seed in range(flags.seed, flags.seed + flags.num_seeds):
@@ -161,7 +162,7 @@ class SeedsRecorder:
                 checkpoints.restore(state)  # a checkpoint from an earlier start is not written again
                 checkpoints.save(speed["num_steps"], state)
             summaries[str(seed)] = recorder.finish(state, speed)
-        pictures.save_curves(self._workdir / "curves.png", directory.read_metrics(self._metrics_path))
+        save_curves(self._workdir, self._setting.experiment, self._flags, directory.read_metrics(self._metrics_path))
         names = next(iter(summaries.values()))["metrics"]
         values = {name: [summary["metrics"][name] for summary in summaries.values()] for name in names}
         metrics = {name: float(np.mean(of_seeds)) for name, of_seeds in values.items()}
@@ -198,6 +199,13 @@ def claim(workdir: Path, experiment: Experiment, flags: Flags, *, fingerprint: s
         return config(experiment, own)
 
     directory.claim(workdir, config(experiment, flags), free=NOT_IDENTITY, upgrade=upgrade)
+
+
+def save_curves(workdir: Path, experiment: Experiment, flags: Flags, lines: list[dict[str, Any]]) -> None:
+    """Draws the learning curves, with the units that the experiment and the metrics' names show."""
+    own = experiment.metrics(flags)
+    first = (*experiment.watch, *experiment.headline)
+    charts.save_curves(workdir / "curves.png", lines, unit=lambda name: describe(name, own).unit, first=first)
 
 
 def write_end(

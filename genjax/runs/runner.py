@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import command, devices, directory, hosts, interruption, opening
 from genjax.runs.experiment import Experiment
 from genjax.runs.flags import require
+from genjax.runs.metrics import headline
 from genjax.runs.opening import Run
 from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config, read_unreported, write_unreported
 from genjax.runs.settings import IDENTITY_IF_GIVEN, NOT_IDENTITY, Flags
@@ -82,7 +84,8 @@ def _train(experiment: Experiment, flags: Flags) -> Path:
         if not run.finished:
             _fit(run)
         if hosts.is_first():
-            print(summary_line(run.workdir, "already finished" if run.finished else "finished"))
+            how = "already finished" if run.finished else "finished"
+            print(summary_line(run.workdir, how, experiment.headline or experiment.watch))
         return run.workdir
 
 
@@ -217,14 +220,15 @@ def default_workdir(experiment: Experiment, flags: Flags) -> Path:
     return Path("runs") / f"{experiment.name}-{dataset}-seed{flags.seed}-{short}"
 
 
-def summary_line(workdir: Path, how: str) -> str:
-    """A finished run on one line: its speed, its metrics and the hashes of its parameters."""
+def summary_line(workdir: Path, how: str, first: Sequence[str] = ()) -> str:
+    """A finished run on one line: its speed, a few metrics (`first` comes first) and the hashes of its parameters."""
     summary = directory.read_json(workdir / "summary.json")
-    deviations = summary.get("metrics_deviation", {})
+    values, deviations = summary["metrics"], summary.get("metrics_deviation", {})
+    shown = headline(list(values), first)
     metrics = ", ".join(
-        f"{name} {value:.4f}" + (f" +- {deviations[name]:.4f}" if name in deviations else "")
-        for name, value in summary["metrics"].items()
+        f"{name} {values[name]:.4f}" + (f" +- {deviations[name]:.4f}" if name in deviations else "") for name in shown
     )
+    metrics += f" and {len(values) - len(shown)} more in summary.json" if len(shown) < len(values) else ""
     sha256 = summary["params_sha256"]
     hashes = {"": sha256} if isinstance(sha256, str) else {f" of seed {seed}": value for seed, value in sha256.items()}
     return (

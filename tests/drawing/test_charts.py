@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from genjax.drawing import charts
@@ -49,3 +50,56 @@ def test_points_lie_over_fields(tmp_path):
     assert len(changed) > 100 and changed[:, 0].min() > height / 2 and changed[:, 1].max() < width / 2
     assert none[height // 5, width // 3].sum() > none[4 * height // 5, width // 3].sum() + 100
     assert two.shape[1] == 2 * width
+
+
+@pytest.fixture
+def figure(monkeypatch):
+    """Returns the figure that was saved last."""
+    saved = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kwargs: saved.append(self))
+    return lambda: saved[-1]
+
+
+def lines_of(**metrics):
+    steps = range(1, 1 + len(next(iter(metrics.values()))))
+    return [
+        {"step": step, "split": split} | {name: values[step - 1] for name, values in metrics.items()}
+        for step in steps
+        for split in ("train", "test")
+    ]
+
+
+def test_curves_repeat_no_panel_and_leave_out_what_never_changes(figure, tmp_path):
+    lines = lines_of(loss=[3.0, 2.0, 1.0], bound=[3.0, 2.0, 1.0], zero=[0.0] * 3, rate=[1.0, 2.0, 3.0])
+    charts.save_curves(tmp_path / "c.png", lines, unit={"rate": "nats"}.get, first=("rate", "missing"))
+    drawn = figure().axes
+    assert [ax.get_title() for ax in drawn] == ["rate", "bound = loss"]
+    assert drawn[0].get_ylabel() == "nats" and figure().get_supxlabel() == "zero is always 0"
+    np.testing.assert_array_equal(drawn[0].lines[0].get_xydata(), [[1, 1], [2, 2], [3, 3]])
+    many = {f"m{i:02}": [i, i + 1.0, 0.5] for i in range(15)}
+    charts.save_curves(tmp_path / "c.png", lines_of(**many))
+    assert len(figure().axes) == 12 and figure().get_supxlabel() == "not drawn: m12, m13, m14"
+
+
+def test_a_single_report_has_a_marker_and_seeds_a_band_that_is_named(figure, tmp_path):
+    charts.save_curves(tmp_path / "c.png", lines_of(loss=[1.0]))
+    assert [line.get_marker() for line in figure().axes[0].lines] == [".", "."]
+    charts.save_curves(tmp_path / "c.png", lines_of(loss=[[1.0, 3.0], [2.0, 6.0]]))
+    ax = figure().axes[0]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2, 4])
+    low, high = (
+        ax.collections[0].get_paths()[0].vertices[:, 1].min(),
+        ax.collections[0].get_paths()[0].vertices[:, 1].max(),
+    )
+    np.testing.assert_allclose([low, high], [2 - np.sqrt(2), 4 + np.sqrt(8)])
+    assert figure().get_suptitle() == "mean of 2 seeds, with a band of one standard deviation"
+    assert ax.lines[0].get_marker() == "None"
+
+
+def test_curves_of_runs_lie_over_each_other_in_one_colour_each(figure, tmp_path):
+    a, b = ([1, 2], [[1.0, 3.0], [2.0, 4.0]]), ([1], [[5.0]])
+    charts.save_comparison(tmp_path / "c.png", {"one": {"a": a, "b": b}, "two": {"b": b}})
+    first, second = figure().axes
+    np.testing.assert_array_equal(first.lines[0].get_ydata(), [2, 3])
+    assert first.lines[1].get_color() == second.lines[0].get_color() != first.lines[0].get_color()
+    assert [text.get_text() for text in figure().legends[0].get_texts()] == ["a", "b"]

@@ -176,3 +176,12 @@ def test_samples_given_a_context_are_those_of_its_rows():
 
 def test_the_page_fits_on_a_page():
     assert len(PAGE.read_text().splitlines()) <= 60
+
+
+def test_the_last_line_shows_a_few_metrics_and_counts_the_rest(tmp_path):
+    values = {f"m{i}": float(i) for i in range(12)}
+    found = {"experiment": "vae", "num_steps": 1, "seconds": 1.0, "steps_per_second": 1.0, "params_sha256": "aa"}
+    (tmp_path / "summary.json").write_text(json.dumps(found | {"metrics": values}))
+    line = runner.summary_line(tmp_path, "finished", ["m11", "missing"])
+    shown = line.split("test ")[1].split(";")[0]
+    assert shown == ", ".join(f"m{i} {i:.4f}" for i in (11, *range(7))) + " and 4 more in summary.json"

@@ -1,0 +1,159 @@
+"""What trained autoencoders, VAEs and classifiers compute from examples that they have not seen.
+
+The pages of these models share the functions of this module: they are their `Experiment.applications`. The scores are
+larger for examples that are less like the training data:
+
+    squared_error       ||x - x'||^2, of the reconstruction x'
+    cross_entropy       of the reconstruction's logits, if the model was trained on it, in nats
+    negative_elbo       distortion + rate, a bound of -log p(x), in nats; the mean over several draws of z
+    latent_mahalanobis  (z - m)^T S^-1 (z - m), with the mean m and covariance S of the training examples' codes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import runs
+from genjax.data import examples
+from genjax.losses import RECONSTRUCTIONS, squared_error
+from genjax.models import autoencoder, classifier, vae
+from genjax.types import Array, Batch, Key, Params
+
+NUM_DRAWS = 10
+"""Draws of z over which the bound of an example is averaged."""
+
+Encode = Callable[[Params, Array], Array]  # params, x [B, ...] -> z [B, d]
+
+
+def of_autoencoder(flags: Any, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:
+    """Of an autoencoder."""
+    encode = partial(autoencoder.encode, parts=parts)
+    return {
+        "codes": runs.Application(lambda params, x, key: encode(params, x)),
+        "reconstructions": runs.Application(lambda params, x, key: autoencoder.reconstruct(params, x, parts=parts)),
+        "scores": runs.Application(lambda params, x, key: autoencoder_scores(params, x, parts=parts)),
+        "latent_mahalanobis": of_codes(encode),
+        "decoded": runs.Application(lambda params, z, key: autoencoder.decode(params, z, parts=parts), read=read_codes),
+    }
+
+
+def of_vae(flags: Any, parts: vae.VAE) -> dict[str, runs.Application]:
+    """Of a VAE that is not conditional."""
+
+    def encode(params: Params, x: Array) -> Array:
+        return parts.posterior.mean(vae.encode(params, x, parts=parts))
+
+    return {
+        "codes": runs.Application(lambda params, x, key: encode(params, x)),
+        "reconstructions": runs.Application(lambda params, x, key: vae.reconstruct(params, x, parts=parts)),
+        "scores": runs.Application(partial(vae_scores, parts=parts)),
+        "latent_mahalanobis": of_codes(encode),
+        "decoded": runs.Application(lambda params, z, key: vae.decode(params, z, parts=parts), read=read_codes),
+    }
+
+
+def of_classifier(flags: Any, parts: classifier.Classifier) -> dict[str, runs.Application]:
+    """Of a classifier."""
+
+    def classes(params: Params, x: Array, key: Key) -> dict[str, Array]:
+        probabilities = classifier.probabilities(params, x, parts=parts)
+        return {"class": jnp.argmax(probabilities, axis=-1), "probability": jnp.max(probabilities, axis=-1)}
+
+    return {
+        "classes": runs.Application(classes),
+        "probabilities": runs.Application(lambda params, x, key: classifier.probabilities(params, x, parts=parts)),
+        "features": runs.Application(lambda params, x, key: classifier.features(params, x, parts=parts)),
+    }
+
+
+def read_codes(path: Path) -> np.ndarray:
+    """Codes [N, d] from a file of numbers."""
+    return examples.read_rows(path)
+
+
+# Scores
+
+
+def autoencoder_scores(params: Params, x: Array, *, parts: autoencoder.Autoencoder) -> dict[str, Array]:
+    """The squared error of the reconstruction, and the loss that the model was trained on if it is another: [B]."""
+    named = {loss: name for name, loss in RECONSTRUCTIONS.items()}
+    own = {named.get(parts.reconstruction, "reconstruction_loss"): autoencoder.score(params, x, parts=parts)}
+    return {"squared_error": squared_error(autoencoder.reconstruct(params, x, parts=parts), x)} | own
+
+
+def vae_scores(params: Params, x: Array, key: Key, *, parts: vae.VAE) -> dict[str, Array]:
+    """The negative ELBO and its two terms, means over draws of z, and the squared error of the reconstruction: [B]."""
+    terms = jax.vmap(lambda key: vae.terms(params, x, key, parts=parts))(jax.random.split(key, NUM_DRAWS))
+    distortion, rate = (jnp.mean(term, axis=0) for term in terms)
+    error = squared_error(vae.reconstruct(params, x, parts=parts), x)
+    return {"negative_elbo": distortion + rate, "distortion": distortion, "rate": rate, "squared_error": error}
+
+
+def fit_codes(encode: Encode, params: Params, known: Batch) -> tuple[Array, Array]:
+    """Mean and precision of the codes of training examples: [d] and [d, d].
+
+    The precision is the pseudo-inverse of the covariance, so that units that are always 0 do not count.
+    """
+    from sklearn.covariance import EmpiricalCovariance
+
+    z = np.asarray(jax.jit(encode)(params, known.x), np.float64)
+    fitted = EmpiricalCovariance().fit(z)
+    return jnp.asarray(fitted.location_, jnp.float32), jnp.asarray(fitted.precision_, jnp.float32)
+
+
+def of_codes(encode: Encode) -> runs.Application:
+    """The Mahalanobis distance of codes from those of the training examples."""
+
+    def each(params: Params, x: Array, key: Key, fitted: tuple[Array, Array]) -> Array:
+        return latent_mahalanobis(encode, params, x, fitted)
+
+    return runs.Application(each, partial(fit_codes, encode))
+
+
+def latent_mahalanobis(encode: Encode, params: Params, x: Array, fitted: tuple[Array, Array]) -> Array:
+    """Squared Mahalanobis distance of codes from those of the training examples.
+
+        (z - m)^T S^-1 (z - m)
+
+    Args:
+      x: [B, ...].
+      fitted: m and S^-1, from `fit_codes`.
+
+    Returns:
+      [B], >= 0.
+    """
+    mean, precision = fitted
+    difference = encode(params, x) - mean[None]
+    return jnp.sum((difference @ precision) * difference, axis=1)
+
+
+# New data
+
+
+def vae_generator(flags: Any, parts: vae.VAE) -> runs.Generator:
+    """How a VAE that is not conditional makes new data: means of p(x|z), and draws from it."""
+
+    def draw(params: Params, z: Array, key: Key) -> Array:
+        return parts.likelihood.sample(parts.decoder.apply(params["decoder"], z), key)
+
+    prior = partial(vae.sample_prior, parts=parts)
+    return runs.Generator(partial(vae.decode, parts=parts), parts.latent_dim, prior, draw)
+
+
+def autoencoder_generator(flags: Any, parts: autoencoder.Autoencoder) -> runs.Generator:
+    """How an autoencoder decodes codes, of as many dimensions as the flag `latent_dim` has."""
+    return runs.Generator(partial(autoencoder.decode, parts=parts), flags.latent_dim)
+
+
+def reconstruction_metrics(flags: Any) -> dict[str, runs.Metric]:
+    """The unit of an autoencoder's loss, which is that of its flag `reconstruction`."""
+    own = getattr(flags, "reconstruction", "squared_error")
+    unit = {"cross_entropy": "nats", "squared_error": "squared error"}[own]
+    return {"reconstruction_loss": runs.Metric(unit, "lower"), "loss": runs.Metric(unit, "lower")}
