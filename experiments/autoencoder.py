@@ -25,7 +25,7 @@ from genjax.evaluation import images, linear, neighbours
 from genjax.gradients import Reduction
 from genjax.losses import RECONSTRUCTIONS, SQUARED_ERROR
 from genjax.models import autoencoder
-from genjax.runs import flag
+from genjax.runs import flag, showing
 from genjax.types import Array, Params
 
 
@@ -138,49 +138,43 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     return runs.Built(model, parts)
 
 
-def measure(
-    trained: runs.Trained, params: Params, parts: autoencoder.Autoencoder
-) -> tuple[Array, Array, dict[str, float]]:
-    """Codes and reconstructions of the held-out examples, and measures of both.
+def measure(trained: runs.Trained, params: Params, parts: autoencoder.Autoencoder) -> tuple[Array, dict[str, float]]:
+    """Codes of the held-out examples, and measures of them and of the reconstructions.
 
     Returns:
-      z [N, d], x' [N, ...], and the metrics: the PSNR of all reconstructions together; whether neighbours in z are
-      neighbours in x; and, with labels, whether the nearest training codes are of the same class.
+      z [N, d], and the metrics: the PSNR of all reconstructions together; with three examples or more, whether
+      neighbours in z are neighbours in x; and, with labels, whether the nearest training codes are of the same class.
     """
     dataset, (x, label) = trained.dataset, trained.examples
     low, high = dataset.limits
     encode = jax.jit(partial(autoencoder.encode, parts=parts))
     z, reconstructions = encode(params, x), jax.jit(partial(autoencoder.reconstruct, parts=parts))(params, x)
     num_neighbours = min(12, (len(x) - 1) // 2)
-    metrics = {
-        "psnr": float(images.set_psnr(reconstructions, x, peak=high - low)),
-        "trustworthiness": neighbours.trustworthiness(x, z, num_neighbours=num_neighbours),
-    }
+    metrics = {"psnr": float(images.set_psnr(reconstructions, x, peak=high - low))}
+    if num_neighbours:
+        metrics["trustworthiness"] = neighbours.trustworthiness(x, z, num_neighbours=num_neighbours)
     known = dataset.train.sample(10_000)
     if label is not None and known.label is not None:
         train_z = encode(params, dataset.scaled(known))
         metrics["nearest_neighbour_accuracy"] = neighbours.knn_accuracy(
             train_z, known.label, z, label, num_neighbours=min(5, len(train_z))
         )
-    return z, reconstructions, {name: round(value, 4) for name, value in metrics.items()}
+    return z, {name: round(value, 4) for name, value in metrics.items()}
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws reconstructions and the maps of the held-out codes; measures them beside those of PCA."""
     (x, label), dataset, workdir = trained.examples, trained.dataset, trained.workdir
     shape, dim = x.shape[1:], flags.latent_dim
-    z, reconstructions, metrics = measure(trained, trained.params, trained.parts)
-    if len(shape) == 3:
-        some = data.choose(len(x), 50)
-        shown = (dataset.visible(images[some]) for images in (x, reconstructions))
-        title = f"held-out images and their reconstructions from {dim} numbers"
-        pictures.save_reconstructions(workdir / "reconstructions.png", *shown, title=title)
+    z, metrics = measure(trained, trained.params, trained.parts)
+    title = f"reconstructions from {dim} numbers"
+    showing.save_reconstructions(trained, partial(autoencoder.reconstruct, parts=trained.parts), title=title)
     pictures.save_latent_map(workdir / "latent_map.png", z, label, names=dataset.class_names)
     if dim >= min(len(dataset.train.x), math.prod(shape)):
         return metrics  # PCA would be the identity
     parts = autoencoder.Autoencoder(networks.affine(shape, (dim,)), networks.affine((dim,), shape), SQUARED_ERROR)
     components = linear.pca(jnp.asarray(dataset.scaled(dataset.train)), latent_dim=dim)
-    z, _, baseline = measure(trained, components, parts)
+    z, baseline = measure(trained, components, parts)
     title = f"principal components of {len(z)} held-out examples"
     pictures.save_latent_map(workdir / "pca_latent_map.png", z, label, names=dataset.class_names, title=title)
     return metrics | {f"pca_{name}": value for name, value in baseline.items()}

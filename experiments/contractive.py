@@ -31,7 +31,7 @@ from genjax.evaluation import images, linear
 from genjax.gradients import Reduction
 from genjax.losses import RECONSTRUCTIONS, SQUARED_ERROR
 from genjax.models import autoencoder
-from genjax.runs import flag
+from genjax.runs import flag, showing
 from genjax.types import Array, Params
 
 PENALTIES = {
@@ -110,11 +110,9 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
             pca_metrics = along_the_curve(components, x, t, baseline)
             metrics |= {f"pca_{name}": value for name, value in pca_metrics.items()}
             save_curve(trained)
+    title = f"reconstructions from {dim} numbers"
+    showing.save_reconstructions(trained, partial(autoencoder.reconstruct, parts=parts), title=title)
     if len(shape) == 3:
-        some = data.choose(len(x), 50)
-        shown = (dataset.visible(images[some]) for images in (x, reconstructions))
-        title = f"held-out images and their reconstructions from {dim} numbers"
-        pictures.save_reconstructions(trained.workdir / "reconstructions.png", *shown, title=title)
         save_directions(trained)
     return metrics
 

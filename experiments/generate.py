@@ -27,7 +27,7 @@ import numpy as np
 
 from experiments import reference_classifier
 from genjax import runs
-from genjax.drawing import pictures
+from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation.sample_quality import sample_quality
 from genjax.paths import expand_user, refuse_unwritable
@@ -117,7 +117,7 @@ def make(run: runs.Run, flags: Flags) -> dict[str, np.ndarray]:
 
 
 def save_picture(path: Path, run: runs.Run, made: dict[str, np.ndarray], flags: Flags) -> None:
-    """Draws the first samples; those of one class are in one column."""
+    """Draws the first images, those of one class in one column, or all vectors as points."""
     x, label = made["x"][:SHOWN], made.get("label")
     classes = list(dict.fromkeys(label.tolist())) if label is not None else []
     several = 1 < len(classes) <= 20
@@ -126,6 +126,9 @@ def save_picture(path: Path, run: runs.Run, made: dict[str, np.ndarray], flags: 
     how = f"at z = ({', '.join(f'{value:g}' for value in flags.z)})" if flags.z else f"seed {flags.seed}"
     of_class = f", class {classes[0]}" if len(classes) == 1 else ""
     title = f"{kind} of {run.experiment.name} on {run.dataset.name}, step {run.step}, {how}{of_class}"
+    if x.ndim != 4:
+        charts.save_points(path, {kind: made["x"]}, title=title)
+        return
     captions = pictures.class_captions(np.resize(classes, columns).tolist(), run.dataset.class_names) if several else []
     pictures.save_samples(path, x, title=title, columns=columns, captions=captions)
 
@@ -151,8 +154,7 @@ def main(flags: Flags) -> None:
     x = made["x"]
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "samples.npz", **made)  # type: ignore[arg-type] # none of the names is an argument
-    if x.ndim == 4:
-        save_picture(out / "samples.png", run, made, flags)
+    save_picture(out / "samples.png", run, made, flags)
     if flags.measure:
         quality = measure(run, x)
         directory.write_json(out / "quality.json", quality)

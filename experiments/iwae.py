@@ -12,6 +12,7 @@ dimensions, pixels binarized anew at every step, Adam, batches of 20, stage i of
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +23,11 @@ from experiments import applications
 from genjax import data, networks, runs
 from genjax.data import batching
 from genjax.data.outline import Outline
-from genjax.drawing import pictures
 from genjax.evaluation import latent, likelihood
 from genjax.gradients import Reduction
 from genjax.losses import BERNOULLI
 from genjax.models import importance_weighted, vae
-from genjax.runs import flag
+from genjax.runs import flag, showing
 from genjax.training.evaluator import evaluator
 from genjax.types import Batch, Key, Metrics, Network, Params
 
@@ -120,16 +120,10 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Measures the likelihood of all held-out images and the information in the latent units; draws pictures."""
     x, params, parts = trained.examples.x, trained.params, trained.parts
     test_key, sample_key, rate_key = jax.random.split(trained.key, 3)
-    if x.ndim == 4:
-        originals, title = (
-            trained.shown(50).x,
-            "held-out images and their reconstructions, E[x|z] at the mean of q(z|x)",
-        )
-        rebuilt = vae.reconstruct(params, originals, parts=parts)
-        pictures.save_reconstructions(trained.workdir / "reconstructions.png", originals, rebuilt, title=title)
-        samples = vae.decode(params, jax.random.normal(sample_key, (100, parts.latent_dim)), parts=parts)
-        pictures.save_samples(trained.workdir / "samples.png", samples, title="E[x|z] at z drawn from N(0, I)")
-
+    title = "reconstructions, E[x|z] at the mean of q(z|x)"
+    showing.save_reconstructions(trained, partial(vae.reconstruct, parts=parts), title=title)
+    z = jax.random.normal(sample_key, (100, parts.latent_dim))
+    showing.save_samples(trained, vae.decode(params, z, parts=parts), title="E[x|z] at z drawn from N(0, I)")
     mean, log_variance = jax.jit(lambda params, x: vae.encode(params, x, parts=parts))(params, x)
     information, divergence = jax.jit(latent.rate_parts)(mean, log_variance, rate_key)
     return held_out_likelihood(flags, trained, test_key) | {

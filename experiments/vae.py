@@ -32,7 +32,7 @@ from genjax.losses import (
     gaussian_likelihood,
 )
 from genjax.models import descent, importance_weighted, vae
-from genjax.runs import flag
+from genjax.runs import flag, showing
 from genjax.types import Array, Key, Network, Params
 
 LIKELIHOODS = ("bernoulli", "binomial", "gaussian", "learned_gaussian", "discretized_logistic")
@@ -133,18 +133,11 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws reconstructions, samples from the prior and the map of the held-out codes."""
     params, parts, dataset = trained.params, trained.parts, trained.dataset
-    if dataset.train.x.ndim == 4:
-        originals = trained.shown(50).x
-        reconstructions = jax.jit(partial(vae.reconstruct, parts=parts))(params, originals)
-        pictures.save_reconstructions(
-            trained.workdir / "reconstructions.png",
-            dataset.visible(originals),
-            dataset.visible(reconstructions),
-            title="held-out images and their reconstructions, E[x|z] at the mean of q(z|x)",
-        )
-        z = jax.random.normal(trained.key, (100, parts.latent_dim))
-        samples = dataset.visible(jax.jit(partial(vae.decode, parts=parts))(params, z))
-        pictures.save_samples(trained.workdir / "samples.png", samples, title="E[x|z] at z drawn from N(0, I)")
+    title = "reconstructions, E[x|z] at the mean of q(z|x)"
+    showing.save_reconstructions(trained, partial(vae.reconstruct, parts=parts), title=title)
+    z = jax.random.normal(trained.key, (100, parts.latent_dim))
+    samples = jax.jit(partial(vae.decode, parts=parts))(params, z)
+    showing.save_samples(trained, samples, title="E[x|z] at z drawn from N(0, I)")
     mean, _ = jax.jit(partial(vae.encode, parts=parts))(params, trained.examples.x)
     labels, names = trained.examples.label, dataset.class_names
     pictures.save_latent_map(trained.workdir / "latent_map.png", mean, labels, names=names)

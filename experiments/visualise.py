@@ -102,10 +102,12 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         images_made = jnp.asarray(rebuilt[prefix], jnp.float32)
         metrics[f"{prefix}psnr"] = float(images.set_psnr(images_made, jnp.asarray(x), peak=high - low))
         k = min(flags.num_neighbours, (len(x) - 1) // 2)
-        metrics[f"{prefix}trustworthiness"] = neighbours.trustworthiness(x, positions, num_neighbours=k)
+        if k:  # three examples or more
+            metrics[f"{prefix}trustworthiness"] = neighbours.trustworthiness(x, positions, num_neighbours=k)
         if label is not None and of_train.label is not None:
-            accuracy = neighbours.knn_accuracy(known_positions, of_train.label, positions, label)
-            metrics[f"{prefix}knn_accuracy"] = accuracy
+            metrics[f"{prefix}knn_accuracy"] = neighbours.knn_accuracy(
+                known_positions, of_train.label, positions, label, num_neighbours=min(5, len(known_positions))
+            )
 
     measures = [name for name in ("trustworthiness", "knn_accuracy") if name in metrics]
     captioned = {}

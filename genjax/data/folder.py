@@ -193,8 +193,8 @@ def _tenth_held_out(
     single = [key for key, members in classes.items() if len(members) == 1]
     if len(single) == len(classes):
         raise BadInput(
-            f"data set {name!r}: {classes[single[0]][0]} is the only image of its class; some class needs 2, as one is "
-            "held out"
+            f"data set {name!r}: every class has a single image, such as {classes[single[0]][0]}; one with two or more "
+            "is needed to hold one out"
         )
     if single:
         logging.warning(

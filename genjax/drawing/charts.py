@@ -32,6 +32,23 @@ def save_lines(
     figure.savefig(path, dpi=120)
 
 
+def save_points(path: Path, sets: Mapping[str, ArrayLike], *, title: str) -> None:
+    """Writes named sets of vectors over each other, [N, D] each: histograms for D = 1, otherwise the first two axes."""
+    figure, ((ax,),) = panels(1, 1, width=6.4, height=5.6)
+    arrays = {name: np.asarray(points) for name, points in sets.items()}
+    if next(iter(arrays.values())).shape[1] == 1:
+        bins = np.histogram_bin_edges(np.concatenate([np.ravel(points) for points in arrays.values()]), bins=40)
+        for name, points in arrays.items():
+            ax.hist(np.ravel(points), bins=bins.tolist(), density=True, histtype="step", label=name)
+        ax.set(xlabel="x1", ylabel="density", title=title)
+    else:
+        for name, points in arrays.items():
+            ax.scatter(points[:, 0], points[:, 1], s=6, alpha=0.6, label=name)
+        ax.set(xlabel="x1", ylabel="x2", title=title)
+    ax.legend(markerscale=2, frameon=False)
+    figure.savefig(path, dpi=120)
+
+
 Series = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> steps [T] and values [T, seeds]
 
 

@@ -167,7 +167,7 @@ def test_bad_folders_are_named(tmp_path):
         load(tmp_path / "empty")
     for i in range(2):
         write(tmp_path / "single" / str(i) / "0.png", grey(i))
-    with pytest.raises(BadInput, match=r"single/0/0.png is the only image of its class; some class needs 2"):
+    with pytest.raises(BadInput, match=r"every class has a single image, such as .*/single/0/0.png"):
         load(tmp_path / "single")
     for i in range(2):
         write(tmp_path / "split" / "val" / f"{i}.png", grey(i))

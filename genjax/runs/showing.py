@@ -1,0 +1,49 @@
+"""Pictures that many experiments draw of a trained model, from images or from vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from genjax.drawing import charts, pictures
+from genjax.runs.experiment import Trained
+from genjax.types import Array, Params
+
+
+def save_reconstructions(
+    trained: Trained, reconstruct: Callable[[Params, Array], Array], *, title: str = "reconstructions"
+) -> None:
+    """Writes reconstructions.png: 50 held-out images above their reconstructions, or held-out vectors and theirs.
+
+    Args:
+      reconstruct: params, x [N, ...] -> [N, ...].
+      title: what the reconstructions are.
+    """
+    is_image = trained.examples.x.ndim == 4
+    x = trained.shown(50).x if is_image else trained.examples.x
+    made, seen = (trained.dataset.visible(a) for a in (jax.jit(reconstruct)(trained.params, x), x))
+    path = trained.workdir / "reconstructions.png"
+    if is_image:
+        pictures.save_reconstructions(path, seen, made, title=f"held-out images and their {title}")
+    else:
+        charts.save_points(
+            path, {"held out": seen, "reconstructions": made}, title=f"held-out vectors and their {title}"
+        )
+
+
+def save_samples(trained: Trained, samples: ArrayLike, *, title: str) -> None:
+    """Writes samples.png: images in rows of ten, or vectors over the held-out ones.
+
+    Args:
+      samples: [N, ...], as the model makes them.
+    """
+    made, path = trained.dataset.visible(samples), trained.workdir / "samples.png"
+    if np.ndim(samples) == 4:
+        pictures.save_samples(path, made, title=title)
+    else:
+        charts.save_points(
+            path, {"held out": trained.dataset.visible(trained.examples.x), "samples": made}, title=title
+        )

@@ -1,0 +1,98 @@
+"""Every page on data at the edge of what people have: a picture, or one clear line before any training."""
+
+import contextlib
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genjax import runs
+from genjax.errors import BadInput
+from genjax.runs import opening
+
+PAGES = {
+    "autoencoder": {"hidden": (8,), "latent_dim": 2},
+    "classifier": {"hidden": (8,)},
+    "compression": {"hidden": (8,), "latent_dims": (2, 4), "bits": (2,)},
+    "contractive": {"hidden": (8,), "latent_dim": 2},
+    "denoising": {"hidden": (8,), "latent_dim": 4},
+    "gan": {"hidden": (8,)},
+    "identity_encoder": {"features": (4, 8)},
+    "identity_swap": {
+        "features": (4, 8),
+        "discriminator_features": (4, 8),
+        "num_blocks": 2,
+        "encoder_steps": 4,
+        "encoder_features": (4, 8),
+    },
+    "iwae": {"hidden": (8,), "latent_dim": 2, "num_test_samples": 4},
+    "linear_pca": {"latent_dim": 2},
+    "outliers": {"hidden": (8,)},
+    "sfnn": {"hidden": (4,), "num_stochastic": 2, "num_draws": 2},
+    "sparse": {"num_units": 30, "num_draws": 2},
+    "vae": {"hidden": (8,), "latent_dim": 2},
+    "visualise": {"hidden": (8,)},
+}
+FOLDERS = {  # class folders, pictures in each, and their shape
+    "ten pictures": (1, 10, (8, 8)),
+    "two classes of two": (2, 2, (8, 8)),
+    "odd colour": (3, 12, (13, 7, 3)),
+    "one picture each": (5, 1, (8, 8, 3)),
+}
+TOYS = ("ring", "grid", "curve", "inverse_sine")
+SHORT = {"num_steps": 4, "log_every": 2, "eval_every": 4, "batch_size": 2}
+
+
+@pytest.fixture(scope="module", params=[*FOLDERS, *TOYS])
+def dataset(request, tmp_path_factory):
+    if request.param in TOYS:
+        return request.param
+    classes, count, shape = FOLDERS[request.param]
+    draw, folder = np.random.RandomState(0), tmp_path_factory.mktemp("pictures")
+    for name in range(classes):
+        (folder / f"class {name}").mkdir()
+        for index in range(count):
+            pixels = draw.randint(0, 256, shape).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"class {name}" / f"{index}.png")
+    return f"folder:{folder}"
+
+
+def train(name, dataset, workdir):
+    """The finished run, or the line with which it was refused; and what stood on standard error."""
+    page, said, refused = opening.find(name), io.StringIO(), None
+    flags = page.flags(**PAGES[name], **SHORT, dataset=dataset, workdir=str(workdir / "run"))
+    with contextlib.redirect_stderr(said):
+        try:
+            return runs.train(page, flags), said.getvalue()
+        except BadInput as error:
+            refused = str(error)
+    return refused, said.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_ends_well_or_says_why_not(name, dataset, tmp_path):
+    found, said = train(name, dataset, tmp_path)
+    if isinstance(found, str):
+        assert "from the start" not in said and "\n" not in found
+    else:
+        assert not any(math.isnan(value) for value in found.metrics.values()), found.metrics
+        assert (tmp_path / "run" / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"), [("vae", "ring"), ("autoencoder", "two classes of two")], indirect=["dataset"]
+)
+def test_pages_that_stand_for_the_others(name, dataset, tmp_path):
+    found, said = train(name, dataset, tmp_path)
+    assert "from the start" in said and (tmp_path / "run" / "reconstructions.png").exists()
+    assert all(math.isfinite(value) for value in found.metrics.values())
+
+
+def test_no_page_is_left_out():
+    from tests.experiments.test_devices import PAGES as QUICK
+    from tests.experiments.test_devices import SLOW
+
+    assert PAGES.keys() == QUICK.keys() | SLOW.keys()
