@@ -46,6 +46,7 @@ class Flags(runs.Record):
     page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
     dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
+    step: int | None = flag(None, "step of the checkpoint to use, by default the last", at_least=0)
     input: str | None = flag(None, "picture, folder of pictures, or file of numbers: .npy, .npz or .csv")
     to: str | None = flag(None, "what is computed: codes, reconstructions, scores, ...")
     of: str | None = flag(None, "the one result to keep of those that --to has, such as denoised_gaussian")
@@ -207,7 +208,7 @@ def main(flags: Flags) -> None:
     folder = out.parent if out.suffix else out
     refuse_unwritable(folder, parameter="out")
     page = opening.of_module(flags.page) if flags.page else None
-    at: dict[str, Any] = {"experiment": page, "data_dir": flags.data_dir, "dataset": flags.dataset}
+    at: dict[str, Any] = {"experiment": page, "data_dir": flags.data_dir, "dataset": flags.dataset, "step": flags.step}
     run = runs.open(str(flags.run), **at, with_data=False)
     application = chosen(run, flags.to)
     if application.fit is not None:

@@ -25,13 +25,12 @@ import numpy as np
 from genjax.drawing import charts
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import Experiment, Record, command, directory, flag, opening
+from genjax.runs import Experiment, Record, agreement, command, directory, flag, opening
 from genjax.runs.flags import from_config
 from genjax.runs.metrics import Metric, describe, headline
-from genjax.runs.settings import NOT_IDENTITY
+from genjax.runs.settings import CADENCE, NOT_IDENTITY
 
-CADENCES = ("steps_per_dispatch", "log_every", "eval_every", "checkpoint_every")
-NOT_COMPARED = (*NOT_IDENTITY, *CADENCES, "seed", "num_seeds", "seeds_mode")
+NOT_COMPARED = (*NOT_IDENTITY, *CADENCE, "seed", "num_seeds", "seeds_mode")
 """Flags that do not make two runs different configurations."""
 
 
@@ -93,12 +92,12 @@ def found(path: Path) -> list[Path]:
 
 def read(path: Path) -> Finished:
     """What is recorded in a run's directory."""
-    config = directory.read_config(path)
-    experiment = config.pop("experiment")
+    record = agreement.read(path)
+    experiment, config = record.name, record.flags
     lines = directory.read_metrics(path / "metrics.jsonl") if (path / "metrics.jsonl").is_file() else []
     tests = [line for line in lines if line["split"] == "test"]
-    if (path / "summary.json").is_file():
-        summary = directory.read_json(path / "summary.json")
+    summary = record.summary
+    if summary is not None:
         return Finished(path, experiment, config, summary["num_steps"], True, summary["metrics"], lines)
     if not tests:
         raise BadInput(f"{path} has not been evaluated yet", parameter="runs")

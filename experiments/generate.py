@@ -6,10 +6,10 @@
     python -m experiments.generate --run=DIR --num=5000 --measure
 
 It writes samples.png (the first 100) and samples.npz to --out: all samples as x, with their label or their z if they
-have one. The same run and flags give the same bits, whose SHA-256 is printed on the last line. The samples of a VAE are
-the means of p(x|z) at z ~ p(z); with --draw they are drawn from p(x|z). A conditional model makes all classes in turn,
-or those of --label. --z sets z1, z2, ... of one sample (per class), for autoencoders too; for many codes there is
-`experiments.apply --to=decoded`.
+have one, and the run's step. The same run and flags give the same bits, whose SHA-256 is printed on the last line. The
+samples of a VAE are the means of p(x|z) at z ~ p(z); with --draw they are drawn from p(x|z). A conditional model makes
+all classes in turn, or those of --label. --z sets z1, z2, ... of one sample (per class), for autoencoders too; for many
+codes there is `experiments.apply --to=decoded`.
 
 With --measure, the samples are compared with the run's own data by `genjax.evaluation.sample_quality`, and the measures
 are written to quality.json. They are taken in the features of a classifier of the data, or, if these have no classes,
@@ -44,6 +44,7 @@ class Flags(runs.Record):
     page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
     dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
+    step: int | None = flag(None, "step of the checkpoint to use, by default the last", at_least=0)
     num: int = flag(100, "number of samples", at_least=1, at_most=10**8)
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     label: tuple[int, ...] = flag(
@@ -149,15 +150,22 @@ def main(flags: Flags) -> None:
     out = expand_user(flags.out or Path(flags.run) / "generated", parameter="out")
     refuse_unwritable(out, parameter="out")
     page = opening.of_module(flags.page) if flags.page else None
-    run = runs.open(flags.run, experiment=page, data_dir=flags.data_dir, dataset=flags.dataset, with_data=flags.measure)
+    run = runs.open(
+        flags.run,
+        experiment=page,
+        data_dir=flags.data_dir,
+        dataset=flags.dataset,
+        step=flags.step,
+        with_data=flags.measure,
+    )
     made = make(run, flags)
     x = made["x"]
     out.mkdir(parents=True, exist_ok=True)
-    np.savez(out / "samples.npz", **made)  # type: ignore[arg-type] # none of the names is an argument
+    np.savez(out / "samples.npz", step=run.step, **made)  # type: ignore[arg-type] # none of the names is an argument
     save_picture(out / "samples.png", run, made, flags)
     if flags.measure:
         quality = measure(run, x)
-        directory.write_json(out / "quality.json", quality)
+        directory.write_json(out / "quality.json", {"step": run.step, **quality})
         print(", ".join(f"{name} {value:.4f}" for name, value in quality.items()))
     sha256 = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
     print(f"{len(x)} samples of {run.directory}, step {run.step}, seed {flags.seed}, sha256 {sha256}; {out}")

@@ -49,6 +49,7 @@ class Flags(runs.Record):
     page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
     dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
+    step: int | None = flag(None, "step of the checkpoint to use, by default the last", at_least=0)
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     num_levels: int = flag(
         15, "number of images along each side of the grid and in each traversal", at_least=2, at_most=1000
@@ -248,7 +249,7 @@ def main(flags: Flags) -> None:
     out = expand_user(flags.out or Path(flags.run) / "latent_space", parameter="out")
     refuse_unwritable(out, parameter="out")
     page = opening.of_module(flags.page) if flags.page else None
-    run = runs.open(flags.run, experiment=page, data_dir=flags.data_dir, dataset=flags.dataset)
+    run = runs.open(flags.run, experiment=page, data_dir=flags.data_dir, dataset=flags.dataset, step=flags.step)
     read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(flags.seed), 4)
     run.codec()  # a model without one is refused before anything is written
     out.mkdir(parents=True, exist_ok=True)
@@ -260,10 +261,10 @@ def main(flags: Flags) -> None:
     if space.has_prior:
         numbers |= prior_moments(run, space)
     numbers = {name: round(float(value), 6) for name, value in numbers.items()}
-    directory.write_json(out / "latent_space.json", numbers)
+    directory.write_json(out / "latent_space.json", {"step": run.step, **numbers})
     for name, value in numbers.items():
         print(f"{name:32} {value:10.4f}")
-    print(f"pictures and latent_space.json are in {out}")
+    print(f"pictures and latent_space.json of {run.directory} at step {run.step} are in {out}")
 
 
 if __name__ == "__main__":

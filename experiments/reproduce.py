@@ -2,8 +2,9 @@
 
     python -m experiments.reproduce --run=DIR
 
-The exit status is 0 for the same bits, and 1 for other bits, with the first metric that differs. It is 2 if the runs
-cannot be compared, with the reason (another version, another backend, ...), or if the run is not finished.
+Of several seeds, each is compared. The exit status is 0 for the same bits, and 1 for other bits, with the first metric
+that differs and the commits of the code. It is 2 if the runs cannot be compared, with the reason (another version,
+another backend, ...), or if the run is not finished or damaged.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Trainer:
 
 
 def _hash(workdir: Path) -> str:
-    return directory.read_json(workdir / "summary.json")["params_sha256"]
+    return directory.read_summary(workdir)["params_sha256"]
 
 
 def on_devices(count: int) -> Callable[[Trainer], str]:
@@ -123,7 +123,7 @@ def one_of_four_seeds(trainer: Trainer) -> str:
     """The first of four seeds that take turns in one program on two devices."""
     process, workdir = trainer.start("--num_seeds=4", devices=2)
     trainer.finish(process)
-    return directory.read_json(workdir / "summary.json")["params_sha256"]["0"]
+    return directory.read_summary(workdir)["params_sha256"]["0"]
 
 
 WAYS: dict[str, Callable[[Trainer], str]] = {

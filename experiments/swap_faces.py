@@ -33,6 +33,7 @@ class Flags(runs.Record):
     run: str | None = flag(None, "directory of the run")
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
     dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
+    step: int | None = flag(None, "step of the checkpoint to use, by default the last", at_least=0)
     target: str | None = flag(None, "picture that keeps everything except its identity")
     source: str | None = flag(None, "picture that provides the identity")
     out: str = flag("swapped.png", "output file, a PNG")
@@ -47,7 +48,7 @@ def main(flags: Flags) -> None:
     if out.is_dir():
         raise BadInput(f"{out} is a folder; give a file", parameter="out")
     refuse_unwritable(out.parent, parameter="out")
-    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset, with_data=False)
+    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset, step=flags.step, with_data=False)
     if run.experiment.name != "identity_swap":
         raise BadInput(f"{run.directory} is a run of {run.experiment.name}, not of identity_swap")
     height, width, channels = pairs.image_shape(run.dataset, size=run.flags.image_size)
@@ -67,7 +68,7 @@ def main(flags: Flags) -> None:
     pixels = np.round(255 * np.asarray(swapped)[0]).astype(np.uint8)
     out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(out, format="PNG", pnginfo=note)
-    print(f"{flags.target} with the identity of {flags.source}: {out}")
+    print(f"{flags.target} with the identity of {flags.source}, by {run.directory} at step {run.step}: {out}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from genjax.data.batching import Source
 from genjax.errors import BadInput
 from genjax.runs import directory, hosts
 from genjax.stderr import print_line
-from genjax.training import checkpoint, digest
+from genjax.training import checkpoint, digest, saved
 from genjax.training.fit import fit
 from genjax.types import Model, Params
 
@@ -69,8 +69,8 @@ def find_or_train(
             return Auxiliary(params, digest.params_sha256(params), folder)
         _write(folder, config, state, num_steps, now)
     template = jax.eval_shape(model.init, jax.random.key(0)).params
-    _, params = checkpoint.restore_part(folder / "checkpoints", "params", template)
-    params_sha256 = directory.read_json(folder / "manifest.json")["params_sha256"]
+    params = saved.read(folder / "checkpoints").part("params", template)
+    params_sha256 = directory.read_manifest(folder)["params_sha256"]
     if digest.params_sha256(params) != params_sha256:
         raise BadInput(f"{folder} holds other parameters than its manifest names; delete it to train them again")
     return Auxiliary(params, params_sha256, folder)

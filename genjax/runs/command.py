@@ -17,8 +17,10 @@ from absl import flags as absl_flags
 
 from genjax.data import tfds
 from genjax.errors import BadInput
-from genjax.runs import interruption
-from genjax.runs.flags import Record, Spec, specs
+from genjax.paths import expand_user
+from genjax.runs import interruption, stored
+from genjax.runs.flags import Record, Spec, flag, from_config, specs
+from genjax.runs.settings import NOT_IDENTITY
 from genjax.stderr import print_line
 
 F = TypeVar("F", bound=Record)
@@ -26,17 +28,26 @@ HELP = ("help", "helpshort", "helpfull", "h")
 WIDTH = 110
 
 
-def run(command: Callable[[F], int | None], record: type[F]) -> NoReturn:
+class Start(Record):
+    """Run."""
+
+    config: str | None = flag(None, "config.json of another run, whose flags replace the defaults")
+
+
+def run(command: Callable[[F], int | None], record: type[F], *, experiment: str | None = None) -> NoReturn:
     """Runs a command with the flags in `sys.argv`, and exits.
 
     The exit status is what the command returns, or 0; it is 2, after one line on standard error, for bad flags, for
     `BadInput`, and for files that cannot be read or written. After Ctrl-C it is 130, and after SIGTERM 143.
+
+    Args:
+      experiment: the name of the experiment, if the command trains one: it then has the flag --config.
     """
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # JAX lists every kind of device that is missing
     _accept_any_stream()
     try:
         with interruption.raised("interrupted; what was saved is kept, and the same command goes on from it"):
-            status = command(parse(record, sys.argv))
+            status = command(parse(record, sys.argv, experiment=experiment))
             sys.stdout.flush()
     except interruption.Interrupted as error:
         for number in interruption.SIGNALS:  # another one ends the process without a traceback
@@ -44,7 +55,7 @@ def run(command: Callable[[F], int | None], record: type[F]) -> NoReturn:
         print_line(str(error))
         sys.exit(error.status)
     except BadInput as error:
-        stop(with_dashes(error, {spec.name for spec in specs(record)}))
+        stop(with_dashes(error, {spec.name for spec in specs(record)} | ({"config"} if experiment else set())))
     except BrokenPipeError:  # whoever read the output has seen enough, as in `| head`
         _flush_or_discard_output()
         sys.exit(128 + signal.SIGPIPE)
@@ -89,18 +100,20 @@ def with_dashes(error: BadInput, names: set[str]) -> str:
     return re.sub(r"`(\w+)`", lambda match: f"--{match[1]}" if match[1] in names else match[0], line)
 
 
-def parse(record: type[F], argv: Sequence[str]) -> F:
+def parse(record: type[F], argv: Sequence[str], *, experiment: str | None = None) -> F:
     """Reads a command line into a record of flags; on request prints the help and exits with status 0.
 
     Args:
       argv: the program's name, then its arguments, as in `sys.argv`.
+      experiment: as for `run`.
 
     Raises:
       BadInput: for an unknown flag or argument, or an invalid value.
     """
     known = specs(record)
+    more = [] if experiment is None else specs(Start)
     values = absl_flags.FlagValues()
-    for spec in known:
+    for spec in known + more:
         _define(spec, values)
     for name in HELP:
         absl_flags.DEFINE_bool(name, False, "show this help", flag_values=values)
@@ -111,11 +124,30 @@ def parse(record: type[F], argv: Sequence[str]) -> F:
             raise (error.__cause__ or error.__context__) from None  # type: ignore[misc]
         raise BadInput(str(error).replace("\n", " ")) from None
     if any(values[name].value for name in HELP):
-        print(help_page(record, argv[0]))
+        print(help_page(record, argv[0], more))
         sys.exit(0)
     if len(rest) > 1:
         raise BadInput(f"unknown argument {rest[1]!r}; flags are written --name=value")
-    return record(**{spec.name: values[spec.name].value for spec in known})
+    given = {spec.name: values[spec.name].value for spec in known}
+    if experiment is not None and values["config"].value is not None:
+        start = start_from(record, Path(values["config"].value), experiment)
+        return start.replace(**{name: value for name, value in given.items() if values[name].present})
+    return record(**given)
+
+
+def start_from(record: type[F], path: Path, experiment: str) -> F:
+    """The flags of another run of the experiment, without those that say where and how it ran.
+
+    Raises:
+      BadInput: the file is not the config.json of such a run, or has a flag or a value that is not valid.
+    """
+    path = expand_user(path, parameter="config")
+    config = stored.read_config_file(path)
+    if config["experiment"] != experiment:
+        raise BadInput(f"{path} is of a run of {config['experiment']}, not of {experiment}")
+    unwanted = {"experiment", *NOT_IDENTITY} - {"data_dir"}
+    own = {name: value for name, value in config.items() if name not in unwanted}
+    return from_config(record, own, source=str(path))[0]
 
 
 def _define(spec: Spec, values: absl_flags.FlagValues) -> None:
@@ -145,10 +177,10 @@ def arguments(record: Record) -> list[str]:
     return [f"--{spec.name}={spec.text(value)}" for spec, value in values.items() if value is not None]
 
 
-def help_page(record: type[Record], program: str) -> str:
+def help_page(record: type[Record], program: str, more: Sequence[Spec] = ()) -> str:
     """The help: the module's docstring, then the flags by purpose with their defaults, the page's own first."""
     groups: dict[str, list[Spec]] = {}
-    for spec in specs(record):
+    for spec in (*specs(record), *more):
         groups.setdefault(spec.group, []).append(spec)
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)

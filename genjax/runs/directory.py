@@ -10,8 +10,8 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,17 @@ import jax
 
 from genjax.errors import BadInput
 from genjax.paths import drafts, refuse_patterns, refuse_unwritable, replacing
+from genjax.runs.code import commit, keep_changes
+from genjax.runs.flags import shorten
+from genjax.runs.stored import (
+    digest_of,
+    read_config,
+    read_manifest,
+    sealed,
+)
+from genjax.runs.stored import read_json as read_json  # the readers are used under this module's name
+from genjax.runs.stored import read_metrics as read_metrics
+from genjax.runs.stored import read_summary as read_summary
 from genjax.training import determinism
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint", "scikit-learn")
@@ -46,46 +57,14 @@ IDENTITY = (
 """The entries of the manifest that must agree before two runs' bits can be compared."""
 
 
+BEFORE = "config_sha256_before"
+"""The entry of the manifest that holds the digest of the config.json before the last change."""
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that a reader finds either the old file or the complete new one."""
     with replacing(path) as file:
         file.write(f"{json.dumps(value, indent=2)}\n".encode())
-
-
-def read_json(path: Path) -> Any:
-    """Reads one of a run's JSON files.
-
-    Raises:
-      BadInput: the file is missing or not valid JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadInput(f"{path.parent} is not a finished run: it has no {path.name}") from None
-    except ValueError as error:
-        raise BadInput(f"{path} is not valid JSON ({error}); restore it, or start in another `workdir`") from None
-
-
-def read_config(workdir: Path) -> dict[str, Any]:
-    """Reads the config.json of a run directory: {"experiment", flags by name}.
-
-    Raises:
-      BadInput: the file is missing, or is not the config.json of a run.
-    """
-    path = workdir / "config.json"
-    config = read_json(path)
-    if not isinstance(config, dict) or not isinstance(config.get("experiment"), str):
-        raise BadInput(f"{path} does not name an experiment; restore it, or start in another `workdir`")
-    return config
-
-
-def _git_commit() -> str | None:
-    folder = Path(__file__).parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _processor() -> str:
@@ -123,7 +102,7 @@ def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1
         "cpu_threads": int(os.environ["NPROC"]) if "NPROC" in os.environ else None,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax_settings": determinism.jax_settings(),
-        "git_commit": _git_commit(),
+        "git_commit": commit(),
         "steps_done": 0,
         "params_sha256": None,
     }
@@ -148,18 +127,31 @@ def differences(recorded: dict[str, Any], now: dict[str, Any], names: tuple[str,
     return found
 
 
-def open_manifest(workdir: Path, now: dict[str, Any], *, warn: Callable[[str], None]) -> dict[str, Any]:
-    """Writes and returns the current manifest of a run, at its first start and whenever it resumes.
+def open_manifest(
+    workdir: Path,
+    now: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    warn: Callable[[str], None],
+    free: Sequence[str] = (),
+    earlier: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes and returns the current manifest of a run, at its first start and whenever it resumes; then config.json.
 
     A run that resumes under other circumstances has bits of both; `warn` reports that, and the manifest keeps the
-    differences under "mixed".
+    differences under "mixed". The values of flags that have changed since are kept under "history".
+
+    Args:
+      config: the contents of config.json, whose digest the manifest holds.
+      free: flags that do not belong to that digest.
+      earlier: the values, up to now, of flags that change; from `claim`.
 
     Raises:
-      BadInput: the data are not those that the run started with.
+      BadInput: the data are not those that the run started with, or the manifest is damaged or missing.
     """
-    path = workdir / "manifest.json"
-    if path.exists():
-        recorded = read_json(path)
+    started = any((workdir / "checkpoints").glob("[0-9]*"))
+    if started or (workdir / "manifest.json").exists():
+        recorded = read_manifest(workdir)
         if recorded["data_fingerprint"] != now["data_fingerprint"]:
             raise BadInput(
                 f"{workdir} was started on data of fingerprint {recorded['data_fingerprint']}, not "
@@ -169,8 +161,57 @@ def open_manifest(workdir: Path, now: dict[str, Any], *, warn: Callable[[str], N
         if changes:
             warn(f"{workdir} resumes under other conditions ({'; '.join(changes)}): its bits are not reproducible")
             now = now | {"mixed": [*recorded.get("mixed", []), *changes]}
-    write_json(path, now)
+        elif "mixed" in recorded:
+            now = now | {"mixed": recorded["mixed"]}
+        before, after = recorded.get("config_sha256"), config_digest(config, free)
+        bound = {"run": recorded["run"]} if "run" in recorded else {}  # versions before it bound no files
+        changed = before != after
+        bound |= {BEFORE: before} if bound and changed else {k: v for k, v in recorded.items() if k == BEFORE}
+        history = [*recorded.get("history", []), *([dict(earlier)] if earlier and changed else [])]
+        now = now | bound | ({"history": history} if history else {})
+    else:
+        now = now | {"run": uuid.uuid4().hex}
+    now = now | {"config_sha256": config_digest(config, free)}
+    write_manifest(workdir, now)
+    write_json(workdir / "config.json", config)
+    keep_changes(workdir, now["git_commit"])
     return now
+
+
+def replace_config(workdir: Path, config: dict[str, Any], free: Sequence[str]) -> None:
+    """Replaces the config.json of a run, and its digest in the manifest."""
+    manifest = read_manifest(workdir)
+    digests = {"config_sha256": config_digest(config, free), BEFORE: manifest.get("config_sha256")}
+    if digests["config_sha256"] != digests[BEFORE]:
+        write_manifest(workdir, manifest | digests)
+    write_json(workdir / "config.json", config)
+
+
+def write_manifest(workdir: Path, manifest: dict[str, Any]) -> None:
+    """Writes manifest.json with its own digest."""
+    bound = "run" in manifest
+    digests = ("config_sha256", BEFORE, "summary_sha256")
+    kept = manifest if bound else {name: value for name, value in manifest.items() if name not in digests}
+    write_json(workdir / "manifest.json", sealed(kept) if bound else kept)
+
+
+def config_digest(config: Mapping[str, Any], free: Sequence[str]) -> str:
+    """The digest of a configuration without the flags in `free`."""
+    return digest_of({name: value for name, value in config.items() if name not in free})
+
+
+def check_config(workdir: Path, config: Mapping[str, Any], manifest: Mapping[str, Any], free: Sequence[str]) -> None:
+    """Checks that config.json is the one that the manifest was written with.
+
+    Raises:
+      BadInput: it is another one. The one before is accepted, because a kill while both are written leaves it.
+    """
+    known = (manifest.get("config_sha256"), manifest.get(BEFORE))
+    if "run" in manifest and config_digest(config, free) not in known:
+        raise BadInput(
+            f"{workdir / 'config.json'} is not the one that manifest.json was written with; restore it, or start in "
+            "another `workdir`"
+        )
 
 
 def claim(
@@ -179,13 +220,19 @@ def claim(
     *,
     free: Sequence[str],
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda recorded: recorded,
-) -> None:
+    objection: Callable[[dict[str, Any], list[str]], str | None] = lambda recorded, names: "",
+) -> dict[str, Any]:
     """Creates the run directory for this configuration, or checks that it belongs to it; flags in `free` may differ.
 
-    Where the run is finished, nothing is written but flags in `free` that have changed, if that is possible.
+    To a directory that holds a run nothing is written.
 
     Args:
       upgrade: turns a configuration written by an earlier version into what this version would write.
+      objection: why these flags cannot change from the recorded configuration, in words that may be empty, or None if
+        they can.
+
+    Returns:
+      The recorded values of the flags that change.
 
     Raises:
       BadInput: the directory holds a run with other flags, which the message names; it is not a run directory; or
@@ -194,50 +241,22 @@ def claim(
     refuse_patterns(workdir, parameter="workdir")
     path = workdir / "config.json"
     if path.exists():
-        recorded = upgrade(read_config(workdir))
+        stored = read_config(workdir)
+        if (workdir / "manifest.json").exists():
+            check_config(workdir, stored, read_manifest(workdir), free)
+        recorded = upgrade(stored)
         names = sorted(k for k in {*recorded, *config} if k not in free and recorded.get(k) != config.get(k))
-        if names:
-            wanted = ", ".join(f"`{name}`={recorded.get(name)} (now {config.get(name)})" for name in names)
-            raise BadInput(f"{workdir} holds a run with other values: {wanted}; give these, or another `workdir`")
-    else:
-        _refuse_foreign(workdir)
-    if not is_finished(workdir):
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(path, config)
-    elif read_config(workdir) != config:  # its data, say, have moved
-        with contextlib.suppress(OSError):
-            write_json(path, config)
-
-
-def sync(path: Path) -> None:
-    """Flushes a file to the disk."""
-    with open(path, "a") as file:
-        os.fsync(file.fileno())
-
-
-def append_metrics(path: Path, step: int, split: str, metrics: dict[str, Any]) -> None:
-    """Adds a line {"step", "split", metrics by name} to metrics.jsonl; with several seeds, each metric is a list."""
-    with open(path, "a") as file:
-        file.write(json.dumps({"step": step, "split": split} | metrics) + "\n")
-
-
-def cut_metrics(path: Path, *, upto: int) -> None:
-    """Removes the lines after step `upto`, whose work was lost when the run was killed."""
-    kept = [line for line in read_metrics(path) if line["step"] <= upto] if path.exists() else []
-    with replacing(path) as file:
-        file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, without a last line that is incomplete because the run was killed."""
-    lines = path.read_text().splitlines(keepends=True)
-    whole = lines if not lines or lines[-1].endswith("\n") else lines[:-1]
-    try:
-        return [json.loads(line) for line in whole]
-    except ValueError as error:
-        raise BadInput(
-            f"{path} has a line that is not valid JSON ({error}); restore it, or start in another `workdir`"
-        ) from None
+        why = objection(recorded, names) if names else None
+        if why is not None:
+            wanted = ", ".join(
+                f"`{name}`={shorten(str(recorded.get(name)))} (now {config.get(name)})" for name in names
+            )
+            raise BadInput(f"{workdir} holds a run with other values: {wanted}{why}; give these, or another `workdir`")
+        return {name: recorded.get(name) for name in names}
+    _refuse_foreign(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, config)
+    return {}
 
 
 def is_finished(workdir: Path) -> bool:

@@ -181,7 +181,13 @@ class Spec(NamedTuple):
         return self.separator.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
     def _error(self, value: Any) -> BadInput:
-        return BadInput(f"expected {self.expected}, not {self.text(value)!r}", parameter=self.name)
+        return BadInput(f"expected {self.expected}, not {shorten(self.text(value))!r}", parameter=self.name)
+
+
+def shorten(text: str) -> str:
+    """The text on one line, or its beginning if it is too long for an error."""
+    line = "".join(character if character.isprintable() else "?" for character in text[:201])
+    return line if len(line) <= 200 else f"{line[:200]}..."
 
 
 def specs(record: type[Record]) -> list[Spec]:
@@ -218,8 +224,13 @@ def _spec(record: type[Record], field: dataclasses.Field, hint: Any) -> Spec:
     return Spec(field.name, item, is_tuple, is_optional, field.default, group=group, **metadata)
 
 
-def from_config(record: type[Record], config: Mapping[str, Any]) -> tuple[Any, list[str]]:
+def from_config(
+    record: type[Record], config: Mapping[str, Any], *, source: str = "config.json"
+) -> tuple[Any, list[str]]:
     """Reads a record from the contents of config.json, and names the flags that it lacks, which get their defaults.
+
+    Args:
+      source: the path of the file, for errors.
 
     Raises:
       BadInput: the record has no such flag, or a value is not valid.
@@ -227,6 +238,9 @@ def from_config(record: type[Record], config: Mapping[str, Any]) -> tuple[Any, l
     known = {spec.name: spec for spec in specs(record)}
     unknown = sorted(config.keys() - known.keys())
     if unknown:
-        raise BadInput(f"config.json has flags that this experiment does not have: {', '.join(unknown)}")
-    values = {name: known[name].parse(value) for name, value in config.items()}
+        raise BadInput(f"{source} has flags that this experiment does not have: {shorten(', '.join(unknown))}")
+    try:
+        values = {name: known[name].parse(value) for name, value in config.items()}
+    except BadInput as error:
+        raise BadInput(f"{source} has a value that is not valid: {error}") from None
     return record(**values), [name for name in known if name not in config]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
+import importlib.machinery
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +20,12 @@ import numpy as np
 from genjax import data, gradients
 from genjax.data import batching, outline
 from genjax.errors import BadInput
+from genjax.paths import expand_user
+from genjax.runs import agreement, sampling
 from genjax.runs import directory as run_directory
-from genjax.runs import sampling
 from genjax.runs.experiment import Built, Experiment
-from genjax.runs.flags import from_config
-from genjax.training import checkpoint, determinism
+from genjax.runs.flags import from_config, require
+from genjax.training import determinism
 from genjax.types import Array, Batch, Codec, Key, Model, Params
 
 PAGES = "experiments"
@@ -38,7 +41,7 @@ class Run(NamedTuple):
     dataset: data.Dataset  # as used for training; without its content if the run was opened so
     model: Model
     parts: Any
-    state: Any  # of the last intact checkpoint
+    state: Any  # of a checkpoint, by default the last
     step: int
 
     @property
@@ -49,7 +52,7 @@ class Run(NamedTuple):
     @property
     def metrics(self) -> dict[str, float]:
         """The final test metrics of a finished run."""
-        return run_directory.read_json(self.directory / "summary.json")["metrics"]
+        return run_directory.read_summary(self.directory)["metrics"]
 
     def sample(self, num: int, key: Key, *context: Array) -> np.ndarray:
         """New samples, [num, ...]; of a conditional model, given a context such as labels, [num]."""
@@ -73,8 +76,11 @@ def open(
     data_dir: str | None = None,
     dataset: str | None = None,
     with_data: bool = True,
+    step: int | None = None,
 ) -> Run:
     """Opens the directory of a run that has saved a checkpoint.
+
+    The directory is data, whoever it is from: no code that it names is run, except a page of the package `experiments`.
 
     Args:
       experiment: the experiment of the run; by default it is looked up by name in the package `experiments`.
@@ -82,17 +88,18 @@ def open(
       dataset: the name of the data set, such as folder:PATH, if it has moved; its content must be the same.
       with_data: False to do without the data where the model can be built without: `Run.dataset` then has only the
         shapes of its arrays.
+      step: the step of the checkpoint to open, by default the last.
 
     Raises:
-      BadInput: the directory is not that of a run, the experiment is unknown, or the run was trained on other data.
+      BadInput: the directory is not that of a run, or a file of it is damaged; the experiment is unknown; or the run
+        was trained on other data.
     """
-    directory = Path(directory).expanduser().absolute()  # the same directory if the process changes to another
-    config = run_directory.read_config(directory)
-    name = config.pop("experiment")
-    experiment = find(name) if experiment is None else experiment
-    if experiment.name != name:
-        raise BadInput(f"{directory} is a run of {name}, not of {experiment.name}")
-    flags, missing = from_config(experiment.flags, config)
+    directory = expand_user(directory).absolute()  # the same directory if the process changes to another
+    record = agreement.read(directory)
+    experiment = find(record.name) if experiment is None else experiment
+    if experiment.name != record.name:
+        raise BadInput(f"{directory} is a run of {record.name}, not of {experiment.name}")
+    flags, missing = read_flags(directory, experiment, record.config)
     if missing:
         print(f"warning: {directory} has no value for {', '.join(missing)}; the defaults are used", file=sys.stderr)
     if flags.num_seeds > 1:
@@ -100,11 +107,27 @@ def open(
             f"{directory} holds {flags.num_seeds} runs; give one of them, such as {directory}/seed-{flags.seed}"
         )
     determinism.set_up(cpu_threads=flags.cpu_threads)
+    checkpoint = agreement.checkpoint(record, step=step)
     flags = moved(flags, data_dir=data_dir, dataset=dataset)
-    stored, built = _build(directory, experiment, flags, with_data=with_data)
-    template = jax.eval_shape(built.model.init, jax.random.key(0))
-    step, state = checkpoint.restore_part(directory / "checkpoints", "", template)
-    return Run(directory, experiment, flags, stored, built.model, built.parts, state, step)
+    stored, built = _build(record, experiment, flags, with_data=with_data)
+    state = checkpoint.part("", jax.eval_shape(built.model.init, jax.random.key(0)))
+    return Run(directory, experiment, flags, stored, built.model, built.parts, state, checkpoint.step)
+
+
+def read_flags(directory: Path, experiment: Experiment, config: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """The flags in the config.json of a run, and the names of those that it lacks, which get their defaults.
+
+    Raises:
+      BadInput: the experiment has no such flag, or a value is not valid.
+    """
+    source = str(directory / "config.json")
+    own = {name: value for name, value in config.items() if name != "experiment"}
+    flags, missing = from_config(experiment.flags, own, source=source)
+    try:
+        require(flags)
+    except BadInput as error:
+        raise BadInput(f"{source} has a value that is not valid: {error}") from None
+    return flags, missing
 
 
 def moved(flags: Any, *, data_dir: str | None, dataset: str | None) -> Any:
@@ -113,9 +136,11 @@ def moved(flags: Any, *, data_dir: str | None, dataset: str | None) -> Any:
     return flags if dataset is None else flags.replace(dataset=dataset)
 
 
-def _build(directory: Path, experiment: Experiment, flags: Any, *, with_data: bool) -> tuple[data.Dataset, Built]:
+def _build(
+    record: agreement.Record, experiment: Experiment, flags: Any, *, with_data: bool
+) -> tuple[data.Dataset, Built]:
     """A run's data as used for training, and its model."""
-    manifest = run_directory.read_json(directory / "manifest.json")
+    manifest = record.manifest
     if not with_data and "data" in manifest:  # runs of earlier versions have no such entry
         known = outline.read(manifest["data"])
         with contextlib.suppress(outline.NoContent):
@@ -123,7 +148,7 @@ def _build(directory: Path, experiment: Experiment, flags: Any, *, with_data: bo
     dataset, fingerprint = experiment.load(flags), manifest["data_fingerprint"]
     if dataset.fingerprint != fingerprint:
         raise BadInput(
-            f"{directory} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give its "
+            f"{record.workdir} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give its "
             "place as `dataset` or `data_dir`"
         )
     stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
@@ -131,18 +156,27 @@ def _build(directory: Path, experiment: Experiment, flags: Any, *, with_data: bo
 
 
 def find(name: str) -> Experiment:
-    """The experiment of this name in the package `experiments`.
+    """The experiment of this name in the package `experiments`; no other module there is imported.
 
     Raises:
       BadInput: there is none.
     """
     module = f"{PAGES}.{name}"
-    known = importlib.util.find_spec(PAGES) is not None and re.fullmatch(r"[a-z]\w*", str(name))
-    if not known or importlib.util.find_spec(module) is None:
+    known = importlib.util.find_spec(PAGES) is not None and re.fullmatch(r"[a-z]\w*", name, re.ASCII)
+    if not known or not _has_record(importlib.util.find_spec(module)):
         raise BadInput(
             f"the package {PAGES} has no experiment {name!r}; give its module as `page`, in a script its `experiment`"
         )
     return of_module(module)
+
+
+def _has_record(spec: importlib.machinery.ModuleSpec | None) -> bool:
+    """Whether a module assigns an EXPERIMENT, by its text alone."""
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return False
+    statements = ast.parse(Path(spec.origin).read_bytes()).body
+    targets = [target for each in statements for target in getattr(each, "targets", [getattr(each, "target", None)])]
+    return any(isinstance(target, ast.Name) and target.id == "EXPERIMENT" for target in targets)
 
 
 def of_module(module: str) -> Experiment:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +16,12 @@ import numpy as np
 from genjax import data
 from genjax.data import batching
 from genjax.drawing import charts
+from genjax.errors import BadInput
 from genjax.paths import replacing
-from genjax.runs import directory, hosts
+from genjax.runs import agreement, directory, hosts, log, opening, stored
 from genjax.runs.experiment import Built, Experiment, Trained
-from genjax.runs.flags import from_config
 from genjax.runs.metrics import describe
-from genjax.runs.settings import NOT_IDENTITY, Flags
+from genjax.runs.settings import CADENCE, NOT_IDENTITY, Flags
 from genjax.runs.tensorboard import TensorBoard
 from genjax.training import checkpoint, digest
 from genjax.training.reading import Window
@@ -28,6 +29,8 @@ from genjax.training.streams import streams
 from genjax.types import Key
 
 Warn = Callable[[str], None]
+Objection = Callable[[dict[str, Any], list[str]], str | None]
+LOG = "metrics.jsonl"
 
 
 class Setting(NamedTuple):
@@ -42,17 +45,22 @@ class Setting(NamedTuple):
 
 
 class Recorder:
-    """Writes the directory of a run of one seed."""
+    """Writes the directory of a run of one seed, from `first_step` on, where its logs were as a checkpoint notes."""
 
-    def __init__(self, setting: Setting, flags: Flags, workdir: Path, first_step: int) -> None:
+    def __init__(self, setting: Setting, flags: Flags, workdir: Path, first_step: int, logs: Mapping[str, Any]) -> None:
         self._setting, self._flags, self._workdir = setting, flags, workdir
-        self._metrics_path = workdir / "metrics.jsonl"
+        self._metrics_path = workdir / LOG
         self._board = TensorBoard(workdir) if flags.tensorboard and hosts.is_first() else None
         picture_key, self._sample_key = jax.random.split(streams(flags.seed).pictures)
         self._examples = held_out_examples(setting.source, picture_key)
         self.examine = self._monitor if setting.experiment.monitor else None
         if hosts.is_first():
-            directory.cut_metrics(self._metrics_path, upto=first_step)
+            log.cut_metrics(self._metrics_path, upto=first_step, log=logs.get(LOG))
+
+    @property
+    def logs(self) -> dict[str, Any]:
+        """What a checkpoint records of the metric lines so far, by file."""
+        return {LOG: stored.log_of(stored.metric_lines(self._metrics_path))}
 
     def _trained(self, step: int, state: Any) -> Trained:
         setting = self._setting
@@ -74,14 +82,14 @@ class Recorder:
 
     def report(self, step: int, split: str, metrics: dict[str, Any]) -> None:
         """Appends a line of metrics."""
-        directory.append_metrics(self._metrics_path, step, split, metrics)
+        log.append_metrics(self._metrics_path, step, split, metrics)
         if self._board:
             self._board.write_scalars(step, split, metrics)
 
     def sync(self) -> None:
         """Flushes the lines so far to the disk."""
         if hosts.is_first():
-            directory.sync(self._metrics_path)
+            log.sync(self._metrics_path)
 
     def close(self) -> None:
         """Completes the events for TensorBoard."""
@@ -93,6 +101,11 @@ class Recorder:
         trained = self._trained(speed["num_steps"], state)
         summarised = self._setting.experiment.summarise(self._flags, trained)
         lines = directory.read_metrics(self._metrics_path)
+        if not lines or (lines[-1]["step"], lines[-1]["split"]) != (speed["num_steps"], "test"):
+            raise BadInput(
+                f"{self._metrics_path} lacks the metrics of step {speed['num_steps']}, the last one; restore it, or "
+                "start in another `workdir`"
+            )
         save_curves(self._workdir, self._setting.experiment, self._flags, lines)
         if self._board:
             self._board.write_pictures(speed["num_steps"], self._workdir)
@@ -105,9 +118,9 @@ class Recorder:
 class SeedsRecorder:
     """Writes the directory of several seeds: a complete run directory for each, and their summary above."""
 
-    def __init__(self, setting: Setting, flags: Flags, workdir: Path, first_step: int) -> None:
+    def __init__(self, setting: Setting, flags: Flags, workdir: Path, first_step: int, logs: Mapping[str, Any]) -> None:
         self._setting, self._flags, self._workdir = setting, flags, workdir
-        self._metrics_path = workdir / "metrics.jsonl"
+        self._metrics_path = workdir / LOG
         self._recorders: dict[int, Recorder] = {}
         for seed in range(flags.seed, flags.seed + flags.num_seeds):
             folder, own = workdir / f"seed-{seed}", setting
@@ -116,14 +129,19 @@ class SeedsRecorder:
                 bits_of = "any" if flags.shards else 1
                 own = setting._replace(manifest=setting.manifest | {"seed": seed, "bits_of_devices": bits_of})
             if hosts.is_first():
-                fingerprint = setting.dataset.fingerprint
-                claim(folder, setting.experiment, alone, fingerprint=fingerprint, warn=setting.warn)
-                if not directory.is_finished(folder):
-                    directory.open_manifest(folder, own.manifest, warn=setting.warn)
-            self._recorders[seed] = Recorder(own, alone, folder, first_step)
+                # what may change was checked for all of them
+                claim(folder, own, alone, objection=_only_what_may_change, goes_on=True)
+            of_seed = {LOG: logs.get(f"{folder.name}/{LOG}")}
+            self._recorders[seed] = Recorder(own, alone, folder, first_step, of_seed)
         self.examine = self._monitor if setting.experiment.monitor else None
         if hosts.is_first():
-            directory.cut_metrics(self._metrics_path, upto=first_step)
+            log.cut_metrics(self._metrics_path, upto=first_step, log=logs.get(LOG))
+
+    @property
+    def logs(self) -> dict[str, Any]:
+        """What a checkpoint records of the metric lines so far, by file."""
+        own = {LOG: stored.log_of(stored.metric_lines(self._metrics_path))}
+        return own | {f"seed-{seed}/{LOG}": recorder.logs[LOG] for seed, recorder in self._recorders.items()}
 
     def _monitor(self, step: int, states: Any) -> dict[str, Any]:
         measured = [recorder._monitor(step, state) for recorder, state in self._each(states)]
@@ -137,14 +155,14 @@ class SeedsRecorder:
 
     def report(self, step: int, split: str, metrics: dict[str, Any]) -> None:
         """Appends a line of metrics for all seeds, and one for each."""
-        directory.append_metrics(self._metrics_path, step, split, {name: v.tolist() for name, v in metrics.items()})
+        log.append_metrics(self._metrics_path, step, split, {name: v.tolist() for name, v in metrics.items()})
         for i, recorder in enumerate(self._recorders.values()):
             recorder.report(step, split, {name: float(value[i]) for name, value in metrics.items()})
 
     def sync(self) -> None:
         """Flushes the lines so far to the disk."""
         if hosts.is_first():
-            directory.sync(self._metrics_path)
+            log.sync(self._metrics_path)
             for recorder in self._recorders.values():
                 recorder.sync()
 
@@ -158,9 +176,10 @@ class SeedsRecorder:
         summaries = {}
         for seed, (recorder, state) in zip(self._recorders, self._each(states), strict=True):
             folder = self._workdir / f"seed-{seed}" / "checkpoints"
-            with checkpoint.Checkpoints(folder, keep=1, warn=self._setting.warn) as checkpoints:
+            run = directory.read_manifest(folder.parent).get("run")
+            with checkpoint.Checkpoints(folder, keep=1, run=run, warn=self._setting.warn) as checkpoints:
                 checkpoints.restore(state)  # a checkpoint from an earlier start is not written again
-                checkpoints.save(speed["num_steps"], state)
+                checkpoints.save(speed["num_steps"], state, note=recorder.logs)
             summaries[str(seed)] = recorder.finish(state, speed)
         save_curves(self._workdir, self._setting.experiment, self._flags, directory.read_metrics(self._metrics_path))
         names = next(iter(summaries.values()))["metrics"]
@@ -174,31 +193,53 @@ class SeedsRecorder:
         return write_end(self._workdir, self._setting.experiment.name, speed, metrics, hashes, more)
 
 
+def _only_what_may_change(recorded: dict[str, Any], names: list[str]) -> str | None:
+    return None if set(names) <= {"num_steps", *CADENCE} else ""
+
+
 def config(experiment: Experiment, flags: Flags) -> dict[str, Any]:
     """The contents of config.json."""
     return {"experiment": experiment.name, **flags.to_config()}
 
 
-def claim(workdir: Path, experiment: Experiment, flags: Flags, *, fingerprint: str, warn: Warn) -> None:
+def claim(workdir: Path, setting: Setting, flags: Flags, *, objection: Objection, goes_on: bool = False) -> None:
     """Makes the directory this run's, or checks that it is; raises as `directory.claim` does.
 
-    Flags that an earlier version of the code did not have count with their defaults, and `warn` names them. A folder or
-    file of data may have moved if its content has still the fingerprint that the manifest records.
+    Flags that an earlier version of the code did not have count with their defaults, and are named in a warning. A run
+    whose flags change goes on from its last checkpoint. A folder or file of data may have moved if its content has
+    still the fingerprint that the manifest records. Nothing else is written to a finished run that does not go on.
+
+    Args:
+      objection: why flags cannot change, as `directory.claim` takes it.
+      goes_on: whether the run goes on even if it is finished.
     """
+    experiment, own = setting.experiment, config(setting.experiment, flags)
 
     def upgrade(recorded: dict[str, Any]) -> dict[str, Any]:
         if recorded.get("experiment") != experiment.name:
             return recorded
-        own, missing = from_config(experiment.flags, {k: v for k, v in recorded.items() if k != "experiment"})
+        found, missing = opening.read_flags(workdir, experiment, recorded)
         if missing:
-            warn(f"{workdir} has no value for {', '.join(missing)}; the defaults are used")
+            setting.warn(f"{workdir} has no value for {', '.join(missing)}; the defaults are used")
         manifest = workdir / "manifest.json"
-        if data.is_local(own.dataset) and data.is_local(flags.dataset) and manifest.exists():
-            same = directory.read_json(manifest)["data_fingerprint"] == fingerprint
-            own = own.replace(dataset=flags.dataset) if same else own
-        return config(experiment, own)
+        if data.is_local(found.dataset) and data.is_local(flags.dataset) and manifest.exists():
+            same = directory.read_manifest(workdir)["data_fingerprint"] == setting.manifest["data_fingerprint"]
+            found = found.replace(dataset=flags.dataset) if same else found
+        return config(experiment, found)
 
-    directory.claim(workdir, config(experiment, flags), free=NOT_IDENTITY, upgrade=upgrade)
+    earlier = directory.claim(workdir, own, free=NOT_IDENTITY, upgrade=upgrade, objection=objection)
+    if directory.is_finished(workdir):
+        if not goes_on:
+            agreement.check(workdir)
+            if "num_steps" not in earlier:
+                recorded = directory.read_config(workdir)
+                moved = recorded | {name: own[name] for name in ("dataset", *NOT_IDENTITY)}
+                if recorded != moved:
+                    with contextlib.suppress(OSError):  # the run may be read-only
+                        directory.replace_config(workdir, moved, NOT_IDENTITY)
+                return
+        (workdir / "summary.json").unlink()
+    directory.open_manifest(workdir, setting.manifest, own, warn=setting.warn, free=NOT_IDENTITY, earlier=earlier)
 
 
 def save_curves(workdir: Path, experiment: Experiment, flags: Flags, lines: list[dict[str, Any]]) -> None:
@@ -217,10 +258,13 @@ def write_end(
     more: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Completes the manifest, and writes the summary, whose presence marks a run as finished."""
-    recorded = directory.read_json(workdir / "manifest.json")
-    trained = {"steps_done": speed["num_steps"], "params_sha256": params_sha256}
-    directory.write_json(workdir / "manifest.json", recorded | trained)
     summary = {"experiment": name, **speed, "metrics": metrics, **(more or {}), "params_sha256": params_sha256}
+    trained = {
+        "steps_done": speed["num_steps"],
+        "params_sha256": params_sha256,
+        "summary_sha256": stored.digest_of(summary),
+    }
+    directory.write_manifest(workdir, directory.read_manifest(workdir) | trained)
     directory.write_json(workdir / "summary.json", summary)
     return summary
 

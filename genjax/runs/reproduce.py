@@ -3,8 +3,9 @@
     python -m genjax.runs.reproduce --run=DIR
     python -m genjax.runs.reproduce --run=DIR --page=my_experiment
 
-The exit status is 0 for the same bits, and 1 for other bits, with the first metric that differs. It is 2 if the runs
-cannot be compared, with the reason (another version, another backend, ...), or if the run is not finished.
+Of several seeds, each is compared. The exit status is 0 for the same bits, and 1 for other bits, with the first metric
+that differs and the commits of the code. It is 2 if the runs cannot be compared, with the reason (another version,
+another backend, ...), or if the run is not finished or damaged.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from genjax.errors import BadInput
-from genjax.runs import command, directory, opening
-from genjax.runs.flags import Record, flag, from_config
+from genjax.paths import expand_user
+from genjax.runs import agreement, code, command, directory, opening
+from genjax.runs.flags import Record, flag
 from genjax.runs.settings import Flags as RunFlags
 from genjax.training import determinism
 
@@ -37,16 +40,38 @@ class Flags(Record):
     dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
 
 
+class Result(NamedTuple):
+    """What is compared of a run of one seed."""
+
+    params_sha256: str
+    lines: list[dict[str, Any]]
+
+
+CRASHED = 70
+"""The exit status after an unexpected error, with its traceback: 1 would mean other bits."""
+
+
 def main(flags: Flags) -> int:
     """Compares, trains again, compares; returns the exit status."""
+    try:
+        return _compare(flags)
+    except (BadInput, OSError):
+        raise  # one line each, and status 2
+    except Exception:
+        traceback.print_exc()
+        return CRASHED
+
+
+def _compare(flags: Flags) -> int:
     if not flags.run:
         raise BadInput("give the directory of a finished run", parameter="run")
-    run = Path(flags.run)
-    recorded, summary = directory.read_json(run / "manifest.json"), directory.read_json(run / "summary.json")
-    lines = directory.read_metrics(run / "metrics.jsonl")
-    page, own = _page_and_flags(directory.read_config(run), flags)
+    run = expand_user(flags.run, parameter="run")
+    record = agreement.read(run)
+    page, own = _page_and_flags(record, flags)
 
     determinism.set_up(cpu_threads=own.cpu_threads)
+    agreement.check(run)
+    recorded = record.manifest
     if flags.dataset is not None:
         found = opening.of_module(page).load(own).fingerprint
         if found != recorded["data_fingerprint"]:
@@ -58,38 +83,71 @@ def main(flags: Flags) -> int:
     if obstacles:
         raise BadInput(f"not comparable: {'; '.join(obstacles)}")
 
-    now, now_lines = _train_again(page, own, xla_flags=recorded["xla_flags"])
-    if now["data_fingerprint"] != recorded["data_fingerprint"]:
-        raise BadInput(f"not comparable: {'; '.join(directory.differences(recorded, now, ('data_fingerprint',)))}")
-    difference = first_difference(lines, now_lines)
-    if difference is None and recorded["params_sha256"] == summary["params_sha256"] == now["params_sha256"]:
-        print(f"the same bits: params_sha256 {now['params_sha256']} and {len(lines)} metric lines; {run}")
-        return 0
-    if here["processor"] != recorded["processor"]:
+    then = results(record)
+    now, now_manifest = _train_again(page, own, xla_flags=recorded["xla_flags"])
+    if now_manifest["data_fingerprint"] != recorded["data_fingerprint"]:
+        differing = directory.differences(recorded, now_manifest, ("data_fingerprint",))
+        raise BadInput(f"not comparable: {'; '.join(differing)}")
+    same, lines = comparison(then, now, common=bool(recorded.get("history")))
+    if not same and here["processor"] != recorded["processor"]:
         raise BadInput(f"not comparable: {'; '.join(directory.differences(recorded, here, ('processor',)))}")
-    print(
-        f"other bits: {difference or 'every metric line agrees'}; params_sha256 {summary['params_sha256']} in "
-        f"summary.json, {recorded['params_sha256']} in manifest.json, {now['params_sha256']} now"
-    )
-    return 1
+    print("\n".join(f"{line}; {run}" for line in lines))
+    if not same:
+        print(code.comparison(recorded["git_commit"], here["git_commit"], run))
+    return 0 if same else 1
 
 
-def _page_and_flags(config: dict[str, Any], flags: Flags) -> tuple[str, RunFlags]:
+def results(record: agreement.Record) -> dict[str, Result]:
+    """The results of a finished run by the name of its seed, which is empty if it has only one."""
+    folders = agreement.seed_folders(record)
+    if not folders:
+        return {"": Result(record.manifest["params_sha256"], directory.read_metrics(record.log))}
+    found = {}
+    for seed, folder in folders:
+        found |= {f"seed {seed}": results(agreement.read(folder))[""]}
+    return found
+
+
+def comparison(then: dict[str, Result], now: dict[str, Result], *, common: bool) -> tuple[bool, list[str]]:
+    """Whether the bits of all seeds agree, and a line for each seed.
+
+    Args:
+      common: whether to compare only the metric lines that both have, as for a run whose cadences changed.
+    """
+    same, lines = True, []
+    compared = "the metric lines that both have" if common else "{} metric lines"
+    for seed in then:
+        a, b = then[seed], now[seed]
+        whose = f"{seed}: " if seed else ""
+        difference = first_difference(a.lines, b.lines, common=common)
+        agree = difference is None and a.params_sha256 == b.params_sha256
+        same &= agree
+        lines.append(
+            f"{whose}the same bits: params_sha256 {a.params_sha256} and {compared.format(len(a.lines))}"
+            if agree
+            else f"{whose}other bits: {difference or 'every metric line agrees'}; params_sha256 {a.params_sha256} "
+            f"recorded, {b.params_sha256} now"
+        )
+    return same, lines
+
+
+def _page_and_flags(record: agreement.Record, flags: Flags) -> tuple[str, RunFlags]:
     """The module of the run's experiment, and the run's flags; only flags that the experiment has are taken."""
-    name = config.pop("experiment")
-    page = flags.page or f"{opening.PAGES}.{name}"
-    experiment = opening.of_module(page) if flags.page else opening.find(name)
-    if experiment.name != name:
-        raise BadInput(f"{flags.run} is a run of {name}, not of {experiment.name}, which {page} holds")
-    own, _ = from_config(experiment.flags, config)
+    page = flags.page or f"{opening.PAGES}.{record.name}"
+    experiment = opening.of_module(page) if flags.page else opening.find(record.name)
+    if experiment.name != record.name:
+        raise BadInput(f"{record.workdir} is a run of {record.name}, not of {experiment.name}, which {page} holds")
+    own, _ = opening.read_flags(record.workdir, experiment, record.config)
     return page, opening.moved(own, data_dir=flags.data_dir, dataset=flags.dataset)
 
 
-def _train_again(page: str, flags: RunFlags, *, xla_flags: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The manifest and the metric lines of a run with the same flags in another directory, by a fresh process."""
+def _train_again(page: str, flags: RunFlags, *, xla_flags: str) -> tuple[dict[str, Result], dict[str, Any]]:
+    """The results and the manifest of a run with the same flags in another directory, by a fresh process."""
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         again = Path(folder) / "run"
-        arguments = command.arguments(flags.replace(workdir=str(again), tensorboard=False))
+        # the new run is one process here, wherever the other one was
+        elsewhere = dict.fromkeys(("coordinator", "num_processes", "process_id"))
+        arguments = command.arguments(flags.replace(workdir=str(again), tensorboard=False, **elsewhere))
         done = subprocess.run(
             [sys.executable, "-m", page, *arguments],
             env=os.environ | {"XLA_FLAGS": xla_flags},
@@ -98,17 +156,38 @@ def _train_again(page: str, flags: RunFlags, *, xla_flags: str) -> tuple[dict[st
         )
         if done.returncode:
             raise BadInput("not comparable: the run could not be trained again, for the reason above")
-        return directory.read_json(again / "manifest.json"), directory.read_metrics(again / "metrics.jsonl")
+        record = agreement.read(again)
+        return results(record), record.manifest
 
 
-def first_difference(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> str | None:
-    """The first metric in which two metrics.jsonl differ, in words, or None."""
+def first_difference(then: list[dict[str, Any]], now: list[dict[str, Any]], *, common: bool = False) -> str | None:
+    """The first metric in which two metrics.jsonl differ, in words, or None.
+
+    Args:
+      common: whether to compare only the lines that both have: evaluations at the same step, and means over the same
+        steps.
+    """
+    if common:
+        both = _by_steps(then).keys() & _by_steps(now).keys()
+        then, now = ([line for steps, line in _by_steps(lines).items() if steps in both] for lines in (then, now))
     for a, b in zip_longest(then, now, fillvalue={}):
         for name in (*a, *(name for name in b if name not in a)):
             if a.get(name) != b.get(name):
                 line = a or b
                 return f"step {line['step']}, {line['split']} {name}: {a.get(name)} recorded, {b.get(name)} now"
     return None
+
+
+def _by_steps(lines: list[dict[str, Any]]) -> dict[tuple[str, int, int], dict[str, Any]]:
+    """The lines by split and the steps that they cover: a line of training metrics is a mean since the one before."""
+    found, start = {}, 0
+    for line in lines:
+        step = line["step"]
+        if line["split"] == "test":
+            found["test", step, step] = line
+        else:
+            found["train", start, step], start = line, step
+    return found
 
 
 if __name__ == "__main__":

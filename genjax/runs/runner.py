@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from genjax import data
 from genjax.data import batching, outline
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, devices, directory, hosts, interruption, opening
+from genjax.runs import changes, command, devices, directory, hosts, interruption, opening
 from genjax.runs.experiment import Experiment
 from genjax.runs.flags import require
 from genjax.runs.metrics import headline
@@ -40,7 +41,7 @@ def main(experiment: Experiment) -> None:
 
     The exit status is 0, or 2 after one line on standard error for an error that the user can correct.
     """
-    command.run(lambda flags: _train(experiment, flags) and None, experiment.flags)
+    command.run(lambda flags: _train(experiment, flags) and None, experiment.flags, experiment=experiment.name)
 
 
 def train(experiment: Experiment, flags: Flags, *, workdir: str | Path | None = None) -> Run:
@@ -115,18 +116,17 @@ def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -
     manifest = directory.manifest(
         seed=flags.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(flags)
     ) | {"data": outline.record(stored)}
+    setting = Setting(experiment, built, stored, source, manifest, _warn)
     if hosts.is_first():
         held.enter_context(directory.locked(workdir))
-        claim(workdir, experiment, flags, fingerprint=dataset.fingerprint, warn=_warn)
+        claim(workdir, setting, flags, objection=partial(changes.objection, experiment, flags, stored))
         if not directory.is_finished(workdir):
-            directory.open_manifest(workdir, manifest, warn=_warn)
             for seed in range(flags.seed, flags.seed + flags.num_seeds) if flags.num_seeds > 1 else ():
                 held.enter_context(directory.locked(workdir / f"seed-{seed}"))
     multihost_utils.sync_global_devices("the run directory is claimed")
     finished = directory.is_finished(workdir)
     if not finished:
-        built = experiment.prepare(flags, stored, built, workdir.parent)
-    setting = Setting(experiment, built, stored, source, manifest, _warn)
+        setting = setting._replace(built=experiment.prepare(flags, stored, built, workdir.parent))
     return _Prepared(setting, flags, workdir, devices.place(flags), finished)
 
 
@@ -138,14 +138,16 @@ def _fit(run: _Prepared) -> None:
     """
     flags, (experiment, built, *_) = run.flags, run.setting
     several = run.placement.num_seeds is not None
+    name = directory.read_manifest(run.workdir).get("run")
     with (
         interruption.awaited() as request,
-        checkpoint.Checkpoints(run.workdir / "checkpoints", keep=2, warn=_warn) as checkpoints,
+        checkpoint.Checkpoints(run.workdir / "checkpoints", keep=2, run=name, warn=_warn) as checkpoints,
     ):
         first_step, state = checkpoints.restore(_template(built.model, run.placement)) or (0, None)
         start = f"from step {first_step}" if first_step else "from the start"
         print_line(f"{experiment.name} on {run.setting.dataset.name}, {start}, in {run.workdir}")
-        recorder = (SeedsRecorder if several else Recorder)(run.setting, flags, run.workdir, first_step)
+        make = SeedsRecorder if several else Recorder
+        recorder = make(run.setting, flags, run.workdir, first_step, checkpoints.note or {})
         unreported = read_unreported(run.workdir, first_step, warn=_warn)
         began = time.monotonic()
 
@@ -154,7 +156,7 @@ def _fit(run: _Prepared) -> None:
                 recorder.sync()  # flush the metrics first: resuming relies on the lines before a checkpoint
                 if unreported.start < step:
                     write_unreported(run.workdir, step, unreported)
-            checkpoints.save(step, saved)
+            checkpoints.save(step, saved, note=recorder.logs if hosts.is_first() else None)
 
         try:
             with devices.matrix_products(flags):
@@ -222,7 +224,7 @@ def default_workdir(experiment: Experiment, flags: Flags) -> Path:
 
 def summary_line(workdir: Path, how: str, first: Sequence[str] = ()) -> str:
     """A finished run on one line: its speed, a few metrics (`first` comes first) and the hashes of its parameters."""
-    summary = directory.read_json(workdir / "summary.json")
+    summary = directory.read_summary(workdir)
     values, deviations = summary["metrics"], summary.get("metrics_deviation", {})
     shown = headline(list(values), first)
     metrics = ", ".join(

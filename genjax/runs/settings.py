@@ -21,6 +21,9 @@ NOT_IDENTITY = (
 IDENTITY_IF_GIVEN = ("image_size", "label_column")
 """Newer flags, which are left out of the name of a run's directory at their default, so that older runs keep theirs."""
 
+CADENCE = ("log_every", "eval_every", "checkpoint_every", "steps_per_dispatch")
+"""Flags that say when a run is looked at. No bit depends on them, but its metric lines do."""
+
 SCHEDULES = ("constant", "cosine", "linear", "exponential")
 
 HALF_OF_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**21  # MiB

@@ -91,11 +91,11 @@ def test_samples_are_drawn_without_the_data(people, tmp_path, page, capsys):
     assert isinstance(known.dataset.train.x, outline.Outline)
     assert known.dataset.train.x.shape == run.dataset.train.x.shape
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    directory.write_json(tmp_path / "run" / "manifest.json", manifest | {"data": {"train": 3}})
-    with pytest.raises(BadInput, match="it does not describe a data set"):
+    directory.write_manifest(tmp_path / "run", manifest | {"data": {"train": 3}})
+    with pytest.raises(BadInput, match=r"manifest\.json has an entry 'data' that is not an outline of a data set"):
         opening.open(tmp_path / "run", with_data=False)
     del manifest["data"]  # as earlier versions wrote it
-    directory.write_json(tmp_path / "run" / "manifest.json", manifest)
+    directory.write_manifest(tmp_path / "run", manifest)
     with pytest.raises(BadInput, match="there is no folder"):
         opening.open(tmp_path / "run", with_data=False)
 

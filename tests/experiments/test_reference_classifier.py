@@ -13,7 +13,7 @@ from genjax import data, runs
 from genjax.errors import BadInput
 from genjax.models import classifier
 from genjax.runs import auxiliary
-from genjax.training import checkpoint, digest
+from genjax.training import digest, saved
 
 FLAGS = runs.Flags(seed=5)
 FULL = reference_classifier.settings, reference_classifier.NUM_STEPS
@@ -65,7 +65,7 @@ def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
 def test_samples_are_compared_in_what_lies_in_its_folder(trained, dataset, capsys):
     root, parts, found = trained
     template = jax.eval_shape(partial(classifier.init_params, parts=parts), jax.random.key(0))
-    _, params = checkpoint.restore_part(found.folder / "checkpoints", "params", template)
+    params = saved.read(found.folder / "checkpoints").part("params", template)
     assert digest.params_sha256(params) == found.params_sha256
     config = json.loads((found.folder / "config.json").read_text())
     assert config["feature_dim"] == 6 and config["num_steps"] == 20

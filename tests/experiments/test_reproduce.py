@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from genjax.runs import reproduce
+from genjax.runs import agreement, directory, reproduce
+from genjax.runs.settings import NOT_IDENTITY
 
 FLAGS = ("--num_steps=40", "--log_every=10", "--eval_every=20", "--hidden=32")
 
@@ -19,7 +20,7 @@ def honest(train, tmp_path_factory):
 
 @pytest.fixture
 def altered(honest, tmp_path):
-    """A copy of the run, and a function that edits one of its JSON files."""
+    """A copy of the run, and a function that edits one of its JSON files, with the digests that the manifest holds."""
     workdir = tmp_path / "run"
     shutil.copytree(honest, workdir)
 
@@ -27,6 +28,10 @@ def altered(honest, tmp_path):
         content = json.loads((workdir / name).read_text())
         change(content)
         (workdir / name).write_text(json.dumps(content))
+        manifest = json.loads((workdir / "manifest.json").read_text())
+        if name == "config.json":
+            manifest["config_sha256"] = directory.config_digest(content, NOT_IDENTITY)
+        directory.write_manifest(workdir, manifest)
 
     return workdir, edit
 
@@ -47,7 +52,28 @@ def test_an_honest_run_has_the_same_bits(honest, finish):
 
 
 @pytest.mark.slow
-def test_an_altered_metric_is_named(altered, finish):
+def test_other_bits_name_the_first_metric_and_the_code(altered, finish):
+    workdir, edit = altered
+    edit("config.json", lambda config: config.update(learning_rate=config["learning_rate"] * (1 + 1e-6)))
+    edit("manifest.json", lambda manifest: manifest.update(git_commit="0" * 40))
+    status, out, err = finish("reproduce", f"--run={workdir}")
+    assert status == 1, err
+    assert out.startswith("other bits: step ")
+    assert f"code then: commit {'0' * 40}\n" in out and "\ncode now:  commit " in out
+    assert f"git checkout {'0' * 40} && python -m pip install " in out
+
+
+@pytest.mark.slow
+def test_other_parameters_are_noticed_where_the_metrics_agree(altered, finish):
+    workdir, _ = altered
+    found = agreement.read(workdir)
+    same, lines = reproduce.comparison(
+        reproduce.results(found), {"": reproduce.results(found)[""]._replace(params_sha256="0" * 64)}, common=False
+    )
+    assert not same and "every metric line agrees" in lines[0] and "0" * 64 in lines[0]
+
+
+def test_an_altered_file_is_named_before_anything_is_trained(altered, finish):
     workdir, _ = altered
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     assert '"step": 20, "split": "test"' in lines[2]
@@ -55,18 +81,46 @@ def test_an_altered_metric_is_named(altered, finish):
     line["rate"] *= 1 + 1e-7
     lines[2] = json.dumps(line)
     (workdir / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    status, out, _ = finish("reproduce", f"--run={workdir}")
-    assert status == 1
-    assert "other bits: step 20, test rate: " in out
+    status, out, err = finish("reproduce", f"--run={workdir}")
+    assert status == 2 and not out and err.count("\n") == 1
+    assert err.startswith(f"error: {workdir / 'metrics.jsonl'} has other lines than it had at step 40")
 
 
 @pytest.mark.slow
-def test_altered_params_are_noticed_where_the_metrics_agree(altered, finish):
-    workdir, edit = altered
-    edit("manifest.json", lambda manifest: manifest.update(params_sha256="0" * 64))
-    status, out, _ = finish("reproduce", f"--run={workdir}")
-    assert status == 1
-    assert "every metric line agrees" in out and "0" * 64 in out
+def test_several_seeds_are_compared_one_by_one(train, finish, tmp_path):
+    train("vae", tmp_path / "run", *FLAGS, "--num_seeds=2")
+    status, out, err = finish("reproduce", f"--run={tmp_path / 'run'}")
+    assert status == 0, err
+    assert [line.partition(": params")[0] for line in out.splitlines()] == [
+        "seed 0: the same bits",
+        "seed 1: the same bits",
+    ]
+
+
+def test_one_seed_of_several_can_differ():
+    lines = [{"step": 5, "split": "test", "loss": 1.0}]
+    then = {f"seed {seed}": reproduce.Result(seed * 64, lines) for seed in "34"}
+    now = then | {"seed 4": reproduce.Result("5" * 64, lines)}
+    same, said = reproduce.comparison(then, now, common=False)
+    assert not same and said[0].startswith("seed 3: the same bits") and said[1].startswith("seed 4: other bits")
+
+
+def test_only_the_steps_that_both_runs_report_are_compared_where_cadences_changed():
+    def lines(*steps, loss=1.0):
+        return [{"step": step, "split": "train", "loss": loss + step} for step in steps]
+
+    assert reproduce.first_difference(lines(5, 10, 20), lines(5, 15, 20), common=True) is None
+    assert reproduce.first_difference(lines(5, 10, 20), lines(5, 15, 20)) == "step 10, train step: 10 recorded, 15 now"
+    # 5 to 20 is a mean of both runs, 0 to 5 of one
+    other = [lines(5)[0], {"step": 20, "split": "train", "loss": 0.0}]
+    said = reproduce.first_difference(lines(5, 20), other, common=True)
+    assert said == "step 20, train loss: 21.0 recorded, 0.0 now"
+
+
+def test_a_crash_is_not_an_answer(monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "_compare", lambda flags: [][1])
+    assert reproduce.main(reproduce.Flags(run="x")) == reproduce.CRASHED not in (0, 1, 2)
+    assert "IndexError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -97,6 +151,10 @@ def test_other_data_are_not_comparable(altered, finish):
     status, _, err = finish("reproduce", f"--run={workdir}")
     assert status == 2
     assert "error: not comparable: data_fingerprint: 0000" in err.splitlines()[-1]
+
+
+def test_a_directory_that_does_not_exist(finish, tmp_path):
+    assert finish("reproduce", f"--run={tmp_path / 'x'}") == (2, "", f"error: {tmp_path / 'x'} does not exist\n")
 
 
 @pytest.mark.parametrize("missing", ["config.json", "summary.json"])

@@ -250,7 +250,8 @@ def test_an_unfinished_run_is_compared_at_its_step(trained, tmp_path, capsys):
     cut = tmp_path / "cut"
     cut.mkdir()
     whole = trained["wide"].directory
-    (cut / "config.json").write_text((whole / "config.json").read_text())
+    for name in ("config.json", "manifest.json"):
+        (cut / name).write_text((whole / name).read_text())
     lines = (whole / "metrics.jsonl").read_text().splitlines(keepends=True)
     (cut / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= 2))
     flags = compare.Flags(runs=(str(cut), str(trained["autoencoder"].directory)), out=str(tmp_path / "out"))

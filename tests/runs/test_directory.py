@@ -10,6 +10,7 @@ import pytest
 from genjax import runs
 from genjax.errors import BadInput
 from genjax.runs import directory as run_directory
+from genjax.runs import log, stored
 
 
 def test_json_is_replaced_whole(tmp_path):
@@ -23,20 +24,20 @@ def test_json_is_replaced_whole(tmp_path):
 def test_metrics_survive_a_cut_line_and_a_lost_end(tmp_path):
     path = tmp_path / "metrics.jsonl"
     for step in (10, 20, 30):
-        run_directory.append_metrics(path, step, "train", {"loss": step / 3})
+        log.append_metrics(path, step, "train", {"loss": step / 3})
     with open(path, "a") as file:
         file.write('{"step": 40, "spl')
     assert [line["step"] for line in run_directory.read_metrics(path)] == [10, 20, 30]
-    run_directory.cut_metrics(path, upto=20)
-    run_directory.append_metrics(path, 25, "test", {"loss": 1.0})
+    log.cut_metrics(path, upto=20)
+    log.append_metrics(path, 25, "test", {"loss": 1.0})
     assert [line["step"] for line in run_directory.read_metrics(path)] == [10, 20, 25]
     assert run_directory.read_metrics(path)[0]["loss"] == 10 / 3  # floats come back to the bit
 
 
 def test_a_damaged_metrics_line_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
-    with pytest.raises(BadInput, match=r"metrics\.jsonl has a line that is not valid JSON"):
+    path.write_text('{"step": 1, "split": "test"}\nnonsense\n{"step": 3, "split": "test"}\n')
+    with pytest.raises(BadInput, match=r"metrics\.jsonl has a line 2 that is not valid JSON"):
         run_directory.read_metrics(path)
 
 
@@ -45,7 +46,7 @@ def test_a_directory_belongs_to_one_configuration(tmp_path):
     config = {"experiment": "vae", "seed": 0, "data_dir": None}
     run_directory.claim(workdir, config, free=("data_dir",))
     run_directory.claim(workdir, config | {"data_dir": "elsewhere"}, free=("data_dir",))
-    assert json.loads((workdir / "config.json").read_text())["data_dir"] == "elsewhere"
+    assert json.loads((workdir / "config.json").read_text()) == config  # nothing is written before the manifest
     with pytest.raises(BadInput, match=r"`seed`=0 \(now 1\)"):
         run_directory.claim(workdir, config | {"seed": 1}, free=("data_dir",))
     with pytest.raises(BadInput, match="is not a run directory"):
@@ -55,9 +56,10 @@ def test_a_directory_belongs_to_one_configuration(tmp_path):
 @pytest.mark.parametrize("text", ["[1]", "null", '"x"', "{}", '{"experiment": ["vae"]}'])
 def test_a_config_that_names_no_experiment_is_refused(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(BadInput, match=r"config\.json does not name an experiment"):
+    line = r"config\.json (is not a JSON object|has no entry 'experiment'|has an entry 'experiment' that is not a name)"
+    with pytest.raises(BadInput, match=line):
         run_directory.claim(tmp_path, {"experiment": "vae"}, free=())
-    with pytest.raises(BadInput, match=r"config\.json does not name an experiment"):
+    with pytest.raises(BadInput, match=line):
         runs.open(tmp_path)
     with pytest.raises(BadInput, match="is not a finished run: it has no config"):
         runs.open(tmp_path / "config.json")
@@ -78,21 +80,21 @@ def test_the_manifest_says_what_the_run_is_made_of(tmp_path, monkeypatch):
     warnings = []
 
     def opened(fingerprint):
-        return run_directory.open_manifest(
-            tmp_path, run_directory.manifest(seed=5, data_fingerprint=fingerprint), warn=warnings.append
-        )
+        now = run_directory.manifest(seed=5, data_fingerprint=fingerprint)
+        return run_directory.open_manifest(tmp_path, now, {"experiment": "vae"}, warn=warnings.append)
 
     first = opened("abc")
-    assert first == json.loads((tmp_path / "manifest.json").read_text())
+    assert stored.sealed(first) == json.loads((tmp_path / "manifest.json").read_text())
     assert {*run_directory.IDENTITY, "seed", "git_commit", "steps_done", "params_sha256", "processor"} <= set(first)
     assert first["packages"]["numpy"] == np.__version__ and first["cpu_threads"] == 3
     assert not warnings
     monkeypatch.setenv("NPROC", "4")
     second = opened("abc")
     assert second["mixed"] == ["cpu_threads: 3 then, 4 now"] and "cpu_threads: 3 then, 4 now" in warnings[0]
+    assert opened("abc")["mixed"] == second["mixed"] and len(warnings) == 1  # what was mixed stays so
     # coming back does not mend it
     monkeypatch.setenv("NPROC", "3")
-    assert opened("abc")["mixed"][0] in warnings[0]
+    assert opened("abc")["mixed"] == ["cpu_threads: 3 then, 4 now", "cpu_threads: 4 then, 3 now"]
     with pytest.raises(BadInput, match="fingerprint abc, not abd"):
         opened("abd")
 
@@ -147,24 +149,14 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
         pass
 
 
-def test_a_finished_run_that_is_started_again_writes_nothing_but_where_its_data_are_now(tmp_path, monkeypatch):
-    def refuse(path, value):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
+def test_a_claim_writes_nothing_to_a_finished_run(tmp_path):
     config = {"experiment": "vae", "data_dir": "before"}
     run_directory.write_json(tmp_path / "config.json", config)
     (tmp_path / "summary.json").write_text("{}")
     before = files(tmp_path)
     with run_directory.locked(tmp_path):
-        run_directory.claim(tmp_path, config, free=("data_dir",))
+        run_directory.claim(tmp_path, config | {"data_dir": "now"}, free=("data_dir",))
     assert files(tmp_path) == before
-    moved = config | {"data_dir": "now"}
-    with monkeypatch.context() as patch:
-        patch.setattr(run_directory, "write_json", refuse)  # the directory is read-only
-        run_directory.claim(tmp_path, moved, free=("data_dir",))
-    assert files(tmp_path) == before
-    run_directory.claim(tmp_path, moved, free=("data_dir",))
-    assert run_directory.read_config(tmp_path) == moved
 
 
 def test_what_killed_processes_have_left_is_no_obstacle_and_is_removed(tmp_path):

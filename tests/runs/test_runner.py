@@ -59,8 +59,11 @@ def summary(directory):
 
 SCRIPT = """
 import json, os, shutil
+from pathlib import Path
 import jax, numpy as np, sketches
 from genjax import runs
+from genjax.runs import directory
+from genjax.runs.settings import NOT_IDENTITY
 from genjax.errors import BadInput
 from genjax.training.digest import params_sha256
 
@@ -88,6 +91,9 @@ older = dict(config, width="8")  # as a version before the typed flags wrote it,
 del older["clip_norm"], older["averaging"]
 shutil.copytree("a", "older")
 json.dump(older, open("older/config.json", "w"))
+manifest = directory.read_manifest(Path("older"))
+manifest["config_sha256"] = directory.config_digest(older, NOT_IDENTITY)
+directory.write_manifest(Path("older"), manifest)
 assert runs.open("older", experiment=sketches.EXPERIMENT).flags.replace(workdir="a") == opened.flags
 runs.train(sketches.EXPERIMENT, flags, workdir="older")
 changed = flags.replace(averaging=0.5)
@@ -143,10 +149,13 @@ def test_a_page_of_ones_own_has_seeds_shards_and_resumption(trained, folder, com
 
 def test_the_line_of_several_seeds_names_each_hash(tmp_path):
     found = {"experiment": "vae", "num_steps": 1, "seconds": 1.0, "steps_per_second": 1.0, "metrics": {"loss": 2.0}}
-    found |= {"metrics_deviation": {"loss": 0.5}, "params_sha256": {"3": "aa", "4": "bb"}}
+    found |= {"metrics_deviation": {"loss": 0.5}, "params_sha256": {"3": "a" * 64, "4": "b" * 64}}
     (tmp_path / "summary.json").write_text(json.dumps(found))
     line = runner.summary_line(tmp_path, "finished")
-    assert "loss 2.0000 +- 0.5000" in line and "params_sha256 of seed 3 aa, params_sha256 of seed 4 bb" in line
+    assert (
+        "loss 2.0000 +- 0.5000" in line
+        and f"params_sha256 of seed 3 {'a' * 64}, params_sha256 of seed 4 {'b' * 64}" in line
+    )
 
 
 def test_the_first_samples_are_the_same_whatever_their_number():
@@ -180,7 +189,8 @@ def test_the_page_fits_on_a_page():
 
 def test_the_last_line_shows_a_few_metrics_and_counts_the_rest(tmp_path):
     values = {f"m{i}": float(i) for i in range(12)}
-    found = {"experiment": "vae", "num_steps": 1, "seconds": 1.0, "steps_per_second": 1.0, "params_sha256": "aa"}
+    found = {"experiment": "vae", "num_steps": 1, "seconds": 1.0, "steps_per_second": 1.0}
+    found |= {"params_sha256": "a" * 64}
     (tmp_path / "summary.json").write_text(json.dumps(found | {"metrics": values}))
     line = runner.summary_line(tmp_path, "finished", ["m11", "missing"])
     shown = line.split("test ")[1].split(";")[0]

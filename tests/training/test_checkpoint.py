@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import resource
@@ -23,7 +24,8 @@ import optax
 import pytest
 
 from genjax.errors import BadInput
-from genjax.training.checkpoint import Checkpoints, restore_part
+from genjax.training import saved
+from genjax.training.checkpoint import Checkpoints
 
 
 class State(NamedTuple):
@@ -396,26 +398,79 @@ def test_a_directory_that_cannot_be(tmp_path):
 def test_a_part_alone(two, tmp_path, caplog):
     template = state_at(0)
     with caplog.at_level("INFO", "absl"):
-        step, decoder = restore_part(two, "params/decoder", template.params["decoder"])
-    assert step == 2 and not caplog.records  # Orbax would tell how it closes its files
-    assert_same(decoder, state_at(2).params["decoder"])
-    step, bias = restore_part(two, "params/encoder/bias", template.params["encoder"]["bias"])
-    assert_same(bias, state_at(2).params["encoder"]["bias"])
+        found = saved.read(two)
+    assert found.step == 2 and not caplog.records  # Orbax would tell how it closes its files
+    assert_same(found.part("params/decoder", template.params["decoder"]), state_at(2).params["decoder"])
+    assert_same(
+        found.part("params/encoder/bias", template.params["encoder"]["bias"]), state_at(2).params["encoder"]["bias"]
+    )
     with pytest.raises(BadInput, match=r"params/decoder of checkpoint 2 in .*: 2 is absent in it, and int32\[\] here"):
-        restore_part(two, "params/decoder", [*template.params["decoder"], template.step])
+        found.part("params/decoder", [*template.params["decoder"], template.step])
     with pytest.raises(BadInput, match=r"params/dec of checkpoint 2 .*: oder/0 is absent in it"):
-        restore_part(two, "params/dec", {"oder": template.params["decoder"]})
+        found.part("params/dec", {"oder": template.params["decoder"]})
     with pytest.raises(BadInput, match=r"no checkpoint in .*nowhere"):
-        restore_part(tmp_path / "nowhere", "params", template.params)
+        saved.read(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
-    shutil.copytree(two, tmp_path / "damaged")
-    damage(largest(tmp_path / "damaged" / "2"), cut)
-    warned: list[str] = []
-    step, decoder = restore_part(tmp_path / "damaged", "params/decoder", template.params["decoder"], warn=warned.append)
-    assert step == 1 and len(warned) == 1 and "checkpoint 2" in warned[0]
-    assert_same(decoder, state_at(1).params["decoder"])
-    assert steps_in(tmp_path / "damaged") == ["1", "2"]
+
+def test_an_older_checkpoint_is_read_only_on_request(two, tmp_path):
+    copy = tmp_path / "damaged"
+    shutil.copytree(two, copy)
+    damage(largest(copy / "2"), cut)
+    with pytest.raises(BadInput, match=r"checkpoint 2 in .* is damaged .*; `step` can choose another one: 1$"):
+        saved.read(copy)
+    assert_same(saved.read(copy, step=1).part("", state_at(0)), state_at(1))
+    with pytest.raises(BadInput, match=r"has no checkpoint 7; it has 2, 1$"):
+        saved.read(copy, step=7)
+    assert steps_in(copy) == ["1", "2"]  # nothing is renamed
+
+
+def test_a_checkpoint_belongs_to_its_run_and_keeps_its_note(tmp_path):
+    note = {"lines": 3, "sha256": "ab"}
+    with Checkpoints(tmp_path, keep=2, run="first") as checkpoints:
+        checkpoints.save(1, state_at(1), note=note)
+        checkpoints.wait()
+        assert checkpoints.restore(state_at(0)) and checkpoints.note == note
+    with Checkpoints(tmp_path, keep=2, run="second") as checkpoints, pytest.raises(BadInput, match="but of another"):
+        checkpoints.restore(state_at(0))
+    assert saved.read(tmp_path).run == "first"
+    # what is stored with the state has a digest too: one letter of the note, in place
+    (path,) = [path for path in (tmp_path / "1").rglob("*") if path.is_file() and b'"ab"' in path.read_bytes()]
+    path.write_bytes(path.read_bytes().replace(b'"ab"', b'"ac"'))
+    with pytest.raises(BadInput, match="its values are not those that were saved"):
+        saved.read(tmp_path)
+
+
+def test_a_checkpoint_of_a_version_without_notes_is_read(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(1, state_at(1), note="new")
+    (path,) = [path for path in (tmp_path / "1").rglob("*") if path.is_file() and b"meta_sha256" in path.read_bytes()]
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps({name: meta[name] for name in ("step", "sha256", "leaves")}))
+    found = saved.read(tmp_path)
+    assert (found.run, found.note) == (None, None)
+    assert_same(found.part("", state_at(0)), state_at(1))
+    path.write_text(json.dumps({name: meta[name] for name in ("step", "sha256", "leaves", "note")}))
+    with pytest.raises(BadInput, match="is damaged"):
+        saved.read(tmp_path)
+
+
+def test_what_orbax_reads_of_every_checkpoint_may_be_damaged(two, tmp_path):
+    shutil.copytree(two, tmp_path / "copy")
+    (tmp_path / "copy" / "1" / "_CHECKPOINT_METADATA").write_text("3")
+    for each in (lambda: saved.read(tmp_path / "copy"), lambda: Checkpoints(tmp_path / "copy", keep=2)):
+        with pytest.raises(BadInput, match=r"the checkpoints in .*copy cannot be read \(.*\); restore"):
+            each()
+
+
+def test_a_fifo_in_a_checkpoint_is_not_waited_for(two, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(two, copy)
+    path = largest(copy / "2")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(BadInput, match="is not a regular file"):
+        saved.read(copy)
 
 
 def assert_refused_and_older_kept(directory, said, capfd):
