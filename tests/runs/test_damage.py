@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -69,8 +70,9 @@ def other(start, tmp_path_factory):
 
 
 def choose(workdir, draw):
-    """A file that the run consists of, by its path; pictures are not read again."""
+    """A file that the run consists of, by its path; pictures and the empty lock are not read again."""
     files = [path.relative_to(workdir) for path in workdir.rglob("*") if path.is_file() and path.suffix != ".png"]
+    files.remove(Path(directory.LOCK))
     groups = {}
     for path in sorted(files):
         groups.setdefault(path.parts[:2], []).append(path)  # a checkpoint counts as one, however many files it has
