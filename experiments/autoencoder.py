@@ -145,7 +145,7 @@ def measure(trained: runs.Trained, params: Params, parts: autoencoder.Autoencode
       z [N, d], and the metrics: the PSNR of all reconstructions together; with three examples or more, whether
       neighbours in z are neighbours in x; and, with labels, whether the nearest training codes are of the same class.
     """
-    dataset, (x, label) = trained.dataset, trained.examples
+    dataset, x, label = trained.dataset, trained.examples.x, trained.classes
     low, high = dataset.limits
     encode = jax.jit(partial(autoencoder.encode, parts=parts))
     z, reconstructions = encode(params, x), jax.jit(partial(autoencoder.reconstruct, parts=parts))(params, x)
@@ -154,17 +154,18 @@ def measure(trained: runs.Trained, params: Params, parts: autoencoder.Autoencode
     if num_neighbours:
         metrics["trustworthiness"] = neighbours.trustworthiness(x, z, num_neighbours=num_neighbours)
     known = dataset.train.sample(10_000)
-    if label is not None and known.label is not None:
+    of_known = dataset.classes(known)
+    if label is not None and of_known is not None:
         train_z = encode(params, dataset.scaled(known))
         metrics["nearest_neighbour_accuracy"] = neighbours.knn_accuracy(
-            train_z, known.label, z, label, num_neighbours=min(5, len(train_z))
+            train_z, of_known, z, label, num_neighbours=min(5, len(train_z))
         )
     return z, {name: round(value, 4) for name, value in metrics.items()}
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws reconstructions and the maps of the held-out codes; measures them beside those of PCA."""
-    (x, label), dataset, workdir = trained.examples, trained.dataset, trained.workdir
+    x, label, dataset, workdir = trained.examples.x, trained.classes, trained.dataset, trained.workdir
     shape, dim = x.shape[1:], flags.latent_dim
     z, metrics = measure(trained, trained.params, trained.parts)
     title = f"reconstructions from {dim} numbers"

@@ -17,7 +17,6 @@ import numpy as np
 from experiments import applications
 from genjax import data, networks, runs
 from genjax.drawing import pictures
-from genjax.errors import BadInput
 from genjax.gradients import Reduction
 from genjax.models import classifier
 from genjax.runs import flag
@@ -43,16 +42,13 @@ class Flags(runs.Flags):
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The network of the features, a linear layer for the classes, and the model."""
-    if not dataset.num_classes or dataset.num_classes < 2:
-        raise BadInput(
-            f"data set {dataset.name!r} has {dataset.num_classes or 'no'} classes; a classifier needs two or more"
-        )
+    num_classes = dataset.require_classes("a classifier", at_least=2, parameter="dataset")
     shape, feature_shape = dataset.train.x.shape[1:], (flags.feature_dim,)
     if flags.network == "mlp":
         body = networks.mlp(shape, feature_shape, hidden=flags.hidden, activation=jax.nn.relu)
     else:
         body = networks.convolutional_encoder(shape, feature_shape, features=flags.features, activation=jax.nn.relu)
-    head = networks.mlp(feature_shape, (dataset.num_classes,), hidden=(), activation=jax.nn.relu)
+    head = networks.mlp(feature_shape, (num_classes,), hidden=(), activation=jax.nn.relu)
     parts = classifier.Classifier(body, head)
     objective = classifier.objective(parts)
     model = classifier.model(

@@ -81,10 +81,11 @@ def decode(params: Params, z: Array, mask: Array, *, parts: autoencoder.Autoenco
 
 def ensemble_objective(flags: Flags, parts: autoencoder.Autoencoder) -> Objective:
     """The sum over the autoencoders of E l(x, decoder(z + u / (2^b - 1))), in params stacked over them."""
-    mask, width = masks(flags), 1 / (2**flags.train_bits - 1)
+    width = 1 / (2**flags.train_bits - 1)
     corruption = stochastic.gaussian_noise(scale=flags.noise_scale)
 
     def objective(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        mask = masks(flags)  # made where it is used: it may be too large for any machine
         corruption_key, quantisation_key = jax.random.split(key)
         seen = corruption(batch.x, corruption_key)
         noise = width * jax.random.uniform(quantisation_key, (len(batch.x), mask.shape[1]), minval=-0.5, maxval=0.5)

@@ -18,6 +18,7 @@ are compared with them: the distances are measured in the features of a classifi
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +31,7 @@ import optax
 from numpy.typing import ArrayLike
 
 from experiments import reference_classifier
-from genjax import data, losses, networks, runs
+from genjax import data, losses, memory, networks, runs
 from genjax.data import toys
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
@@ -188,10 +189,12 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
             f"{flags.num_critic_steps} does not divide `batch_size`, {flags.batch_size}",
             parameter="num_critic_steps",
         )
+    samples = f"a set of {flags.num_samples} samples"
+    memory.require(4 * flags.num_samples * math.prod(dataset.train.x.shape[1:]), samples, parameter="num_samples")
     if dataset.train.x.ndim == 4:
         dataset.require_bounded("a generator of images", parameter="dataset")
-    if flags.conditional and dataset.num_classes is None:
-        raise BadInput(f"{flags.dataset} has no labels", parameter="conditional")
+    if flags.conditional:
+        dataset.require_classes("a conditional model", parameter="conditional")
     num_classes = dataset.num_classes or 0 if flags.conditional else 0
     generator, discriminator = build_networks(flags, dataset.train.x.shape[1:], num_classes)
     discriminator, project = constrained(flags, centred(discriminator))

@@ -19,6 +19,7 @@ in principal components.
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import jax
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import reference_classifier
-from genjax import runs
+from genjax import memory, runs
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation.sample_quality import sample_quality
@@ -48,9 +49,9 @@ class Flags(runs.Record):
     num: int = flag(100, "number of samples", at_least=1, at_most=10**8)
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     label: tuple[int, ...] = flag(
-        (), "classes to make, of a conditional model; by default all", at_least=0, may_be_empty=True
+        (), "classes to make, of a conditional model; by default all", at_least=0, may_be_empty=True, max_entries=10**5
     )
-    z: tuple[float, ...] = flag((), "code to decode, z1,z2,...; replaces --num", may_be_empty=True)
+    z: tuple[float, ...] = flag((), "code to decode, z1,z2,...; replaces --num", may_be_empty=True, max_entries=10**6)
     draw: bool = flag(False, "draw from p(x|z), in place of its mean")
     measure: bool = flag(False, "compare the samples with the data: distances, precision, recall, classes found")
     out: str | None = flag(None, "output folder; by default DIR/generated")
@@ -106,6 +107,7 @@ def make(run: runs.Run, flags: Flags) -> dict[str, np.ndarray]:
         hint = "" if generator is None else "; give a code as `z`"
         raise BadInput(f"{run.directory}: a run of {run.experiment.name} cannot draw new samples{hint}")
     num = flags.num if generator is None or not flags.z else len(flags.label) or generator.num_classes or 1
+    memory.require(4 * num * math.prod(run.dataset.train.x.shape[1:]), f"a set of {num} samples", parameter="num")
     label = labels(run, generator, flags, num)
     context = [] if label is None else [jnp.asarray(label)]
     made = {} if label is None else {"label": label}

@@ -64,11 +64,12 @@ def load(flags: Flags) -> data.Dataset:
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The network and the model."""
     shape = dataset.train.x.shape[1:]
-    if len(shape) != 3 or not dataset.num_classes:
-        raise BadInput(f"data set {dataset.name!r}: an identity encoder needs images with labels")
+    if len(shape) != 3:
+        raise BadInput(f"data set {dataset.name!r} has no images, which an identity encoder needs", parameter="dataset")
+    num_classes = dataset.require_classes("an identity encoder", parameter="dataset")
     dataset.require_bounded("an identity encoder", parameter="dataset")
     body = networks.identity_network(shape, flags.identity_dim, features=flags.features)
-    parts = identity_encoder.IdentityEncoder(body, flags.identity_dim, dataset.num_classes)
+    parts = identity_encoder.IdentityEncoder(body, flags.identity_dim, num_classes)
     model = identity_encoder.model(
         parts,
         runs.optimizer(flags),

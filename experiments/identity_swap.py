@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import swap_judges
-from genjax import data, losses, networks, runs
+from genjax import data, losses, memory, networks, runs
 from genjax.data import batching, pairs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -141,7 +141,7 @@ class Flags(swap_judges.JudgeFlags, runs.Flags):
     discriminator_features: tuple[int, ...] = flag(
         (32, 64, 96), "channels of the discriminator at each scale", at_least=1
     )
-    num_blocks: int = flag(4, "number of identity blocks", at_least=1)
+    num_blocks: int = flag(4, "number of identity blocks", at_least=1, at_most=100)
     skips: bool = flag(True, "connect the generator's encoder to its decoder at each size")
     blend: bool = flag(False, "let the generator output a mask too, and keep the target where the mask is 0")
 
@@ -185,6 +185,9 @@ def terms(flags: Flags) -> identity_swap.Losses:
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks and the model, whose encoders of identities are fresh: `prepare` puts the trained ones in place."""
     dataset.require_bounded("an identity swap", parameter="dataset")
+    if dataset.name == pairs.RENDERED:
+        every_swap = 12 * (len(pairs.TEST) * flags.image_size) ** 2  # bytes of all sources with all targets
+        memory.require(every_swap, "the test of the trained swap", parameter="image_size")
     shape = pairs.image_shape(dataset, size=flags.image_size)
     half = (-(-shape[0] // 2), -(-shape[1] // 2), shape[2])
     own = swap_judges.encoders_to_learn_from(flags, PRESETS[flags.schedule].pictures_each)
@@ -204,15 +207,20 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         partial(identity_encoder.encode_by_all, parts=encoder),
         terms(flags),
     )
-    model = identity_swap.model(
+    make = partial(
+        identity_swap.model,
         parts,
-        [encoder.body.init(jax.random.key(each.seed)) for each in own],
-        runs.optimizer(flags, b1=0.0, b2=0.99),
-        runs.optimizer(flags, learning_rate=flags.discriminator_learning_rate, b1=0.0, b2=0.99),
+        generator_optimizer=runs.optimizer(flags, b1=0.0, b2=0.99),
+        discriminator_optimizer=runs.optimizer(flags, learning_rate=flags.discriminator_learning_rate, b1=0.0, b2=0.99),
         averaging=flags.averaging or None,
         reduction=reduction,
     )
-    return runs.Built(model, parts)
+
+    def fresh() -> list[Any]:
+        return [encoder.body.init(jax.random.key(each.seed)) for each in own]
+
+    model = make(jax.eval_shape(fresh))  # only shapes: the encoders are made with the state
+    return runs.Built(model._replace(init=lambda key: make(fresh()).init(key)), parts)
 
 
 def prepare(flags: Flags, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:

@@ -23,11 +23,13 @@ from experiments import applications
 from genjax import data, networks, runs
 from genjax.data import batching
 from genjax.data.outline import Outline
+from genjax.errors import BadInput
 from genjax.evaluation import latent, likelihood
 from genjax.gradients import Reduction
 from genjax.losses import BERNOULLI
 from genjax.models import importance_weighted, vae
 from genjax.runs import flag, showing
+from genjax.runs.flags import LARGEST_WHOLE
 from genjax.training.evaluator import evaluator
 from genjax.types import Batch, Key, Metrics, Network, Params
 
@@ -45,7 +47,7 @@ class Flags(runs.Flags):
     batch_size: int = 20
     learning_rate: float = 1e-3
     eval_every: int = 1000
-    num_samples: int = flag(5, "number k of draws of z in the bound; 1 gives a VAE", at_least=1)
+    num_samples: int = flag(5, "number k of draws of z in the bound; 1 gives a VAE", at_least=1, at_most=10**5)
     gradient: str = flag("plain", "estimator of the encoder's gradient", choices=OBJECTIVES)
     stages: tuple[int, ...] = flag(
         (1, 3, 9, 27),
@@ -63,7 +65,9 @@ class Flags(runs.Flags):
         at_least=0,
         at_most=0.999999,
     )
-    num_test_samples: int = flag(5000, "number of importance samples for the held-out likelihood", at_least=1)
+    num_test_samples: int = flag(
+        5000, "number of importance samples for the held-out likelihood", at_least=1, at_most=10**8
+    )
 
 
 def with_output_bias(decoder: Network, layer: str, means: np.ndarray) -> Network:
@@ -92,7 +96,12 @@ def stage_steps(flags: Flags, dataset: data.Dataset) -> list[int]:
 
 def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
     """Sets the number of updates to that of all stages where it is not given."""
-    return flags if flags.num_steps is not None else flags.replace(num_steps=sum(stage_steps(flags, dataset)))
+    if flags.num_steps is not None:
+        return flags
+    num_steps = sum(stage_steps(flags, dataset))
+    if num_steps > LARGEST_WHOLE:
+        raise BadInput(f"{num_steps} updates are too many: at most {LARGEST_WHOLE} are possible", parameter="stages")
+    return flags.replace(num_steps=num_steps)
 
 
 def stage_rate(flags: Flags, dataset: data.Dataset) -> optax.Schedule:

@@ -21,6 +21,7 @@ Distances are root mean squared over the 5 nearest training images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import runs
+from genjax import memory, runs
 from genjax.data import choose
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -254,9 +255,12 @@ def main(flags: Flags) -> None:
     run.codec()  # a model without one is refused before anything is written
     out.mkdir(parents=True, exist_ok=True)
     space = open_space(run, out, read_key)
+    per_image = 4 * math.prod(space.x.shape[1:])
+    memory.require(3 * flags.num_walks * flags.num_frames * per_image, "a set of all walks", parameter="num_walks")
+    memory.require(flags.num_levels**2 * per_image, "a grid of decoded codes", parameter="num_levels")
     draw_grid(space, flags.num_levels)
     numbers: dict[str, Any] = walks(space, flags.num_walks, flags.num_frames, walk_key) | completeness(space, draw_key)
-    if space.label is not None:
+    if run.dataset.num_classes is not None:
         numbers |= concepts(space, concept_key)
     if space.has_prior:
         numbers |= prior_moments(run, space)

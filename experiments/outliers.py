@@ -114,15 +114,10 @@ def ensemble_objective(flags: Flags, parts: autoencoder.Autoencoder, shares: np.
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The autoencoders of all classes as one model; the parts are those of each of them."""
-    if not dataset.num_classes or dataset.num_classes < 2:
-        raise BadInput(
-            f"data set {dataset.name!r} has {dataset.num_classes or 'no'} classes; outlier detection needs two or more"
-        )
+    num_classes = dataset.require_classes("outlier detection", at_least=2, parameter="dataset")
     if flags.reconstruction == "cross_entropy":
         dataset.require_bounded("cross-entropy", parameter="reconstruction")
-    counts = [
-        np.bincount(np.asarray(split.label), minlength=dataset.num_classes) for split in (dataset.train, dataset.test)
-    ]
+    counts = [np.bincount(np.asarray(split.label), minlength=num_classes) for split in (dataset.train, dataset.test)]
     if not all(count.all() for count in counts):
         raise BadInput(f"data set {dataset.name!r} has a class without examples in one of its splits")
     share = counts[0] / counts[0].sum()

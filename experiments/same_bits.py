@@ -144,7 +144,9 @@ class Flags(Record):
     models: tuple[str, ...] = flag(tuple(MODELS), "models to train: the rows of the table", choices=MODELS)
     ways: tuple[str, ...] = flag(tuple(WAYS), "ways of running them: the columns of the table", choices=WAYS)
     num_steps: int = flag(60, "number of updates per run", at_least=20)
-    shards: int = flag(8, "shards per batch; every way must have a number of devices that divides it", at_least=1)
+    shards: int = flag(
+        8, "shards per batch; every way must have a number of devices that divides it", at_least=1, at_most=1024
+    )
 
 
 def main(flags: Flags) -> int:

@@ -52,7 +52,7 @@ class Flags(runs.Flags):
         at_least=1,
         may_be_empty=True,
     )
-    num_draws: int = flag(20, "number M of draws of the bits per example and update", at_least=1)
+    num_draws: int = flag(20, "number M of draws of the bits per example and update", at_least=1, at_most=10**5)
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:

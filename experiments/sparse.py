@@ -57,13 +57,13 @@ class Flags(runs.Flags):
     active_units: int = flag(16, "number of units that a k_sparse code keeps", at_least=1)
     code_l1: float = flag(0.2, "weight lambda of the L1 penalty", at_least=0)
     labels_per_class: int = flag(10, "number of labels per class for training a probe", at_least=5)
-    num_draws: int = flag(20, "number of draws of these labels", at_least=2)
+    num_draws: int = flag(20, "number of draws of these labels", at_least=2, at_most=10**4)
     dictionary: bool = flag(False, "recover a known dictionary from examples drawn at every step")
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """One layer in each direction with a sparse code between them, the objective and the model."""
-    label = dataset.train.sample(AT_MOST).label
+    label = dataset.classes(dataset.train.sample(AT_MOST))
     if label is not None and not flags.dictionary:
         fewest = np.unique(label, return_counts=True)[1].min()
         if fewest < flags.labels_per_class:
@@ -162,7 +162,7 @@ def best_cosines(atoms: np.ndarray | Array, features: np.ndarray) -> np.ndarray:
 
 def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) -> dict[str, float]:
     """Draws the features, and measures how sparse the code is; with labels, probes it beside other features."""
-    dataset, (x, test_labels) = trained.dataset, trained.examples
+    dataset, x, test_labels = trained.dataset, trained.examples.x, trained.classes
     of_train = dataset.train.sample(AT_MOST)
     x, known = np.asarray(x), dataset.scaled(of_train)
     encode = jax.jit(partial(autoencoder.encode, parts=trained.parts))
@@ -176,7 +176,7 @@ def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) 
         "active_share": float((codes > 0).mean()),
         "dead_units": float((known_codes == 0).all(axis=0).sum()),
     }
-    labels = of_train.label
+    labels = dataset.classes(of_train)
     if labels is None or test_labels is None:
         return metrics
     rows = probes.draw_labels(labels, per_class=flags.labels_per_class, draws=flags.num_draws, seed=flags.seed)

@@ -69,7 +69,10 @@ class Flags(runs.Flags):
     )
     free_bits: float = flag(0.0, "KL divergence per latent dimension that is not penalised, in nats", at_least=0)
     num_importance_samples: int = flag(
-        0, "number of importance samples for the held-out likelihood, compared with PCA; 0 to skip it", at_least=0
+        0,
+        "number of importance samples for the held-out likelihood, compared with PCA; 0 to skip it",
+        at_least=0,
+        at_most=10**8,
     )
 
 
@@ -139,7 +142,7 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     samples = jax.jit(partial(vae.decode, parts=parts))(params, z)
     showing.save_samples(trained, samples, title="E[x|z] at z drawn from N(0, I)")
     mean, _ = jax.jit(partial(vae.encode, parts=parts))(params, trained.examples.x)
-    labels, names = trained.examples.label, dataset.class_names
+    labels, names = trained.classes, dataset.class_names
     pictures.save_latent_map(trained.workdir / "latent_map.png", mean, labels, names=names)
     return measure_likelihood(flags, trained) if flags.num_importance_samples else {}
 

@@ -84,8 +84,9 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     from sklearn.decomposition import PCA
 
     dataset, workdir, params = trained.dataset, trained.workdir, trained.params
-    x, label = np.asarray(trained.examples.x), trained.examples.label
+    x, label = np.asarray(trained.examples.x), trained.classes
     of_train = dataset.train.sample(AT_MOST)
+    known_label = dataset.classes(of_train)
     known, (low, high) = dataset.scaled(of_train), dataset.limits
     encode = jax.jit(partial(autoencoder.encode, parts=trained.parts))
     decode = jax.jit(partial(autoencoder.decode, parts=trained.parts))
@@ -104,9 +105,9 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         k = min(flags.num_neighbours, (len(x) - 1) // 2)
         if k:  # three examples or more
             metrics[f"{prefix}trustworthiness"] = neighbours.trustworthiness(x, positions, num_neighbours=k)
-        if label is not None and of_train.label is not None:
+        if label is not None and known_label is not None:
             metrics[f"{prefix}knn_accuracy"] = neighbours.knn_accuracy(
-                known_positions, of_train.label, positions, label, num_neighbours=min(5, len(known_positions))
+                known_positions, known_label, positions, label, num_neighbours=min(5, len(known_positions))
             )
 
     measures = [name for name in ("trustworthiness", "knn_accuracy") if name in metrics]

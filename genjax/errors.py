@@ -19,3 +19,9 @@ class BadInput(ValueError):
         super().__init__(message if parameter is None else f"{parameter}: {message}")
         self.message = message
         self.parameter = parameter
+
+
+def shorten(text: str) -> str:
+    """The text on one line, or its beginning if it is too long for an error."""
+    line = "".join(character if character.isprintable() else "?" for character in text[:201])
+    return line if len(line) <= 200 else f"{line[:200]}..."

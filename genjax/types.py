@@ -40,6 +40,20 @@ class Network(NamedTuple):
     apply: Callable[..., Any]
 
 
+def check_networks(**networks: Any) -> None:
+    """Checks that the parts of a model are networks, as a module of another library is not.
+
+    Raises:
+      TypeError: a part is something else; the message has its name and what makes a network of it.
+    """
+    for name, network in networks.items():
+        if not isinstance(network, Network | StatefulNetwork):
+            raise TypeError(
+                f"{name}: a value of type {type(network).__name__} is not a Network; "
+                "genjax.networks.from_linen(module, shape), from_nnx and from_equinox make one of a module"
+            )
+
+
 class StatefulNetwork(NamedTuple):
     """A network that behaves differently in training, with dropout or batch normalisation.
 

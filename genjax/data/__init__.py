@@ -10,7 +10,7 @@ from pathlib import Path
 from genjax import lazy
 from genjax.data import array_file, digits, folder, tfds, toys
 from genjax.data.dataset import Dataset, Split, choose, from_arrays
-from genjax.errors import BadInput
+from genjax.errors import BadInput, shorten
 from genjax.paths import expand_user
 
 __all__ = ["Dataset", "Split", "absolute", "choose", "from_arrays", "is_local", "load"]
@@ -88,9 +88,9 @@ def check_name(name: str, *, data_dir: str | Path | None = None) -> None:
     if name in _EMBEDDED or base in known or base in prepared:
         return
     near = difflib.get_close_matches(base, [*_EMBEDDED, *prepared, *known], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
     raise BadInput(
-        f"unknown data set {name!r}{f'; did you mean {near[0]!r}?' if near else ';'} there is {', '.join(_EMBEDDED)}, "
-        f"{_FOLDER}PATH, {_FILE}PATH, "
+        f"unknown data set {shorten(name)!r}{hint} there is {', '.join(_EMBEDDED)}, {_FOLDER}PATH, {_FILE}PATH, "
         + (f"prepared in {data_dir}: {', '.join(prepared)}, " if prepared else "")
         + f"and the {len(known)} names of TensorFlow Datasets"
     )

@@ -241,8 +241,14 @@ def source(
       The training stream and the held-out set.
 
     Raises:
-      BadInput: a batch larger than the split.
+      BadInput: a batch larger than the split, or something else than a data set.
     """
+    if not hasattr(dataset, "train"):
+        raise BadInput(
+            f"a value of type {type(dataset).__name__} is not a Dataset; "
+            "genjax.data.from_arrays(name, train_x, test_x) makes one of arrays",
+            parameter="dataset",
+        )
     read = streamed if dataset.train.x.nbytes > memory_limit else shuffled
     return Source(
         read(dataset.train, batch_size=batch_size, scale=dataset.scale, transform=transform),

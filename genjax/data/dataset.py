@@ -54,18 +54,48 @@ class Dataset(NamedTuple):
     train: Split
     test: Split  # held out; never empty
     scale: float  # 255 for bytes, 16 for the embedded digits, 1 for floats
-    num_classes: int | None  # None without labels
+    num_classes: int | None  # None without labels, or where these are numbers, as of a regression
     fingerprint: str  # sha256 of the content: see `fingerprint`
     class_names: tuple[str, ...] | None = None  # of the labels 0, 1, ..., if they are known; not in the fingerprint
     bounded: bool = True  # whether x / scale lies in [0, 1]; False only where `from_arrays` was allowed it
 
     def __repr__(self) -> str:
-        classes = "no labels" if self.num_classes is None else f"{self.num_classes} classes"
+        unlabelled = "no labels" if self.train.label is None else "numbers as labels"
+        classes = unlabelled if self.num_classes is None else f"{self.num_classes} classes"
         return f"Dataset({self.name!r}, train={self.train}, test={self.test}, scale={self.scale:g}, {classes})"
 
     def scaled(self, split: Split) -> np.ndarray:
         """The examples of a split in the form that models take: x / scale, float32."""
         return np.asarray(split.x, np.float32) / np.float32(self.scale)
+
+    def classes(self, split: Split) -> np.ndarray | None:
+        """The labels of a split of this data set if they are classes, [N]; otherwise None."""
+        return None if self.num_classes is None else split.label
+
+    def require_classes(self, what: str, *, at_least: int = 1, parameter: str | None = None) -> int:
+        """Checks that there are labels, and that they are classes.
+
+        Args:
+          what: what needs them, in words such as "a classifier".
+          at_least: the number of classes that are needed.
+          parameter: the name of the argument that chose it, for the error.
+
+        Returns:
+          The number of classes.
+
+        Raises:
+          BadInput: there are none, or fewer.
+        """
+        if self.num_classes is not None and self.num_classes >= at_least:
+            return self.num_classes
+        if self.num_classes is not None:
+            found = f"{self.num_classes}"
+        elif self.train.label is not None:
+            found = "labels that are numbers, not classes"
+        else:
+            found = "no labels; a folder has a subfolder for each class"
+        needed = "classes" if at_least == 1 else f"{at_least} classes or more"
+        raise BadInput(f"{what} needs {needed}, and data set {self.name!r} has {found}", parameter=parameter)
 
     @property
     def limits(self) -> tuple[float, float]:

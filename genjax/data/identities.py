@@ -6,7 +6,6 @@ import numpy as np
 
 from genjax.data import pairs
 from genjax.data.dataset import Dataset, from_arrays
-from genjax.errors import BadInput
 
 IDENTITIES = {"train": pairs.TRAIN, "score": pairs.SCORE}
 """The identities that encoders learn, by name: those of the swap's training, and others for scoring it."""
@@ -41,11 +40,10 @@ def halved(dataset: Dataset, *, first: bool) -> Dataset:
     """The data set with every other training picture of each label: the first, third, ... of them, or the rest.
 
     Raises:
-      BadInput: for data without labels.
+      BadInput: for data without classes.
     """
-    label = dataset.train.label
-    if label is None:
-        raise BadInput(f"data set {dataset.name!r} has no labels: give a folder with a subfolder for each person")
+    dataset.require_classes("an identity encoder", parameter="dataset")
+    label = np.asarray(dataset.train.label)
     place = np.zeros(len(label), int)
     for c in np.unique(label):
         place[label == c] = np.arange(np.sum(label == c))

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax import memory
 from genjax.data import faces
 from genjax.data.batching import HeldOut, Source, Stream
 from genjax.data.dataset import Dataset, Split
@@ -21,6 +22,7 @@ from genjax.errors import BadInput
 from genjax.types import Array, Batch, Key, Pair
 
 _AT_A_TIME = 128  # faces in one call of their program
+_WORKING = 464  # bytes of each pixel while faces are rendered, as XLA allocates them
 TRAIN, SCORE, TEST = range(1000), range(50_000, 51_000), range(100_000, 100_100)
 RENDERED = "faces"  # the data set whose pictures are rendered as they are needed
 
@@ -42,6 +44,7 @@ def _render_some(identity: Array, attributes: Array, size: int) -> faces.Renderi
 
 def _rendered(identity: Array, attributes: Array, size: int) -> Iterator[faces.Rendering]:
     """[N, 19] and [N, 27] -> their faces, a few at a time: one program, compiled once, for any number of them."""
+    memory.require(_WORKING * _AT_A_TIME * size**2, f"a rendering of faces of {size} x {size} pixels")
     for start in range(0, len(identity), _AT_A_TIME):
         some = [np.asarray(a[start : start + _AT_A_TIME]) for a in (identity, attributes)]
         count = len(some[0])
@@ -70,6 +73,7 @@ def source(dataset: Dataset, *, batch_size: int, size: int) -> Source:
     """
     if dataset.name == RENDERED:
         return rendered_pairs(batch_size=batch_size, size=size)
+    dataset.require_classes("a pair of pictures of one identity", parameter="dataset")
     return labelled_pairs(dataset.train, dataset.test, batch_size=batch_size, scale=dataset.scale)
 
 
@@ -149,9 +153,15 @@ def labelled_pairs(train: Split, test: Split, *, batch_size: int, scale: float) 
     if train.label is None or test.label is None:
         raise BadInput("pairs of one identity need labels: one subfolder for each person")
     x, first, count = _by_label(train)
+    if len(first) < 2:
+        raise BadInput(
+            f"pairs need two identities or more with two training pictures or more, and the data have {len(first)}; "
+            "give more pictures of each",
+            parameter="dataset",
+        )
     if not 2 <= batch_size <= len(first):
         raise BadInput(
-            f"{batch_size} is not possible, {len(first)} identities have two pictures or more; give a number from 2 to "
+            f"{batch_size} is not possible: {len(first)} identities have two pictures or more; give a number from 2 to "
             f"{len(first)}",
             parameter="batch_size",
         )
@@ -239,8 +249,12 @@ def rendered_pictures(numbers: range, *, each: int, stream: int, size: int = 32,
 
     Returns:
       The pictures, their skin and their labels.
-    """
 
+    Raises:
+      BadInput: they do not fit in memory.
+    """
+    num = each * len(numbers)
+    memory.require(4 * num * size**2, f"a set of {num} rendered pictures of {size} x {size} pixels")
     identity = jnp.repeat(_known(numbers, alike), each, axis=0)
     attributes = faces.draw_attributes(len(identity), jax.random.fold_in(jax.random.key(0), stream))
     drawn = [

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from genjax.data import decoded
 from genjax.data.dataset import Dataset, from_arrays
-from genjax.errors import BadInput
+from genjax.errors import BadInput, shorten
 
 _NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w\-.]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -65,7 +65,8 @@ def find(name: str, data_dir: str | Path | None) -> Path | None:
     parts = _NAME.fullmatch(name)
     if parts is None:
         raise BadInput(
-            f"{name!r} is not a valid name of a data set; expected one like mnist, emnist/letters or mnist:3.0.1"
+            f"{shorten(name)!r} is not a valid name of a data set; expected one like mnist, emnist/letters or "
+            "mnist:3.0.1"
         )
     if data_dir is None:
         return None

@@ -23,7 +23,7 @@ from genjax.errors import BadInput
 from genjax.losses import Reconstruction
 from genjax.models import descent
 from genjax.stochastic import Corruption
-from genjax.types import Array, Batch, Codec, Key, Model, Network, Params
+from genjax.types import Array, Batch, Codec, Key, Model, Network, Params, check_networks
 
 
 class Autoencoder(NamedTuple):
@@ -48,6 +48,7 @@ class Penalty(NamedTuple):
 
 def init_params(key: Key, *, parts: Autoencoder) -> Params:
     """Fresh parameters of both networks."""
+    check_networks(encoder=parts.encoder, decoder=parts.decoder)
     encoder_key, decoder_key = jax.random.split(key)
     return {"encoder": parts.encoder.init(encoder_key), "decoder": parts.decoder.init(decoder_key)}
 

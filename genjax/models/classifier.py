@@ -16,7 +16,7 @@ import optax
 from genjax import gradients
 from genjax.losses import softmax_cross_entropy
 from genjax.models import descent
-from genjax.types import Array, Batch, Key, Model, Network, Params
+from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
 
 
 class Classifier(NamedTuple):
@@ -29,6 +29,7 @@ class Classifier(NamedTuple):
 
 def init_params(key: Key, *, parts: Classifier) -> Params:
     """Fresh parameters of body and head."""
+    check_networks(body=parts.body, head=parts.head)
     body_key, head_key = jax.random.split(key)
     return {"body": parts.body.init(body_key), "head": parts.head.init(head_key)}
 

@@ -22,7 +22,7 @@ from genjax import gradients, networks
 from genjax.losses import Adversarial, mean_logit
 from genjax.losses.adversarial import Critic, Logit
 from genjax.models import alternating, moving_average
-from genjax.types import Array, Batch, Key, Model, Network, Params
+from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
 
 CriticPenalty = Callable[[Critic, Array, Array, Key], Array]  # critic, real, fake, key -> [B], with its weight
 
@@ -44,6 +44,7 @@ class GAN(NamedTuple):
 
 def init_params(key: Key, *, parts: GAN) -> Params:
     """Fresh parameters of both networks."""
+    check_networks(generator=parts.generator, discriminator=parts.discriminator)
     generator_key, discriminator_key = jax.random.split(key)
     return {
         "generator": parts.generator.init(generator_key),

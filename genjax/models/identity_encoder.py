@@ -21,7 +21,7 @@ from genjax import gradients
 from genjax.losses import arcface_logits, softmax_cross_entropy
 from genjax.models import descent
 from genjax.stochastic import Corruption
-from genjax.types import Array, Batch, Key, Model, Network, Params, Scalar
+from genjax.types import Array, Batch, Key, Model, Network, Params, Scalar, check_networks
 
 
 class IdentityEncoder(NamedTuple):
@@ -35,6 +35,7 @@ class IdentityEncoder(NamedTuple):
 
 def init_params(key: Key, *, parts: IdentityEncoder) -> Params:
     """Fresh parameters of the body and fresh class vectors."""
+    check_networks(body=parts.body)
     body_key, classes_key = jax.random.split(key)
     # only directions count, but Adam turns a short vector faster than a long one: with unit entries the vectors would
     # stay where they were drawn, and the body would memorise the pictures

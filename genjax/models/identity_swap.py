@@ -35,7 +35,7 @@ from genjax.losses import (
     squared_error,
 )
 from genjax.models import alternating, moving_average
-from genjax.types import Array, Key, Metrics, Model, Network, Pair, Params
+from genjax.types import Array, Key, Metrics, Model, Network, Pair, Params, check_networks
 
 
 class Losses(NamedTuple):
@@ -94,6 +94,7 @@ class Wanted(NamedTuple):
 
 def init_params(key: Key, *, parts: IdentitySwap) -> Params:
     """Fresh parameters of both players."""
+    check_networks(generator=parts.generator, discriminator=parts.discriminator)
     generator_key, discriminator_key = jax.random.split(key)
     return {
         "generator": parts.generator.init(generator_key),

@@ -12,7 +12,7 @@ import optax
 from genjax import gradients
 from genjax.losses import squared_error
 from genjax.models import descent
-from genjax.types import Array, Batch, Key, Model, Network, Params
+from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
 
 
 def objective(network: Network) -> gradients.Objective:
@@ -47,4 +47,5 @@ def model(network: Network, optimizer: optax.GradientTransformation, **options: 
     Returns:
       A Model; it cannot sample.
     """
+    check_networks(network=network)
     return descent.model(network.init, optimizer, objective(network), **options)

@@ -26,7 +26,7 @@ import optax
 from genjax import gradients, stochastic
 from genjax.losses import Likelihood, binary_cross_entropy
 from genjax.models import descent
-from genjax.types import Array, Batch, Key, Model, Network, Params
+from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
 
 
 class SFNN(NamedTuple):
@@ -41,6 +41,7 @@ class SFNN(NamedTuple):
 
 def init_params(key: Key, *, parts: SFNN) -> Params:
     """Fresh parameters of both networks."""
+    check_networks(hidden=parts.hidden, output=parts.output)
     hidden_key, output_key = jax.random.split(key)
     return {"hidden": parts.hidden.init(hidden_key), "output": parts.output.init(output_key)}
 

@@ -21,7 +21,7 @@ import optax
 from genjax import gradients
 from genjax.losses import DIAGONAL_GAUSSIAN, STANDARD_NORMAL, Likelihood, Posterior, Prior
 from genjax.models import descent
-from genjax.types import Array, Batch, Codec, Key, Model, Network, Params, Scalar
+from genjax.types import Array, Batch, Codec, Key, Model, Network, Params, Scalar, check_networks
 
 
 class VAE(NamedTuple):
@@ -51,9 +51,21 @@ class Pass(NamedTuple):
 
 
 def init_params(key: Key, *, parts: VAE) -> Params:
-    """Fresh parameters of both networks, and of a prior that has any."""
+    """Fresh parameters of both networks, and of a prior that has any.
+
+    Raises:
+      TypeError: the encoder or the decoder is not a network.
+      ValueError: the decoder takes codes of another dimension than `latent_dim`, without a context.
+    """
+    check_networks(encoder=parts.encoder, decoder=parts.decoder)
     encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
     params = {"encoder": parts.encoder.init(encoder_key), "decoder": parts.decoder.init(decoder_key)}
+    if parts.context is VAE._field_defaults["context"]:
+        code = jax.ShapeDtypeStruct((2, parts.latent_dim), jnp.float32)
+        try:
+            jax.eval_shape(parts.decoder.apply, params["decoder"], code)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"latent_dim: the decoder does not take codes [B, {parts.latent_dim}]: {error}") from error
     prior = parts.prior.init(prior_key)
     return params | {"prior": prior} if jax.tree.leaves(prior) else params
 

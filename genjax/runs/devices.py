@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
+from typing import Any
 
 import jax
 
-from genjax import gradients
+from genjax import data, gradients, memory
+from genjax.data import batching
 from genjax.errors import BadInput
 from genjax.runs.settings import Flags
 from genjax.training import placement
@@ -31,6 +34,37 @@ def check(flags: Flags) -> None:
         raise BadInput(
             f"{parts} is not a multiple of {jax.device_count()}, the number of devices of all processes", parameter=name
         )
+
+
+def check_memory(flags: Flags, dataset: data.Dataset, source: batching.Source, state: Any) -> None:
+    """Checks that the state of all seeds, with its gradients, fits in the memory of a machine that trains on its CPU.
+
+    Batches that are read from disk must fit on any machine, as many as one compiled call takes.
+
+    Args:
+      state: of one seed, as arrays or their shapes.
+
+    Raises:
+      BadInput: it needs more than the machine has; the message names the largest array.
+    """
+    if source.train.feed is not None:
+        example = math.prod(dataset.train.x.shape[1:]) * dataset.train.x.dtype.itemsize
+        several = f"{flags.steps_per_dispatch} batches, which are read for one compiled call,"
+        memory.require(example * flags.batch_size * flags.steps_per_dispatch, several, parameter="steps_per_dispatch")
+    if jax.default_backend() != "cpu":
+        return
+    at_once = flags.num_seeds if flags.seeds_mode == "vmap" else 1  # seeds whose gradients are held at the same time
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    path, largest = max(leaves, key=lambda named: _num_bytes(named[1]))
+    name, shape = jax.tree_util.keystr(path, simple=True, separator="/"), list(largest.shape)
+    what = f"the model, whose largest array is {name} {shape}, with gradients and the optimizer's state"
+    if flags.num_seeds > 1:
+        what += f", {flags.num_seeds} times for `num_seeds`,"
+    memory.require(flags.num_seeds * _num_bytes(state) + at_once * _num_bytes(state.params), what)
+
+
+def _num_bytes(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _num_sharing(flags: Flags) -> int:

@@ -17,10 +17,9 @@ from typing import Any
 
 import jax
 
-from genjax.errors import BadInput
+from genjax.errors import BadInput, shorten
 from genjax.paths import drafts, refuse_patterns, refuse_unwritable, replacing
 from genjax.runs.code import commit, keep_changes
-from genjax.runs.flags import shorten
 from genjax.runs.stored import (
     digest_of,
     read_config,

@@ -44,6 +44,11 @@ class Trained(NamedTuple):
         """The parameters for evaluation and sampling: the average if the model keeps one."""
         return getattr(self.state, "evaluation_params", self.state.params)
 
+    @property
+    def classes(self) -> Any:
+        """The classes of the examples, [N], or None if they have none."""
+        return None if self.dataset.num_classes is None else self.examples.label
+
     def shown(self, num: int) -> Any:
         """`num` of the examples for a picture, as `data.choose` draws them, in a fixed random order."""
         return jax.tree.map(lambda a: a[data.choose(len(a), num)], self.examples)

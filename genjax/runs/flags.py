@@ -23,7 +23,11 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self, dataclass_transform
 
-from genjax.errors import BadInput
+from genjax.errors import BadInput, shorten
+
+LARGEST_WHOLE = 2**31 - 1  # of int32, in which sizes and steps are counted; a flag's own `at_most` may be larger
+LARGEST_NUMBER = 3.4028234e38  # of float32
+MOST_ENTRIES = 100
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -64,6 +68,7 @@ def flag(
     at_most: float | None = None,
     choices: Iterable[str] | None = None,
     may_be_empty: bool = False,
+    max_entries: int = MOST_ENTRIES,
     separator: str = ",",
 ) -> Any:
     """Declares a field of a `Record`.
@@ -74,11 +79,16 @@ def flag(
       at_least, at_most: inclusive bounds of a number, or of each number in a tuple.
       choices: the strings that are allowed.
       may_be_empty: whether a tuple may have no entries.
+      max_entries: the most numbers in a tuple.
       separator: between the entries of a tuple on the command line.
     """
     metadata = {"help": help, "at_least": at_least, "at_most": at_most, "may_be_empty": may_be_empty}
-    metadata |= {"choices": choices and tuple(choices), "separator": separator}
+    metadata |= {"choices": choices and tuple(choices), "max_entries": max_entries, "separator": separator}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+class _TooMuch(BadInput):
+    """A value beyond what any flag can be."""
 
 
 class Spec(NamedTuple):
@@ -95,6 +105,7 @@ class Spec(NamedTuple):
     at_most: float | None
     choices: tuple[str, ...] | None
     may_be_empty: bool
+    max_entries: int
     separator: str
 
     def parse(self, value: Any) -> Any:
@@ -113,6 +124,8 @@ class Spec(NamedTuple):
             else:
                 read = self._read(value)
             return self.check(read)
+        except _TooMuch:
+            raise
         except (KeyError, TypeError, ValueError, OverflowError):  # BadInput is a ValueError
             raise self._error(value) from None
 
@@ -137,10 +150,12 @@ class Spec(NamedTuple):
             return self._checked(value, value)
         if not isinstance(value, tuple) or not (value or self.may_be_empty):
             raise self._error(value)
+        if self.item is not str and len(value) > self.max_entries:
+            raise _TooMuch(f"expected at most {self.max_entries} numbers, not {len(value)}", parameter=self.name)
         return tuple(self._checked(each, value) for each in value)
 
     def _checked(self, item: Any, value: Any) -> Any:
-        if self.item is float and type(item) is int:
+        if self.item is float and type(item) is int and abs(item) <= LARGEST_NUMBER:
             item = float(item)
         if type(item) is not self.item:
             raise self._error(value)
@@ -149,6 +164,11 @@ class Spec(NamedTuple):
         low, high = (-math.inf if self.at_least is None else self.at_least), self.at_most
         if isinstance(item, int | float) and not low <= item <= (math.inf if high is None else high):
             raise self._error(value)
+        largest = LARGEST_NUMBER if isinstance(item, float) else LARGEST_WHOLE
+        if isinstance(item, int | float) and abs(item) > largest and (high is None or high < abs(item)):
+            raise _TooMuch(
+                f"{shorten(self.text(value))} is too large: at most {largest} is possible", parameter=self.name
+            )
         if self.choices is not None and item not in self.choices:
             raise self._error(value)
         return item
@@ -182,12 +202,6 @@ class Spec(NamedTuple):
 
     def _error(self, value: Any) -> BadInput:
         return BadInput(f"expected {self.expected}, not {shorten(self.text(value))!r}", parameter=self.name)
-
-
-def shorten(text: str) -> str:
-    """The text on one line, or its beginning if it is too long for an error."""
-    line = "".join(character if character.isprintable() else "?" for character in text[:201])
-    return line if len(line) <= 200 else f"{line[:200]}..."
 
 
 def specs(record: type[Record]) -> list[Spec]:

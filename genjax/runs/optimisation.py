@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from genjax.errors import BadInput
+from genjax.errors import BadInput, shorten
 from genjax.runs.settings import OptimisationFlags
 
 
@@ -50,13 +52,16 @@ def optimizer(
     given = _options(flags)
     unknown = sorted(given.keys() - taken.keys())
     if unknown:
-        raise BadInput(f"{flags.optimizer} takes {', '.join(taken)}, not {unknown[0]}", parameter="optimizer_options")
+        raise BadInput(
+            f"{flags.optimizer} takes {', '.join(taken)}, not {shorten(unknown[0])}", parameter="optimizer_options"
+        )
     arguments = {name: value for name, value in options.items() if name in taken} | given
     if "weight_decay" in taken and "weight_decay" not in given:
         arguments["weight_decay"] = flags.weight_decay
         if "mask" in taken:
             arguments["mask"] = decayed
-    made = make(schedule(flags, num_updates=num_updates, learning_rate=learning_rate), **arguments)
+    rate = schedule(flags, num_updates=num_updates, learning_rate=learning_rate)
+    made = _tried(lambda: make(rate, **arguments), flags)
     if flags.weight_decay and "weight_decay" not in taken:
         made = optax.chain(optax.add_decayed_weights(flags.weight_decay, decayed), made)
     if flags.clip_norm is not None:
@@ -113,10 +118,34 @@ def _factory(name: str) -> Any:
     make = getattr(optax, name, None)
     if not callable(make) or inspect.isclass(make) or "learning_rate" not in inspect.signature(make).parameters:
         raise BadInput(
-            f"expected an optimizer of Optax that has a learning rate, such as adam, adamw, sgd or lion, not {name!r}",
+            f"expected an optimizer of Optax that has a learning rate, such as adam, adamw, sgd or lion, not "
+            f"{shorten(name)!r}",
             parameter="optimizer",
         )
     return make
+
+
+def _tried(make: Callable[[], Any], flags: OptimisationFlags) -> Any:
+    """The optimizer, after an update of a matrix and a vector in which nothing is computed.
+
+    Raises:
+      BadInput: an option has a value that Optax cannot use.
+    """
+
+    def update(params: Any) -> Any:
+        more = {"value": jnp.zeros(()), "grad": params, "value_fn": optax.tree.sum}
+        return optax.with_extra_args_support(made).update(params, made.init(params), params, **more)
+
+    shapes = {"kernel": jax.ShapeDtypeStruct((2, 2), jnp.float32), "bias": jax.ShapeDtypeStruct((2,), jnp.float32)}
+    try:
+        made = make()
+        jax.eval_shape(update, shapes)
+    except Exception as error:  # Optax checks little itself, so these are of any kind
+        raise BadInput(
+            f"{flags.optimizer} cannot be used so: {shorten(' '.join(str(error).split()))}",
+            parameter="optimizer_options" if flags.optimizer_options else "optimizer",
+        ) from error
+    return made
 
 
 def _options(flags: OptimisationFlags) -> dict[str, Any]:
@@ -125,8 +154,8 @@ def _options(flags: OptimisationFlags) -> dict[str, Any]:
         name, _, text = option.partition("=")
         try:
             options[name] = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise BadInput(
-                f"expected NAME=VALUE, as in momentum=0.9, not {option!r}", parameter="optimizer_options"
+                f"expected NAME=VALUE, as in momentum=0.9, not {shorten(option)!r}", parameter="optimizer_options"
             ) from None
     return options

@@ -21,7 +21,7 @@ from genjax.data import batching, outline
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import changes, command, devices, directory, hosts, interruption, opening
-from genjax.runs.experiment import Experiment
+from genjax.runs.experiment import Built, Experiment
 from genjax.runs.flags import require
 from genjax.runs.metrics import headline
 from genjax.runs.opening import Run
@@ -101,18 +101,10 @@ def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -
     determinism.set_up(cpu_threads=flags.cpu_threads)
     keep_compiled()
     hosts.join(flags)
-    dataset = experiment.load(flags)
-    flags = experiment.resolve(flags, dataset)
-    require(flags)
-    devices.check(flags)
-    stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
-    source = experiment.source(flags, stored)
+    flags, dataset, stored, source, built = assemble(experiment, flags)
     workdir = expand_user(flags.workdir) if flags.workdir else default_workdir(experiment, flags)
     place = None if flags.data_dir is None else str(expand_user(flags.data_dir, parameter="data_dir").absolute())
     flags = flags.replace(dataset=data.absolute(flags.dataset), data_dir=place)  # the same from any directory
-    built = experiment.build(flags, stored, devices.reduction(flags))
-    if flags.averaging and not getattr(jax.eval_shape(built.model.init, jax.random.key(0)), "average", ()):
-        raise BadInput(f"{experiment.name} does not keep an average of its parameters", parameter="averaging")
     manifest = directory.manifest(
         seed=flags.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(flags)
     ) | {"data": outline.record(stored)}
@@ -128,6 +120,36 @@ def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -
     if not finished:
         setting = setting._replace(built=experiment.prepare(flags, stored, built, workdir.parent))
     return _Prepared(setting, flags, workdir, devices.place(flags), finished)
+
+
+class Assembled(NamedTuple):
+    """What the flags of a run come to, before anything is written or trained."""
+
+    flags: Flags  # with all defaults
+    dataset: data.Dataset
+    stored: data.Dataset  # as used for training
+    source: batching.Source
+    built: Built
+
+
+def assemble(experiment: Experiment, flags: Flags) -> Assembled:
+    """Loads the data and builds the model, and checks the flags against both and against the machine.
+
+    Raises:
+      BadInput: the flags contradict each other, the data or the machine.
+    """
+    dataset = experiment.load(flags)
+    flags = experiment.resolve(flags, dataset)
+    require(flags)
+    devices.check(flags)
+    stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
+    source = experiment.source(flags, stored)
+    built = experiment.build(flags, stored, devices.reduction(flags))
+    state = jax.eval_shape(built.model.init, jax.random.key(0))
+    if flags.averaging and not getattr(state, "average", ()):
+        raise BadInput(f"{experiment.name} does not keep an average of its parameters", parameter="averaging")
+    devices.check_memory(flags, stored, source, state)
+    return Assembled(flags, dataset, stored, source, built)
 
 
 def _fit(run: _Prepared) -> None:

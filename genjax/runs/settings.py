@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from genjax import memory
 from genjax.runs.flags import Record, flag
 from genjax.training import determinism
 
@@ -26,7 +25,7 @@ CADENCE = ("log_every", "eval_every", "checkpoint_every", "steps_per_dispatch")
 
 SCHEDULES = ("constant", "cosine", "linear", "exponential")
 
-HALF_OF_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**21  # MiB
+HALF_OF_MEMORY = memory.PHYSICAL // 2**21  # MiB
 
 
 class DataFlags(Record):

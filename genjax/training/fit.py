@@ -77,7 +77,8 @@ def fit(
       BadInput: an argument is not valid; or a metric or a parameter is not finite, in which case the message names it
         and the step, and nothing later is saved.
     """
-    _check_kinds(model, source, watch)
+    _check_kinds(model, source, state, watch, placement)
+    _check_callable(report=report, save=save, examine=examine, interrupted=interrupted)
     _check_numbers(
         seed, placement.num_seeds or 1, num_steps, steps_per_dispatch, log_every, eval_every, checkpoint_every
     )
@@ -185,7 +186,7 @@ def _stored(
     return None, batches
 
 
-def _check_kinds(model: Any, source: Any, watch: Any) -> None:
+def _check_kinds(model: Any, source: Any, state: Any, watch: Any, placement: Any) -> None:
     if not all(callable(getattr(model, name, None)) for name in ("init", "train_step", "evaluate")):
         raise BadInput(f"{_kind(model)} is not a Model; the factories in genjax.models make one", parameter="model")
     halves = getattr(source, "train", None), getattr(source, "test", None)
@@ -197,6 +198,20 @@ def _check_kinds(model: Any, source: Any, watch: Any) -> None:
         )
     if isinstance(watch, str):
         raise BadInput(f"{watch!r} is one name; give a tuple, ({watch!r},)", parameter="watch")
+    if not isinstance(watch, Sequence):
+        raise BadInput(f"{_kind(watch)} is not a sequence of names of train metrics", parameter="watch")
+    if state is not None and not hasattr(state, "step"):
+        raise BadInput(f"{_kind(state)} is not a state of this model, as `fit` returns it", parameter="state")
+    if not isinstance(placement, Placement):
+        raise BadInput(
+            f"{_kind(placement)} is not a Placement; genjax.training.placement makes one", parameter="placement"
+        )
+
+
+def _check_callable(**hooks: Any) -> None:
+    for name, hook in hooks.items():
+        if hook is not None and not callable(hook):
+            raise BadInput(f"{_kind(hook)} is not a function", parameter=name)
 
 
 def _kind(value: Any) -> str:

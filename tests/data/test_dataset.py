@@ -200,3 +200,19 @@ def test_repr_prints_shapes_and_no_arrays():
         "Dataset('own', train=Split(uint8[6, 2, 2, 1], int32[6]), test=Split(uint8[2, 2, 2, 1], int32[2]), scale=255"
     )
     assert repr(build(train_label=TRAIN_LABEL, test_label=TEST_LABEL)) == f"{shown}, 3 classes)"
+
+
+def test_labels_that_are_numbers_are_not_classes():
+    sine, curve, ring = (data.load(name) for name in ("inverse_sine", "curve", "ring"))
+    assert sine.train.label is not None and sine.classes(sine.train) is None and curve.classes(curve.train) is None
+    np.testing.assert_array_equal(ring.classes(ring.test), ring.test.label)
+    assert ring.require_classes("a classifier", at_least=2) == ring.num_classes == len(np.unique(ring.train.label))
+    with pytest.raises(
+        BadInput, match=r"^dataset: a classifier needs classes, and .* has labels that are numbers, not"
+    ):
+        sine.require_classes("a classifier", parameter="dataset")
+    with pytest.raises(BadInput, match="a classifier needs classes, and data set 'curve' has no labels; a folder has"):
+        curve.require_classes("a classifier")
+    with pytest.raises(BadInput, match="needs 9 classes or more, and data set 'ring' has 8"):
+        ring.require_classes("a classifier", at_least=9)
+    assert "numbers as labels" in repr(sine) and "no labels" in repr(curve)

@@ -63,6 +63,11 @@ def test_identities_of_one_picture_are_left_out(key):
     assert {int(read(source, step, key).target[:, 0, 0, 0].max()) for step in range(5)} == {2}
     with pytest.raises(BadInput, match="3 identities have two pictures or more"):
         pairs.labelled_pairs(lone, labelled(2, 2), batch_size=4, scale=1.0)
+    alone = Split(lone.x[-2:], np.array([2, 7]))  # one picture of each identity
+    with pytest.raises(
+        BadInput, match=r"^dataset: pairs need two identities or more .*, and the data have 0; give more"
+    ):
+        pairs.labelled_pairs(alone, labelled(2, 2), batch_size=4, scale=1.0)
     with pytest.raises(BadInput, match="need labels"):
         pairs.labelled_pairs(Split(lone.x), lone, batch_size=2, scale=1.0)
     with pytest.raises(BadInput, match="fewer than two identities have a held-out picture"):

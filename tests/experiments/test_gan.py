@@ -91,7 +91,10 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
     [
         ({"clip": 0.1, "spectral_norm": True}, "`clip` and `spectral_norm` are two ways"),
         ({"num_critic_steps": 3}, "num_critic_steps: 3 does not divide `batch_size`, 256"),
-        ({"dataset": "curve", "conditional": True}, "conditional: curve has no labels"),
+        (
+            {"dataset": "curve", "conditional": True},
+            "conditional: a conditional model needs classes, and data set 'curve' has no labels",
+        ),
         ({"dataset": "ring", "network": "dcgan"}, "network: ring has no images; use mlp"),
     ],
 )

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -306,3 +307,28 @@ def test_a_step_keeps_the_dtypes_of_the_state(case, dtype, key):
         chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
         if dtype == jnp.float64:  # in lower precision some losses add in float32
             assert metrics["loss"].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("init", "parts", "name"),
+    [
+        (vae.init_params, vae.VAE(nn.Dense(4), mlp(2, DIM), BERNOULLI, 2), "encoder"),
+        (vae.init_params, vae.VAE(mlp(DIM, 4), nn.Dense(4), BERNOULLI, 2), "decoder"),
+        (autoencoder.init_params, autoencoder.Autoencoder(nn.Dense(4), mlp(2, DIM), SQUARED_ERROR), "encoder"),
+        (classifier.init_params, classifier.Classifier(mlp(DIM, 4), nn.Dense(2)), "head"),
+        (gan.init_params, gan.GAN(nn.Dense(4), mlp(DIM, 0), HINGE, 2), "generator"),
+        (sfnn.init_params, sfnn.SFNN(nn.Dense(4), mlp(4, DIM), losses.GAUSSIAN, 2, jnp.tanh), "hidden"),
+        (identity_encoder.init_params, identity_encoder.IdentityEncoder(nn.Dense(4), 4, CLASSES), "body"),
+        (lambda key, parts: regressor.model(parts, ADAM), nn.Dense(4), "network"),
+    ],
+)
+def test_a_module_in_the_place_of_a_network_is_named(key, init, parts, name):
+    with pytest.raises(TypeError, match=f"^{name}: a value of type Dense is not a Network; genjax.networks.from_linen"):
+        init(key, parts=parts)
+
+
+@pytest.mark.parametrize("latent_dim", [1, 3])
+def test_a_decoder_of_other_codes_is_named(key, latent_dim):
+    parts = vae.VAE(networks.gaussian_heads(mlp(DIM, 2 * latent_dim)), mlp(2, DIM), BERNOULLI, latent_dim)
+    with pytest.raises(ValueError, match=rf"^latent_dim: the decoder does not take codes \[B, {latent_dim}\]"):
+        vae.init_params(key, parts=parts)

@@ -310,6 +310,29 @@ def test_other_kinds_of_arguments_are_named(dataset, source):
             run(source, model=wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("watch", 3, "a value of type int is not a sequence of names"),
+        ("state", {"w": 1}, "a value of type dict is not a state of this model"),
+        ("placement", "cpu", "a value of type str is not a Placement; genjax.training.placement makes one"),
+        ("report", "print", "a value of type str is not a function"),
+        ("save", 1, "a value of type int is not a function"),
+        ("examine", [], "a value of type list is not a function"),
+        ("interrupted", False, "a value of type bool is not a function"),
+    ],
+)
+def test_hooks_and_states_of_other_kinds_are_named(source, name, value, said):
+    with pytest.raises(BadInput, match=f"^{name}: {said}"):
+        fit(build(), source, seed=0, num_steps=1, **{name: value})
+
+
+def test_a_source_is_made_of_a_data_set(dataset):
+    for wrong in (dataset.train, dataset.train.x):
+        with pytest.raises(BadInput, match=r"^dataset: a value of type \w+ is not a Dataset; .*from_arrays"):
+            batching.source(wrong, batch_size=2)
+
+
 def test_no_steps_are_no_steps(source):
     state, recorder = run(source, num_steps=0)
     assert int(state.step) == 0 and not recorder.lines and not recorder.saved
