@@ -100,7 +100,7 @@ def attempt(name, arguments):
             DATA[flags.dataset] = data.load(flags.dataset)
         return DATA[flags.dataset]
 
-    own = any(argument.startswith(("--dataset", "--label_column", "--data_dir")) for argument in arguments)
+    own = any(argument.startswith(("--dataset", "--label_column")) for argument in arguments)
     refusal = None
     try:
         flags = command.parse(experiment.flags, [name, *arguments])
