@@ -15,8 +15,7 @@ receiver needs beforehand (networks or components, and frequencies); `model_byte
 The baselines use the same coder, with frequencies of the same split: PCA with one quantisation step for all components,
 at many widths and steps, and the DCT of 8 x 8 blocks with the steps of JPEG's luminance table, at many qualities.
 Curves are upper envelopes. `pca_bd_rate` is the mean difference in rate from PCA at equal PSNR, and `pca_worst_saving`
-is the difference where it is least favourable: below 0, the autoencoders need fewer bits over their whole curve. The
-pictures are the curves, and images at several rates beside PCA's at about the same rate.
+is the difference where it is least favourable: below 0, the autoencoders need fewer bits over their whole curve.
 """
 
 from __future__ import annotations
@@ -287,8 +286,8 @@ def of_each_setting(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, r
         z = transform_coding.read(path)
         if z.shape[1] not in flags.latent_dims:
             raise BadInput(f"{path} holds codes of width {z.shape[1]}; this run has {flags.latent_dims}")
-        padded, member = np.pad(z, ((0, 0), (0, widest - z.shape[1]))), flags.latent_dims.index(z.shape[1])
-        return {"z": padded, "member": np.full(len(z), member)}
+        member = np.full(len(z), flags.latent_dims.index(z.shape[1]))
+        return {"z": np.pad(z, ((0, 0), (0, widest - z.shape[1]))), "member": member}
 
     return {
         "codes": runs.Application(codes),

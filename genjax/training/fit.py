@@ -79,9 +79,7 @@ def fit(
     """
     _check_kinds(model, source, state, watch, placement)
     _check_callable(report=report, save=save, examine=examine, interrupted=interrupted)
-    _check_numbers(
-        seed, placement.num_seeds or 1, num_steps, steps_per_dispatch, log_every, eval_every, checkpoint_every
-    )
+    _check_numbers(seed, placement, num_steps, steps_per_dispatch, log_every, eval_every, checkpoint_every)
     root = placement.place_own(streams(seed, num_seeds=placement.num_seeds))
     copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # the loop donates its state, so results are copied out
     state = _initial(model, root.init, placement) if state is None else copy(placement.place_own(state))
@@ -220,7 +218,7 @@ def _kind(value: Any) -> str:
 
 def _check_numbers(
     seed: int,
-    num_seeds: int,
+    placement: Placement,
     num_steps: int,
     steps_per_dispatch: int,
     log_every: int,
@@ -228,7 +226,7 @@ def _check_numbers(
     checkpoint_every: int,
 ) -> None:
     bounds = {
-        "seed": (seed, 0, 2**32 - num_seeds),  # of a larger seed JAX uses only the last 32 bits
+        "seed": (seed, 0, 2**32 - (placement.num_seeds or 1)),  # of a larger seed JAX uses only the last 32 bits
         "num_steps": (num_steps, 0, 2**31 - 1),
         "steps_per_dispatch": (steps_per_dispatch, 1, 2**31 - 1),
         "log_every": (log_every, 1, None),
