@@ -4,10 +4,10 @@
     python -m experiments.denoising --noise=masking
     python -m experiments.denoising --dataset=mnist --data_dir=DIR --noise=gaussian --hidden=1000 --latent_dim=256
 
-Baselines are the noisy image itself, the 3 x 3 median, a Gaussian filter, and the linear filter of least mean squared
-error, which is fitted to the same noise as the network. The run directory has clean, noisy and denoised images, and
-the PSNR of every denoiser under every noise (table.json, table.png): a denoiser removes the noise that it was trained
-on.
+Baselines are the noisy image itself, the 3 x 3 median, a Gaussian filter, soft thresholds of Haar wavelet coefficients
+(BayesShrink), and the linear filter of least mean squared error, which is fitted to the same noise as the network. The
+run directory has clean, noisy and denoised images, and the PSNR and the structural similarity of every denoiser under
+every noise (table.json and ssim.json, with pictures): a denoiser removes the noise that it was trained on.
 
 PSNR on the held-out digits, in dB:
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ from experiments import applications
 from genjax import data, networks, runs, stochastic
 from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.evaluation import images, linear
+from genjax.evaluation import images, linear, wavelets
 from genjax.gradients import Reduction
 from genjax.losses import RECONSTRUCTIONS
 from genjax.models import autoencoder, descent
@@ -40,6 +41,7 @@ from genjax.stochastic import Corruption
 from genjax.types import Array, Batch, Key, Params
 
 NOISES = ("gaussian", "salt_and_pepper", "rayleigh", "centred_rayleigh", "speckle", "masking")
+FILTERS = ("noisy", "median", "gaussian_filter", "wavelet", "linear_mmse")
 STRENGTHS = {  # the flag at whose 0 there is no noise of this kind
     "gaussian": "scale",
     "salt_and_pepper": "probability",
@@ -140,6 +142,7 @@ def filters(x: Array, corruption: Corruption, key: Key) -> dict[str, Callable[[A
         "gaussian_filter": lambda noisy: jnp.asarray(
             ndimage.gaussian_filter(np.asarray(noisy), sigma=(0, 0.7, 0.7, 0))
         ),
+        "wavelet": jax.jit(wavelets.bayes_shrink),
         "linear_mmse": lambda noisy: affine(noisy.reshape(len(noisy), -1)).reshape(noisy.shape),
     }
 
@@ -149,7 +152,9 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     x, dataset, workdir = trained.examples.x, trained.dataset, trained.workdir
     train_x = jnp.asarray(dataset.scaled(dataset.train))
     denoise = jax.jit(partial(autoencoder.reconstruct, parts=trained.parts))
-    table: dict[str, dict[str, float]] = {}  # method: {noise: PSNR}
+    psnr: dict[str, dict[str, float]] = {}  # method: {noise: value}
+    ssim: dict[str, dict[str, float]] = {}
+    similarity = jax.jit(images.ssim)
     noises = {"clean": lambda x, key: x} | corruptions(flags)
     for number, (noise, corruption) in enumerate(noises.items()):
         test_key, filter_key = jax.random.split(jax.random.fold_in(trained.key, number))
@@ -159,7 +164,8 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
             del denoised["noisy"], denoised["linear_mmse"]
         denoised |= {f"trained on {name}": denoise(trained.params[name], noisy) for name in flags.noise}
         for method, result in denoised.items():
-            table.setdefault(method, {})[noise] = round(float(images.set_psnr(result, x)), 4)
+            psnr.setdefault(method, {})[noise] = round(float(images.set_psnr(result, x)), 4)
+            ssim.setdefault(method, {})[noise] = round(float(similarity(result, x).mean()), 4)
         if noise in flags.noise:
             some = data.choose(len(x), 20)
             pictures.save_reconstructions(
@@ -169,17 +175,23 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
                 names=("clean", "noisy", "denoised"),
             )
 
-    directory.write_json(workdir / "table.json", table)
+    save_table(workdir / "table", psnr, list(noises), title="PSNR (dB) of held-out images")
+    save_table(workdir / "ssim", ssim, list(noises), title="structural similarity of held-out images")
+    methods = {noise: {f"trained on {noise}": ""} | {name: f"{name}_" for name in FILTERS} for noise in flags.noise}
+    return {
+        f"{noise}_{prefix}{measure}": table[method][noise]
+        for noise in flags.noise
+        for measure, table in (("psnr", psnr), ("ssim", ssim))
+        for method, prefix in methods[noise].items()
+    }
+
+
+def save_table(path: Path, table: dict[str, dict[str, float]], noises: list[str], *, title: str) -> None:
+    """Writes {method: {noise: value}} as PATH.json and draws it as PATH.png."""
+    directory.write_json(path.with_suffix(".json"), table)
     methods = ["noisy", "linear_mmse", *(method for method in table if method not in ("noisy", "linear_mmse"))]
     values = [[table[method].get(noise, math.nan) for noise in noises] for method in methods]
-    title = "PSNR (dB) of held-out images"
-    pictures.save_table(workdir / "table.png", values, rows=methods, columns=list(noises), title=title)
-    names = {method: f"{method}_psnr" for method in ("noisy", "median", "gaussian_filter", "linear_mmse")}
-    return {
-        f"{noise}_{name}": table[method][noise]
-        for noise in flags.noise
-        for method, name in ({f"trained on {noise}": "psnr"} | names).items()
-    }
+    pictures.save_table(path.with_suffix(".png"), values, rows=methods, columns=noises, title=title)
 
 
 def of_each_noise(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:

@@ -161,7 +161,13 @@ def test_denoising(train, tmp_path):
     assert measured["gaussian_noisy_psnr"] == pytest.approx(-20 * -0.5229, abs=0.2)  # -20 log10 of the scale, .3
     for noise in ("gaussian", "masking"):
         assert measured[f"{noise}_linear_mmse_psnr"] > measured[f"{noise}_noisy_psnr"] + 2
-    assert written(tmp_path / "run") == {"denoised_gaussian.png", "denoised_masking.png", "table.png", "curves.png"}
+    similarity = json.loads((tmp_path / "run" / "ssim.json").read_text())
+    assert {method: [*row] for method, row in similarity.items()} == {method: [*row] for method, row in table.items()}
+    assert measured["masking_ssim"] == similarity["trained on masking"]["masking"] < 1
+    assert measured["gaussian_linear_mmse_ssim"] > measured["gaussian_noisy_ssim"] > 0
+    assert measured["gaussian_wavelet_psnr"] > measured["gaussian_noisy_psnr"] + 0.5
+    pictures = {"denoised_gaussian.png", "denoised_masking.png", "table.png", "ssim.png", "curves.png"}
+    assert written(tmp_path / "run") == pictures
 
 
 @pytest.mark.slow
