@@ -12,14 +12,17 @@ all classes in turn, or those of --label. --z sets z1, z2, ... of one sample (pe
 codes there is `experiments.apply --to=decoded`.
 
 With --measure, the samples are compared with the run's own data by `genjax.evaluation.sample_quality`, and the measures
-are written to quality.json. They are taken in the features of a classifier of the data, or, if these have no classes,
-in principal components.
+are written to quality.json. They are taken in the features of a classifier of the data, or, if these have no classes or
+with --components, in principal components. Measures that begin with ppca_ are of as many samples of probabilistic PCA
+with as many latent dimensions, fitted to the training data: the linear model that a generative one has to beat. They
+are means of p(x|z) or draws from it, as those of the run are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import re
 from pathlib import Path
 
 import jax
@@ -30,12 +33,14 @@ from experiments import reference_classifier
 from genjax import memory, runs
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
+from genjax.evaluation import linear
 from genjax.evaluation.sample_quality import sample_quality
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import command, directory, flag, opening, sampling
 from genjax.types import Array, Key, Params
 
 SHOWN = 100  # samples in the picture
+REFERENCE = re.compile("^train_|^held_out_")  # measures that do not depend on the samples
 
 
 class Flags(runs.Record):
@@ -54,6 +59,7 @@ class Flags(runs.Record):
     z: tuple[float, ...] = flag((), "code to decode, z1,z2,...; replaces --num", may_be_empty=True, max_entries=10**6)
     draw: bool = flag(False, "draw from p(x|z), in place of its mean")
     measure: bool = flag(False, "compare the samples with the data: distances, precision, recall, classes found")
+    components: bool = flag(False, "compare them in principal components, of data with classes too")
     out: str | None = flag(None, "output folder; by default DIR/generated")
 
 
@@ -136,13 +142,24 @@ def save_picture(path: Path, run: runs.Run, made: dict[str, np.ndarray], flags: 
     pictures.save_samples(path, x, title=title, columns=columns, captions=captions)
 
 
-def measure(run: runs.Run, x: np.ndarray) -> dict[str, float]:
-    """How the samples compare with the run's data."""
-    if (run.dataset.num_classes or 0) < 2:
-        return sample_quality(x, reference_classifier.without_classes(run.dataset, num_samples=len(x)))
-    cache = run.directory.resolve().parent
-    reference = reference_classifier.reference(run.flags, run.dataset, num_samples=len(x), cache=cache)
-    return sample_quality(x, reference)
+def measure(run: runs.Run, x: np.ndarray, flags: Flags) -> dict[str, float]:
+    """How the samples compare with the run's data, and how those of probabilistic PCA do."""
+    if flags.components or (run.dataset.num_classes or 0) < 2:
+        reference = reference_classifier.without_classes(run.dataset, num_samples=len(x))
+    else:
+        cache = run.directory.resolve().parent
+        reference = reference_classifier.reference(run.flags, run.dataset, num_samples=len(x), cache=cache)
+    found, generator = sample_quality(x, reference), generator_of(run)
+    known = run.dataset.scaled(run.dataset.train.sample(10_000))
+    if generator is None or generator.latent_dim >= min(len(known), known[0].size):
+        return found
+    of_linear = sample_quality(
+        linear.sample_probabilistic_pca(
+            known, len(x), latent_dim=generator.latent_dim, noise=flags.draw, seed=flags.seed
+        ),
+        reference,
+    )
+    return found | {f"ppca_{name}": of_linear[name] for name in found if not REFERENCE.search(name)}
 
 
 def main(flags: Flags) -> None:
@@ -166,7 +183,7 @@ def main(flags: Flags) -> None:
     np.savez(out / "samples.npz", step=run.step, **made)  # type: ignore[arg-type] # none of the names is an argument
     save_picture(out / "samples.png", run, made, flags)
     if flags.measure:
-        quality = measure(run, x)
+        quality = measure(run, x, flags)
         directory.write_json(out / "quality.json", {"step": run.step, **quality})
         print(", ".join(f"{name} {value:.4f}" for name, value in quality.items()))
     sha256 = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()

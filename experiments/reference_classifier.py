@@ -127,7 +127,7 @@ def reference(flags: runs.Flags, dataset: data.Dataset, *, num_samples: int, cac
 
 
 def without_classes(dataset: data.Dataset, *, num_samples: int) -> sample_quality.Reference:
-    """What samples are compared with if no classifier can be trained: principal components of the training data.
+    """What samples are compared with without a classifier: principal components of the training data.
 
     Raises:
       BadInput: for fewer than `sample_quality.AT_LEAST` samples or held-out examples.
@@ -143,11 +143,9 @@ def without_classes(dataset: data.Dataset, *, num_samples: int) -> sample_qualit
     def features(x: ArrayLike) -> np.ndarray:
         return pca.transform(np.reshape(np.asarray(x, np.float64), (len(np.asarray(x)), -1)))
 
-    print(
-        f"samples are compared in {pca.n_components_} principal components of the data: {dataset.name} has no classes "
-        "to train a classifier on, and none can be counted",
-        file=sys.stderr,
-    )
+    without = (dataset.num_classes or 0) < 2
+    why = f": {dataset.name} has no classes to train a classifier on, and none can be counted" if without else ""
+    print(f"samples are compared in {pca.n_components_} principal components of the data{why}", file=sys.stderr)
     return sample_quality.reference(
         dataset.train.x,
         dataset.test.x,

@@ -140,6 +140,46 @@ def pca(x: Array, *, latent_dim: int, weight: float = 0.0) -> Params:
     return _params(Affine(kernel, -mean @ kernel), Affine(kernel.T, mean))
 
 
+def sample_probabilistic_pca(
+    x: ArrayLike, num: int, *, latent_dim: int, noise: bool = True, seed: int = 0
+) -> np.ndarray:
+    """Samples of probabilistic PCA at its maximum likelihood: a linear VAE's exact optimum.
+
+        x = W z + m + sigma e,   z ~ N(0, I_d), e ~ N(0, I_D)
+        W = V_d diag(l_1 - sigma^2, ..., l_d - sigma^2)^{1/2},   sigma^2 = sum_{i > d} l_i / (D - d)
+
+    with the largest eigenvalues l_i of the covariance and their eigenvectors V_d, so that W W^T + sigma^2 I has the
+    same d first eigenvalues and the same trace as the covariance.
+
+    Args:
+      x: training data, [n, ...], flattened to [n, D].
+      num: of samples.
+      latent_dim: d, less than min(n, D).
+      noise: whether sigma e is added; otherwise the samples are the means of p(x|z).
+      seed: draws z and e.
+
+    Returns:
+      [num, ...], float64.
+
+    Raises:
+      ValueError: a latent_dim that is not less than min(n, D).
+
+    Source: Tipping & Bishop 1999, equations 7 and 8.
+    """
+    from sklearn.decomposition import PCA
+
+    x = np.asarray(x, np.float64)
+    flat, draw = x.reshape(len(x), -1), np.random.RandomState(seed)
+    if not 1 <= latent_dim < min(flat.shape):
+        raise ValueError(f"latent_dim must be from 1 to {min(flat.shape) - 1}; got {latent_dim}")
+    fitted = PCA(latent_dim, random_state=0).fit(flat)
+    scales = np.sqrt(np.maximum(fitted.explained_variance_ - fitted.noise_variance_, 0))
+    samples = fitted.mean_ + (draw.normal(size=(num, latent_dim)) * scales) @ fitted.components_
+    if noise:
+        samples += np.sqrt(fitted.noise_variance_) * draw.normal(size=samples.shape)
+    return samples.reshape(num, *x.shape[1:])
+
+
 def canonicalise(params: Params, x: Array) -> Params:
     """The same linear autoencoder with its code rotated to the principal axes of its reconstructions of x.
 

@@ -351,3 +351,30 @@ def test_linear_mmse_of_pixels_that_never_change(key):
     answer = linear.linear_mmse(x, noisy)(noisy)
     np.testing.assert_allclose(answer[:, 3:], 0, atol=1e-6)
     assert np.mean((answer - x) ** 2) < np.mean((noisy - x) ** 2)
+
+
+@pytest.mark.parametrize("noise", [True, False])
+def test_samples_of_probabilistic_pca_have_its_moments(noise):
+    draw = np.random.RandomState(0)
+    x = draw.normal(size=(300, 5)) * [3, 2, 1, 0.5, 0.2] @ np.linalg.qr(draw.normal(size=(5, 5)))[0] + 7
+    values, axes = np.linalg.eigh(np.cov(x.T))  # ascending
+    variance = values[:3].mean()
+    kernel = axes[:, 3:] * np.sqrt(values[3:] - variance)
+    samples = linear.sample_probabilistic_pca(x, 400_000, latent_dim=2, noise=noise, seed=1)
+    expected = kernel @ kernel.T + (variance * np.eye(5) if noise else 0)
+    np.testing.assert_allclose(np.cov(samples.T), expected, atol=0.05)
+    np.testing.assert_allclose(samples.mean(0), x.mean(0), atol=0.02)
+    if not noise:
+        assert np.linalg.matrix_rank(samples[:100] - x.mean(0), tol=1e-6) == 2
+    else:
+        np.testing.assert_allclose(expected, PCA(2).fit(x).get_covariance(), rtol=1e-8, atol=1e-10)
+
+
+def test_samples_of_probabilistic_pca_keep_the_shape_and_the_seed():
+    x = np.random.RandomState(0).rand(30, 3, 4, 1)
+    first, again, other = (linear.sample_probabilistic_pca(x, 6, latent_dim=2, seed=seed) for seed in (0, 0, 1))
+    assert first.shape == (6, 3, 4, 1)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+    with pytest.raises(ValueError, match="latent_dim must be from 1 to 11; got 12"):
+        linear.sample_probabilistic_pca(x, 6, latent_dim=12)

@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from experiments import apply, autoencoder, compare, compression, generate, vae
 from experiments import outliers as outliers_page
@@ -224,10 +226,29 @@ def test_labels_are_the_classes_in_turn(trained):
 def test_data_without_classes_are_measured_in_principal_components(trained, capsys):
     run = trained["vae"]
     bare = run.dataset._replace(num_classes=None)
-    of_training = generate.measure(run._replace(dataset=bare), run.dataset.scaled(run.dataset.train)[:500])
-    of_noise = generate.measure(run._replace(dataset=bare), np.random.RandomState(0).rand(500, 8, 8, 1))
+    of_training, of_noise = (
+        generate.measure(run._replace(dataset=bare), x, generate.Flags())
+        for x in (run.dataset.scaled(run.dataset.train)[:500], np.random.RandomState(0).rand(500, 8, 8, 1))
+    )
     assert of_training["frechet_distance"] < 0.2 * of_noise["frechet_distance"] and "classes_found" not in of_noise
     assert "32 principal components of the data: digits has no classes" in capsys.readouterr().err
+
+
+def test_samples_are_compared_beside_those_of_probabilistic_pca(trained, capsys):
+    run = trained["vae"]
+    known, held_out = (run.dataset.scaled(split).reshape(-1, 64) for split in (run.dataset.train, run.dataset.test))
+    found = generate.measure(run, run.sample(500, jax.random.key(0)), generate.Flags(components=True, draw=True))
+    assert capsys.readouterr().err == "samples are compared in 32 principal components of the data\n"
+    # the Fréchet distance of the Gaussian's own moments from those of the held-out digits, in these components
+    basis = PCA(32, svd_solver="full").fit(known)
+    model, m = PCA(2, svd_solver="full").fit(known), basis.transform(held_out)
+    own, other = basis.components_ @ model.get_covariance() @ basis.components_.T, np.cov(m.T)
+    cross = scipy.linalg.sqrtm(own @ other).real
+    expected = np.sum(m.mean(0) ** 2) + np.trace(own + other - 2 * cross)
+    assert found["ppca_frechet_distance"] == pytest.approx(expected, rel=0.1)  # of 500 draws
+    assert found["frechet_distance"] > found["ppca_frechet_distance"]  # after four steps
+    assert {"ppca_precision", "ppca_recall", "ppca_coverage"} < found.keys()
+    assert not any(name.startswith(("ppca_train", "ppca_held_out")) for name in found)
 
 
 def test_runs_are_compared_by_means_over_seeds(trained, tmp_path, capsys):
