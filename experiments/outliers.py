@@ -14,6 +14,10 @@ classes. The scores are
     latent_mahalanobis_auroc  (z - m)^T S^-1 (z - m), with mean and covariance of the codes of training inliers
     cross_entropy_auroc       the cross-entropy of the reconstruction, with --reconstruction=cross_entropy
 
+With `--protocol=rendered --dataset=faces`, one autoencoder is trained on all faces, and the outliers are the held-out
+ones with something wrong: factors beyond their range, green skin, or a square in front of them (`faces.outliers`). Then
+there is a measure of each kind too: factors_auroc, green_skin_pca_auroc, ....
+
 The threshold is a quantile of the errors of the training inliers; true_positive_rate and false_positive_rate are
 measured at it. The baselines are PCA of the same width, an isolation forest, the Mahalanobis distance and k nearest
 neighbours. The pictures are ROC curves, and for each class the outliers of the largest and of the smallest error and
@@ -26,18 +30,18 @@ Ten digit classes take under a minute on two CPU cores: auroc 0.984, manifold_au
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from experiments import applications
+from experiments import applications, outlier_charts
 from genjax import data, networks, runs, stochastic
-from genjax.drawing import charts, pictures
+from genjax.data import faces
 from genjax.errors import BadInput
 from genjax.evaluation import detection, neighbours
 from genjax.gradients import Objective, Reduction
@@ -58,8 +62,8 @@ class Flags(runs.Flags):
     eval_every: int = 1000
     protocol: str = flag(
         "leave_one_out",
-        "choice of inliers: all classes but one, or a single class",
-        choices=("leave_one_out", "one_class"),
+        "choice of inliers: all classes but one, a single class, or all faces, with changed ones as outliers",
+        choices=("leave_one_out", "one_class", "rendered"),
     )
     hidden: tuple[int, ...] = flag(
         (256,), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
@@ -77,6 +81,8 @@ class Flags(runs.Flags):
 
 def is_inlier(protocol: str, label: Any, classes: Any) -> Any:
     """Which examples are inliers of which classes: labels and classes that broadcast -> booleans."""
+    if protocol == "rendered":
+        return np.ones(np.broadcast_shapes(np.shape(label), np.shape(classes)), bool)
     return label != classes if protocol == "leave_one_out" else label == classes
 
 
@@ -115,13 +121,15 @@ def ensemble_objective(flags: Flags, parts: autoencoder.Autoencoder, shares: np.
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The autoencoders of all classes as one model; the parts are those of each of them."""
     num_classes = dataset.require_classes("outlier detection", at_least=2, parameter="dataset")
+    if flags.protocol == "rendered" and dataset.name != "faces":
+        raise BadInput(f"only the data set faces has rendered outliers, not {dataset.name}", parameter="protocol")
     if flags.reconstruction == "cross_entropy":
         dataset.require_bounded("cross-entropy", parameter="reconstruction")
     counts = [np.bincount(np.asarray(split.label), minlength=num_classes) for split in (dataset.train, dataset.test)]
     if not all(count.all() for count in counts):
         raise BadInput(f"data set {dataset.name!r} has a class without examples in one of its splits")
     share = counts[0] / counts[0].sum()
-    shares = 1 - share if flags.protocol == "leave_one_out" else share
+    shares = {"leave_one_out": 1 - share, "one_class": share, "rendered": np.ones(1)}[flags.protocol]
     shape, hidden = dataset.train.x.shape[1:], flags.hidden
     if not flags.noise_scale:
         autoencoder.check_bottleneck(flags.latent_dim, shape, unless="`noise_scale` above 0")
@@ -139,45 +147,84 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     return runs.Built(model, parts)
 
 
+class Problem(NamedTuple):
+    """Examples to tell apart by one autoencoder."""
+
+    params: Params
+    known: np.ndarray  # training inliers, [N, ...]
+    x: np.ndarray  # examples to score, [M, ...]
+    inlier: np.ndarray  # which of them are inliers, [M]
+    outliers: dict[str, np.ndarray]  # and which are outliers, by their kind
+
+
+def problems(flags: Flags, trained: runs.Trained) -> Iterator[Problem]:
+    """One problem for each class, or one of all faces."""
+    dataset = trained.dataset
+    train, test = ((split.x / dataset.scale).astype(np.float32) for split in (dataset.train, dataset.test))
+    members = [jax.tree.map(lambda leaf, c=c: leaf[c], trained.params) for c in range(num_members(trained.params))]
+    if flags.protocol == "rendered":
+        changed = faces.outliers(faces.factors()[1], trained.key)
+        x = np.concatenate([test, *((of_kind / dataset.scale).astype(np.float32) for of_kind in changed.values())])
+        kind = np.repeat(["", *changed], len(test))
+        yield Problem(members[0], train, x, kind == "", {name: kind == name for name in changed})
+        return
+    for c, params in enumerate(members):
+        inlier = is_inlier(flags.protocol, dataset.test.label, c)
+        known = train[is_inlier(flags.protocol, dataset.train.label, c)]
+        yield Problem(params, known, test, inlier, {f"class {c}": ~inlier})
+
+
+def num_members(params: Params) -> int:
+    """How many autoencoders are stacked in params."""
+    return len(jax.tree.leaves(params)[0])
+
+
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
-    """Scores the held-out split by the autoencoder of every class and by the baselines."""
-    dataset, parts = trained.dataset, trained.parts
-    train, test = ((split.x / dataset.scale).astype(np.float32) for split in (dataset.train, dataset.test))
+    """Scores the held-out split by every autoencoder and by the baselines."""
+    parts = trained.parts
 
     @jax.jit
     def rebuild(params: Params, x: Array) -> tuple[Array, Array]:
         rebuilt = autoencoder.reconstruct(params, x, parts=parts)
         return rebuilt, squared_error(rebuilt, x)
 
-    scores: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}  # by method, for each class: inliers', outliers'
-    flagged, shown = [], []
-    for c in range(dataset.num_classes or 0):
-        params = jax.tree.map(lambda leaf, c=c: leaf[c], trained.params)
-        inlier = is_inlier(flags.protocol, dataset.test.label, c)
-        known = train[is_inlier(flags.protocol, dataset.train.label, c)]
-        (rebuilt, error), (rebuilt_known, error_known) = (map(np.asarray, rebuild(params, x)) for x in (test, known))
+    scores: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}  # by method, for each kind: inliers', outliers'
+    flagged, shown, names = [], [], []
+    for params, known, x, inlier, outliers in problems(flags, trained):
+        (rebuilt, error), (rebuilt_known, error_known) = (map(np.asarray, rebuild(params, of)) for of in (x, known))
         some = rebuilt_known[data.choose(len(known), AT_MOST)]
         along = neighbours.knn_distance(rebuilt, some, num_neighbours=flags.num_neighbours)
-        own = {"": error, "manifold": error + along} | more_scores(params, test, known, parts)
-        for method, score in (own | baseline_scores(flags, test, known)).items():
-            scores.setdefault(method, []).append((score[inlier], score[~inlier]))
+        own = {"": error, "manifold": error + along} | more_scores(params, x, known, parts)
+        found = own | baseline_scores(flags, x, known)
         above = error > detection.threshold(error_known, quantile=flags.quantile)
-        flagged.append((above[inlier].mean(), above[~inlier].mean()))
-        chosen = extremes(error, inlier)
-        shown.append(np.stack([test[chosen], rebuilt[chosen]]))
-    save_pictures(flags.protocol, trained.workdir, scores, dataset.visible(shown))
-    metrics = {}
-    for method, of_class in scores.items():
-        prefix = f"{method}_" if method else ""
-        areas = [detection.auroc(*pair) for pair in of_class]
-        metrics |= {f"{prefix}auroc": float(np.mean(areas)), f"{prefix}auroc_min": min(areas)}
-        if method in ("", "manifold"):
-            metrics[f"{prefix}aupr"] = float(np.mean([detection.aupr(*pair) for pair in of_class]))
-            metrics[f"{prefix}fpr_at_95_tpr"] = float(np.mean([detection.fpr_at_tpr(*pair) for pair in of_class]))
+        for name, outlier in outliers.items():
+            for method, score in found.items():
+                scores.setdefault(method, []).append((score[inlier], score[outlier]))
+            flagged.append((above[inlier].mean(), above[outlier].mean()))
+            chosen = outlier_charts.extremes(error, inlier, outlier)
+            shown.append(np.stack([x[chosen], rebuilt[chosen]]))
+            names.append(name)
+    outlier_charts.save_pictures(
+        flags.protocol, trained.workdir, scores, trained.dataset.visible(np.stack(shown)), names
+    )
     false_positive_rate, true_positive_rate = np.mean(flagged, axis=0)
     rates = {"false_positive_rate": float(false_positive_rate), "true_positive_rate": float(true_positive_rate)}
-    return metrics | rates
+    return measures(scores, names if flags.protocol == "rendered" else []) | rates
+
+
+def measures(scores: dict[str, list[tuple[np.ndarray, np.ndarray]]], kinds: Sequence[str]) -> dict[str, float]:
+    """Means over the problems, and the AUROC of each of the named kinds."""
+    metrics = {}
+    for method, of_problem in scores.items():
+        prefix = f"{method}_" if method else ""
+        areas = [detection.auroc(*pair) for pair in of_problem]
+        metrics |= {f"{prefix}auroc": float(np.mean(areas)), f"{prefix}auroc_min": min(areas)}
+        metrics |= {f"{kind}_{prefix}auroc": area for kind, area in zip(kinds, areas, strict=False)}
+        if method in ("", "manifold"):
+            metrics[f"{prefix}aupr"] = float(np.mean([detection.aupr(*pair) for pair in of_problem]))
+            metrics[f"{prefix}fpr_at_95_tpr"] = float(np.mean([detection.fpr_at_tpr(*pair) for pair in of_problem]))
+    return metrics
 
 
 def more_scores(
@@ -211,55 +258,11 @@ def baseline_scores(flags: Flags, x: np.ndarray, known: np.ndarray) -> dict[str,
     }
 
 
-def extremes(error: np.ndarray, inlier: np.ndarray, num: int = 5) -> np.ndarray:
-    """The examples of the largest and of the smallest error among the outliers, and of the largest among inliers."""
-    order = np.argsort(error, kind="stable")
-    outliers, inliers = order[~inlier[order]], order[inlier[order]]
-    return np.concatenate([np.resize(part, num) for part in (outliers[::-1], outliers, inliers[::-1])])
-
-
-def save_pictures(
-    protocol: str, workdir: Path, scores: dict[str, list[tuple[np.ndarray, np.ndarray]]], shown: np.ndarray
-) -> None:
-    """Draws the mean ROC curves of all methods, and the extremes of each class over their reconstructions.
-
-    Args:
-      scores: by method, for each class: those of inliers and those of outliers.
-      shown: for each class, the extremes and their reconstructions, [C, 2, 15, H, W, channels].
-    """
-    at = np.linspace(0, 1, 201)
-    curves = {}
-    for method, of_class in scores.items():
-        name = {"": "reconstruction error", "manifold": "off and along the manifold"}.get(method, method)
-        area = np.mean([detection.auroc(*pair) for pair in of_class])
-        curves[f"{name.replace('_', ' ')}: {area:.3f}"] = at, np.mean([_roc(*pair, at) for pair in of_class], axis=0)
-    title = f"{protocol.replace('_', ' ')}, mean over {shown.shape[0]} classes, with AUROC"
-    charts.save_lines(
-        workdir / "roc.png", curves, xlabel="false positive rate", ylabel="true positive rate", title=title
-    )
-    if shown.ndim != 6:
-        return  # vectors
-    gap = np.ones((*shown.shape[:2], 1, *shown.shape[3:]))
-    first, second, third = np.split(shown, 3, axis=2)
-    table = np.concatenate([first, gap, second, gap, third], axis=2)
-    pictures.save_captioned_grid(
-        workdir / "extremes.png",
-        table.reshape(-1, *table.shape[2:]),
-        title="outliers of the largest error, outliers of the smallest error, and inliers of the largest error",
-        rows=[caption for c in range(len(shown)) for caption in (f"class {c}", "rebuilt")],
-    )
-
-
-def _roc(inliers: np.ndarray, outliers: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The true positive rate at the false positive rates `at`."""
-    return (outliers[:, None] > np.quantile(inliers, 1 - at)[None]).mean(axis=0)
-
-
 def of_each_class(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:
     """Scores and codes by the autoencoder of each class: NAME_class_0, NAME_class_1, ..."""
 
     def members(params: Params) -> list[Params]:
-        return [jax.tree.map(lambda leaf, c=c: leaf[c], params) for c in range(len(jax.tree.leaves(params)[0]))]
+        return [jax.tree.map(lambda leaf, c=c: leaf[c], params) for c in range(num_members(params))]
 
     def of_all(name: str, alone: runs.Application) -> runs.Application:
         def each(params: Params, x: Array, key: Key, *fitted: Any) -> dict[str, Array]:

@@ -11,6 +11,7 @@ Hair, clothes and background are attributes: they stay with the target.
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -192,27 +193,106 @@ def render(identity: Array, attributes: Array, *, size: int = 32, supersampling:
 NUM_IDENTITIES, NUM_TRAIN, NUM_TEST = 100, 20, 5  # pictures of each identity
 
 
+class Factors(NamedTuple):
+    """What pictures are rendered from."""
+
+    identity: Array  # [..., 19] in [0, 1]
+    attributes: Array  # [..., 27] in [0, 1]
+
+
+def factors() -> tuple[Factors, Factors]:
+    """The factors of the data set's pictures, in its order.
+
+    They are drawn from `jax.random.key(0)`: the identities from stream 0, the attributes from stream 1.
+
+    Returns:
+      Those of the training pictures, [20 * 100, ...], and of the held-out ones, [5 * 100, ...], float32.
+    """
+    root, each = jax.random.key(0), NUM_TRAIN + NUM_TEST
+    identity = draw_identities(jnp.arange(NUM_IDENTITIES), jax.random.fold_in(root, 0))
+    attributes = draw_attributes(NUM_IDENTITIES * each, jax.random.fold_in(root, 1)).reshape(NUM_IDENTITIES, each, -1)
+    drawn = Factors(jnp.repeat(identity[:, None], each, axis=1), attributes)
+    train, test = (
+        jax.tree.map(lambda a, part=part: a[:, part].reshape(-1, a.shape[-1]), drawn)
+        for part in (slice(NUM_TRAIN), slice(NUM_TRAIN, None))
+    )
+    return train, test
+
+
+def render_bytes(drawn: Factors) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures as the data set stores them.
+
+    They are rendered in double precision on the CPU, so that rounding to bytes gives the same bytes everywhere.
+
+    Args:
+      drawn: of N pictures.
+
+    Returns:
+      Pictures [N, 32, 32, 3] uint8, and how much of each pixel is skin, [N, 32, 32] float64.
+    """
+
+    def one(identity: Array, attributes: Array) -> tuple[Array, Array]:
+        face = render(identity, attributes)
+        return face.image, face.skin
+
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        draw = jax.jit(partial(jax.lax.map, lambda factors: one(*factors), batch_size=100))
+        images, skin = map(np.asarray, draw(tuple(jnp.asarray(a, jnp.float64) for a in drawn)))
+    return np.round(255 * images).astype(np.uint8), skin
+
+
 def load() -> Dataset:
     """Faces of 100 identities, which are the labels: 20 pictures of each for training and 5 held out.
 
-    They are drawn from `jax.random.key(0)`: the identities from stream 0, the attributes from stream 1. They are
-    rendered in double precision on the CPU, so that rounding to bytes gives the same bytes everywhere.
-
     Returns:
-      Images [N, 32, 32, 3] uint8.
+      Images [N, 32, 32, 3] uint8, of the `factors`.
     """
-    root, each = jax.random.key(0), NUM_TRAIN + NUM_TEST
-    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
-        identity = jnp.repeat(draw_identities(jnp.arange(NUM_IDENTITIES), jax.random.fold_in(root, 0)), each, axis=0)
-        attributes = draw_attributes(NUM_IDENTITIES * each, jax.random.fold_in(root, 1))
-        draw = jax.jit(partial(jax.lax.map, lambda factors: render(*factors).image, batch_size=100))
-        images = np.asarray(draw((identity.astype(jnp.float64), attributes.astype(jnp.float64))))
-    x = np.round(255 * images).astype(np.uint8).reshape(NUM_IDENTITIES, each, *images.shape[1:])
+    train, test = factors()
     label = np.arange(NUM_IDENTITIES)
     return from_arrays(
         "faces",
-        x[:, :NUM_TRAIN].reshape(-1, *x.shape[2:]),
-        x[:, NUM_TRAIN:].reshape(-1, *x.shape[2:]),
+        render_bytes(train)[0],
+        render_bytes(test)[0],
         train_label=np.repeat(label, NUM_TRAIN),
         test_label=np.repeat(label, NUM_TEST),
     )
+
+
+OUT_OF_RANGE, NUM_MOVED, SQUARE = 1.6, 8, 10  # of the outliers: value, factors that take it, pixels per side
+
+
+def outliers(drawn: Factors, key: Key) -> dict[str, np.ndarray]:
+    """Pictures unlike those of the data set, by the kind of what is wrong with them.
+
+    `factors`: eight factors of each picture, drawn at random among those that are not cyclic, are at 1.6, beyond their
+    range. `green_skin`: red and green are exchanged where there is skin. `occluded`: a square of 10 x 10 pixels of one
+    random colour lies at a random place.
+
+    Args:
+      drawn: of the N pictures that are changed.
+      key: draws which factors, places and colours.
+
+    Returns:
+      Pictures of each kind, [N, 32, 32, 3] uint8.
+    """
+    num = len(drawn.identity)
+    factor_key, place_key, colour_key = jax.random.split(key, 3)
+    cyclic = np.array([name in CYCLIC for name in (*IDENTITY, *ATTRIBUTES)])
+    order = jnp.where(cyclic[None], jnp.inf, jax.random.uniform(factor_key, (num, len(cyclic))))
+    moved = jnp.argsort(jnp.argsort(order, axis=1), axis=1) < NUM_MOVED
+    whole = jnp.where(moved, OUT_OF_RANGE, jnp.concatenate(drawn, axis=1))
+    (x, skin), (beyond, _) = (
+        render_bytes(own) for own in (drawn, Factors(whole[:, : len(IDENTITY)], whole[:, len(IDENTITY) :]))
+    )
+    green = skin[..., None] * x[..., [1, 0, 2]] + (1 - skin[..., None]) * x
+    side = x.shape[1]
+    first = np.asarray(jax.random.randint(place_key, (num, 2), 0, side - SQUARE + 1))
+    away = np.arange(side) - first[..., None]  # of each row and column from the square's first
+    rows, columns = np.moveaxis((away >= 0) & (away < SQUARE), 1, 0)
+    colour = np.asarray(jax.random.randint(colour_key, (num, 1, 1, 3), 0, 256))
+    occluded = np.where((rows[:, :, None] & columns[:, None])[..., None], colour, x)
+    return {
+        "factors": beyond,
+        "green_skin": np.round(green).astype(np.uint8),
+        "occluded": occluded.astype(np.uint8),
+    }

@@ -236,3 +236,58 @@ def test_the_data_set_is_of_the_identities_that_label_it(monkeypatch, num):
 def test_the_data_set_is_the_same_for_ever():
     # Every published number on the faces is a number on these bytes. If this fails, they have changed.
     assert data.load("faces").fingerprint == "364a5ea7a589fddb0e6a458260d1cc965868f90f55681aa31da91fb1b3f2fd7d"
+
+
+@pytest.fixture(scope="module")
+def few():
+    """The factors of some held-out pictures."""
+    return jax.tree.map(lambda a: a[::125], faces.factors()[1])
+
+
+def test_factors_are_those_of_the_pictures_in_their_order(few):
+    train, test = faces.factors()
+    assert train.identity.shape == (2000, 19) and test.attributes.shape == (500, 27)
+    identities = faces.draw_identities(jnp.arange(100), jax.random.fold_in(jax.random.key(0), 0))
+    for split, each in ((train, 20), (test, 5)):
+        np.testing.assert_array_equal(split.identity, jnp.repeat(identities, each, axis=0))
+    attributes = faces.draw_attributes(2500, jax.random.fold_in(jax.random.key(0), 1))
+    np.testing.assert_array_equal(train.attributes[21], attributes[26])  # of identity 1, the second
+    np.testing.assert_array_equal(test.attributes[6], attributes[25 + 21])
+    pictures, skin = faces.render_bytes(few)
+    for n in range(4):
+        face = render(few.identity[n], few.attributes[n])
+        np.testing.assert_allclose(pictures[n], 255 * face.image, atol=0.51)
+        np.testing.assert_allclose(skin[n], face.skin, atol=1e-4)
+
+
+def test_outliers_differ_from_the_pictures_in_what_their_kind_says(few, key):
+    pictures, skin = faces.render_bytes(few)
+    found = faces.outliers(few, key)
+    assert all(x.shape == (4, 32, 32, 3) and x.dtype == np.uint8 for x in found.values())
+    green = np.float64(found["green_skin"])
+    inside, outside = skin == 1, skin == 0
+    np.testing.assert_array_equal(green[inside], pictures[inside][:, [1, 0, 2]])
+    np.testing.assert_array_equal(green[outside], pictures[outside])
+    assert inside.sum() > 400 and np.mean(pictures[inside][:, 0] > green[inside][:, 0]) > 0.9  # skin is red, not green
+    for picture, occluded in zip(pictures, found["occluded"], strict=True):
+        changed = np.any(picture != occluded, axis=-1)
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        assert len(rows) == rows[-1] - rows[0] + 1 == 10 and len(columns) == columns[-1] - columns[0] + 1 == 10
+        square = occluded[rows[0] : rows[0] + 10, columns[0] : columns[0] + 10].reshape(-1, 3)
+        assert np.all(square == square[0])
+
+
+def test_outlying_factors_are_beyond_their_range(few, key, monkeypatch):
+    rendered = []
+
+    def record(drawn):
+        rendered.append(drawn)
+        return np.zeros((4, 32, 32, 3), np.uint8), np.zeros((4, 32, 32))
+
+    monkeypatch.setattr(faces, "render_bytes", record)
+    faces.outliers(few, key)
+    before, after = (np.concatenate(drawn, axis=1) for drawn in rendered)
+    moved = before != after
+    assert np.all(moved.sum(1) == 8) and np.allclose(after[moved], 1.6) and moved.any(0).sum() > 15
+    names = [*faces.IDENTITY, *faces.ATTRIBUTES]
+    assert not moved[:, [names.index(name) for name in faces.CYCLIC]].any()

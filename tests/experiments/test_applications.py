@@ -68,6 +68,16 @@ def test_outliers_and_their_baselines(train, digits, tmp_path, protocol):
     assert (tmp_path / "run" / "roc.png").exists() and (tmp_path / "run" / "extremes.png").exists()
 
 
+def test_outliers_among_rendered_faces(train, tmp_path):
+    flags = ("--protocol=rendered", "--dataset=faces", "--latent_dim=32", "--hidden=128", *SHORT)
+    metrics = train("outliers", tmp_path / "run", *flags, "--num_steps=300", "--eval_every=300")["metrics"]
+    kinds = ("factors", "green_skin", "occluded")
+    for prefix in ("", "pca_", "knn_", "manifold_"):
+        assert metrics[f"{prefix}auroc"] == pytest.approx(np.mean([metrics[f"{kind}_{prefix}auroc"] for kind in kinds]))
+    assert all(metrics[f"{kind}_auroc"] > 0.5 for kind in kinds)
+    assert (tmp_path / "run" / "extremes.png").exists()
+
+
 def test_outliers_need_classes(finish, tmp_path, pictures):
     folder = tmp_path / "one" / "only"
     folder.parent.mkdir()

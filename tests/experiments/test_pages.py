@@ -1,5 +1,8 @@
 """The experiments' own functions, called as a page of somebody's research would."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +24,7 @@ from experiments import (
     visualise,
 )
 from genjax import data, gradients
+from genjax.errors import BadInput
 from genjax.models import autoencoder
 from genjax.types import Batch
 
@@ -134,3 +138,41 @@ def test_a_known_dictionary_is_learned_from_draws_of_its_own(key):
     parts = sparse.build(flags, dataset, gradients.whole_batch).parts
     found = jax.jit(model.evaluate)(state, Batch(jnp.zeros((4, 64))), key)["reconstruction_loss"]
     np.testing.assert_allclose(found, autoencoder.score(state.params, x, parts=parts).mean(), rtol=1e-5)
+
+
+def test_one_autoencoder_learns_from_all_faces():
+    # three faces of three people: nothing is held back, and the digits have no rendered outliers
+    flags = outliers.Flags(protocol="rendered", dataset="faces", hidden=(8,), noise_scale=0.0)
+    x = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3), np.uint8)
+    dataset = data.dataset.from_arrays("faces", x, x, train_label=np.arange(6) % 3, test_label=np.arange(6) % 3)
+    model, parts, _ = outliers.build(flags, dataset, gradients.whole_batch)
+    params = model.init(jax.random.key(0)).params
+    batch = Batch(jnp.float32(x / 255), jnp.asarray(dataset.train.label))
+    loss, _ = outliers.ensemble_objective(flags, parts, np.ones(1))(params, batch, jax.random.key(1))
+    alone = autoencoder.score(jax.tree.map(lambda leaf: leaf[0], params), batch.x, parts=parts)
+    np.testing.assert_allclose(loss, alone, rtol=1e-5)
+    with pytest.raises(BadInput, match=r"^protocol: only the data set faces has rendered outliers, not digits"):
+        outliers.build(flags, data.load("digits"), gradients.whole_batch)
+
+
+def test_each_kind_of_outlier_has_an_area_of_its_own():
+    below, above = (np.arange(4.0), np.arange(4.0) + 4), (np.arange(4.0) + 4, np.arange(4.0))
+    found = outliers.measures({"": [below, above], "pca": [below, below]}, ["occluded", "green_skin"])
+    assert (found["occluded_auroc"], found["green_skin_auroc"], found["auroc"], found["auroc_min"]) == (1, 0, 0.5, 0)
+    assert (found["occluded_pca_auroc"], found["pca_auroc"]) == (1, 1) and found["aupr"] < 1
+    assert set(outliers.measures({"": [below, above]}, [])) == {"auroc", "auroc_min", "aupr", "fpr_at_95_tpr"}
+
+
+def test_rendered_outliers_are_beside_the_held_out_faces(monkeypatch):
+    flags = outliers.Flags(protocol="rendered", dataset="faces")
+    x = np.random.RandomState(0).randint(0, 256, (8, 32, 32, 3), np.uint8)
+    dataset = data.dataset.from_arrays("faces", x[:5], x[5:], train_label=np.arange(5), test_label=np.arange(3))
+    changed = {"factors": x[:3], "occluded": x[2:5]}
+    monkeypatch.setattr(outliers.faces, "outliers", lambda drawn, key: changed)
+    trained: Any = SimpleNamespace(dataset=dataset, params={"w": jnp.zeros((1, 2))}, key=jax.random.key(0))
+    (problem,) = outliers.problems(flags, trained)
+    np.testing.assert_allclose(problem.known, x[:5] / 255, rtol=1e-6)
+    np.testing.assert_allclose(problem.x[problem.inlier], x[5:] / 255, rtol=1e-6)
+    for kind, images in changed.items():
+        np.testing.assert_allclose(problem.x[problem.outliers[kind]], images / 255, rtol=1e-6)
+    assert problem.params["w"].shape == (2,)
