@@ -137,15 +137,22 @@ def attribute_targets(attributes: Array) -> Array:
     return jnp.concatenate([attributes[:, ~cyclic], on_circle.reshape(len(attributes), -1)], axis=1)
 
 
+def attribute_places() -> dict[str, list[int]]:
+    """The columns of each attribute in `attribute_targets`: one, or two of a cyclic one."""
+    linear = [name for name in ATTRIBUTES if name not in CYCLIC]
+    places = {name: [number] for number, name in enumerate(linear)}
+    return places | {
+        name: [len(linear) + 2 * number, len(linear) + 2 * number + 1] for number, name in enumerate(CYCLIC)
+    }
+
+
 def target_groups() -> dict[str, list[int]]:
     """The places of each group's attributes in `attribute_targets`.
 
     Returns:
       name of the group -> places.
     """
-    linear = [name for name in ATTRIBUTES if name not in CYCLIC]
-    places = {name: [number] for number, name in enumerate(linear)}
-    places |= {name: [len(linear) + 2 * number, len(linear) + 2 * number + 1] for number, name in enumerate(CYCLIC)}
+    places = attribute_places()
     return {group: [place for name in names for place in places[name]] for group, names in GROUPS.items()}
 
 

@@ -1,4 +1,4 @@
-"""Accuracy of a linear classifier on frozen features, with its uncertainty over draws of the labelled examples."""
+"""Linear probes of frozen features: how well a line reads classes from them, or numbers."""
 
 from __future__ import annotations
 
@@ -101,3 +101,46 @@ def linear_probe(
         return accuracy(best, draw, t, truth)
 
     return Probe(np.array([one(draw) for draw in np.asarray(rows)]))
+
+
+def ridge_probe(
+    features: ArrayLike,
+    targets: ArrayLike,
+    test_features: ArrayLike,
+    test_targets: ArrayLike,
+    *,
+    weights: Sequence[float] = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0),
+) -> np.ndarray:
+    """Coefficients of determination of ridge regression on frozen features, one for each target.
+
+        R^2_k = 1 - sum_n (y_nk - y'_nk)^2 / sum_n (y_nk - mean y_k)^2,   y' = h W + b on the test set
+        min over W, b of 1/N sum_n ||y_n - h_n W - b||^2 + lambda ||W||^2
+
+    Features are centred and divided by one number, so that their mean variance is 1: rotated features are as good as
+    the original ones. Of each target, lambda is the one of least error in leave-one-out cross-validation on the
+    training set.
+
+    Args:
+      features: h, [N, ...] of the training set; flattened.
+      targets: y, [N, K].
+      test_features: [M, ...].
+      test_targets: [M, K].
+      weights: values of lambda.
+
+    Returns:
+      [K], at most 1; 0 for the mean of the test targets, negative for what is worse.
+
+    Raises:
+      ValueError: features that are not finite.
+
+    Source: Hoerl & Kennard 1970; Alain & Bengio 2017.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.metrics import r2_score
+
+    x, t = vectors(features), vectors(test_features)
+    mean = x.mean(axis=0)
+    scale = np.sqrt(np.mean(np.square(x - mean))) or 1.0  # features that never vary stay 0
+    probe = RidgeCV([len(x) * weight for weight in weights], alpha_per_target=True)
+    probe.fit((x - mean) / scale, np.asarray(targets, np.float64))
+    return np.asarray(r2_score(test_targets, probe.predict((t - mean) / scale), multioutput="raw_values"))

@@ -82,3 +82,48 @@ def test_the_test_set_changes_nothing_but_the_score(labels):
         for part in (slice(0, 150), slice(150, 300))
     ]
     np.testing.assert_allclose(whole, np.mean(halves, axis=0))
+
+
+def test_ridge_reads_what_is_linear_and_nothing_else():
+    draw = np.random.RandomState(0)
+    h, t = draw.normal(size=(400, 3)), draw.normal(size=(300, 3))
+    noise, test_noise = 2 * draw.normal(size=400), 2 * draw.normal(size=300)
+
+    def target(h, noise):  # exactly; half of the variance, 4 of 8; as a square, which no line follows; not at all
+        return np.stack([h @ [1, 2, 3] + 7, 2 * h[:, 0] + noise, h[:, 1] ** 2, noise], axis=1)
+
+    rotation = np.linalg.qr(draw.normal(size=(3, 3)))[0]
+    found = probes.ridge_probe(h, target(h, noise), t, target(t, test_noise))
+    np.testing.assert_allclose(found, [1, 0.5, 0, 0], atol=0.1)
+    assert found[0] > 0.9999
+    np.testing.assert_allclose(
+        probes.ridge_probe(50 * h @ rotation + 3, target(h, noise), 50 * t @ rotation + 3, target(t, test_noise)),
+        found,
+        atol=1e-8,
+    )
+
+
+def test_ridge_is_its_normal_equations_with_the_best_weight_left_out():
+    draw = np.random.RandomState(1)
+    h, y = draw.normal(size=(60, 20)), draw.normal(size=(60, 2))
+    y[:, 1] += h[:, 0] * 3
+    t, truth = draw.normal(size=(40, 20)), draw.normal(size=(40, 2))
+    scale, mean = np.sqrt(np.mean((h - h.mean(0)) ** 2)), h.mean(0)
+    x, s = (h - mean) / scale, (t - mean) / scale
+
+    def fitted(x, y, at, weight, num=60):
+        centred = x - x.mean(0)
+        w = np.linalg.solve(centred.T @ centred + num * weight * np.eye(20), centred.T @ (y - y.mean(0)))
+        return y.mean(0) + (at - x.mean(0)) @ w
+
+    expected, weights = [], (0.01, 1.0, 100.0)
+    for k in range(2):
+
+        def left_out(weight, k=k):
+            rest = np.arange(60)
+            return sum((fitted(x[rest != n], y[rest != n, k], x[n], weight) - y[n, k]) ** 2 for n in range(60))
+
+        predicted = fitted(x, y[:, k], s, min(weights, key=left_out))
+        expected.append(1 - np.sum((truth[:, k] - predicted) ** 2) / np.sum((truth[:, k] - truth[:, k].mean()) ** 2))
+    found = probes.ridge_probe(h, y, t, truth, weights=weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
