@@ -24,6 +24,11 @@ A latent space is regular if it is continuous, so that near codes decode to simi
 code drawn from the prior decodes to an image like the data. With --beside, both runs are held against these two
 properties: a table is printed and written to beside.json, and beside.png has the same walks and the same draws from
 N(0, I) through both decoders.
+
+For a run on `faces`, the vectors of four factors (smile, mouth_open, hair_tone, yaw) are held against exact renders in
+face_concepts.json and .png, beside those in principal components and in pixels, and the yaw is regressed along walks
+between two views of a face (yaw_rank_correlation_*): see `experiments.face_concepts`. The attributes are read by ridge
+regression on pixels, whose R^2 is printed, or by the network of --regressor_steps.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import latent_measures
+from experiments import face_concepts, latent_measures, swap_judges
 from experiments.latent_measures import Space
 from genjax import memory, runs
 from genjax.drawing import pictures
@@ -78,6 +83,9 @@ class Flags(runs.Record):
     )
     num_frames: int = flag(16, "number of images in each walk", at_least=3, at_most=1000)
     num_walks: int = flag(200, "number of walks to measure; the first few are drawn", at_least=1, at_most=10**6)
+    regressor_steps: int = flag(
+        0, "number of updates of a network that reads the attributes of faces; 0 for ridge regression", at_least=0
+    )
     out: str | None = flag(None, "output folder; by default DIR/latent_space")
 
 
@@ -202,6 +210,29 @@ def explore(run: runs.Run, flags: Flags, out: Path | None) -> Explored:
     return Explored(numbers, frames["linear"], draws["prior"])
 
 
+def explore_faces(run: runs.Run, flags: Flags, out: Path) -> dict[str, float]:
+    """Measures and draws what needs the factors of rendered faces; prints the table of concepts."""
+    read_key, _, _, concept_key = jax.random.split(jax.random.key(flags.seed), 4)
+    space = latent_measures.open_space(run, read_key)
+    if flags.regressor_steps:
+        read = swap_judges.find_or_train_regressor(
+            num_steps=flags.regressor_steps, image_size=space.x.shape[1], cache=run.directory.parent
+        )
+    else:
+        read = face_concepts.regress(space)
+    r2 = face_concepts.r2(read, space.x)
+    table, rows = face_concepts.concepts(space, read, concept_key)
+    directory.write_json(out / "face_concepts.json", {"r2_of_regression": r2} | table)
+    face_concepts.draw_concepts(rows, out)
+    for name, of_methods in table.items():
+        print(f"{name} (R^2 of its regression {r2[name]:.2f})")
+        for method, values in of_methods.items():
+            print(f"  {method:8} " + ", ".join(f"{measure} {value:.4f}" for measure, value in values.items()))
+    numbers, frames = face_concepts.yaw_walks(space, read, flags.num_frames)
+    face_concepts.draw_yaw_walks(frames, out)
+    return numbers
+
+
 def compare(run: runs.Run, other: runs.Run, found: tuple[Explored, Explored], out: Path) -> None:
     """Prints, writes and draws two latent spaces side by side."""
     names = run.experiment.name, other.experiment.name
@@ -237,6 +268,8 @@ def main(flags: Flags) -> None:
             raise BadInput(f"it was trained on other data than {flags.run}", parameter="beside")
     out.mkdir(parents=True, exist_ok=True)
     found = explore(opened[0], flags, out)
+    if opened[0].dataset.name == "faces":
+        found.numbers.update(explore_faces(opened[0], flags, out))
     directory.write_json(out / "latent_space.json", {"step": opened[0].step, **found.numbers})
     for name, value in found.numbers.items():
         print(f"{name:32} {value:10.4f}")
