@@ -1,5 +1,6 @@
 """The variational autoencoder against exact linear-Gaussian answers, NumPy, and its gradient assembled by hand."""
 
+import itertools
 from functools import partial
 
 import chex
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.optimize
 import scipy.stats
 
 from genjax import losses, networks, stochastic
@@ -90,6 +92,46 @@ def test_gap_of_the_bound_is_the_divergence_from_the_posterior(key, float64):
 
 
 @pytest.mark.slow
+def water_level(values, distortion):
+    """Reverse water-filling, Cover & Thomas 2006, theorem 10.3.3: the level t where sum_i min(t, l_i) is D."""
+    return scipy.optimize.brentq(lambda t: np.minimum(t, values).sum() - distortion, 0, max(values))
+
+
+@pytest.mark.parametrize("variance", [0.02, 0.3, 1.5])
+def test_a_linear_vae_of_a_gaussian_source_follows_reverse_water_filling(key, float64, variance):
+    # probabilistic PCA with a given variance of the likelihood, a code for each eigenvalue above it: the rate is
+    # sum_i max(0, 1/2 log l_i / t) and the squared error sum_i min(t, l_i), the least possible of any code, at t = s^2
+    num, values = 500, np.array([4.0, 1.0, 0.5, 0.1, 0.01])
+    x = np.asarray(jax.random.normal(key, (num, 5)))
+    x = x - x.mean(0)
+    u, _, vt = np.linalg.svd(x, full_matrices=False)
+    x = np.sqrt(num) * u * np.sqrt(values) @ vt  # of this covariance exactly
+    latent_dim = int((values > variance).sum())
+    w = vt.T[:, :latent_dim] * np.sqrt(values[:latent_dim] - variance)
+    precision = w.T @ w / variance + np.eye(latent_dim)
+    params = {
+        "encoder": {
+            "kernel": w @ np.linalg.inv(precision) / variance,
+            "bias": np.zeros(latent_dim),
+            "log_variance": -np.log(np.diag(precision)),
+        },
+        "decoder": {"kernel": w.T, "bias": np.zeros(5), "log_variance": np.log(variance)},
+    }
+    params, parts = jax.tree.map(jnp.asarray, params), linear_gaussian(latent_dim)
+    rates, errors = [], []
+    # the error is quadratic in eps, so the points eps in {-1, 1}^d give its expectation without error
+    for eps in itertools.product([-1.0, 1.0], repeat=latent_dim):
+        mean, s = vae.encode(params, x, parts=parts)
+        z = mean + jnp.exp(s / 2) * jnp.array(eps)[None]
+        errors.append(np.sum(np.square(x - vae.decode(params, z, parts=parts)), axis=1).mean())
+    for n in range(2):
+        _, rate = vae.terms(params, x, jax.random.fold_in(key, n), parts=parts)
+        rates.append(float(rate.mean()))
+    level = water_level(values, np.mean(errors))
+    assert level == pytest.approx(variance, rel=1e-9)
+    np.testing.assert_allclose(rates, np.maximum(0, 0.5 * np.log(values / level)).sum(), rtol=1e-9)
+
+
 def test_probabilistic_pca_is_the_optimum_of_a_linear_vae(key, float64):
     # Tipping & Bishop 1999: W = U (L - s^2 I)^{1/2}, s^2 the mean discarded eigenvalue; there the bound is the
     # exact likelihood, and the gradient of its expectation in every parameter is 0
