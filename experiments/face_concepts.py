@@ -58,7 +58,7 @@ def r2(read: Read, x: Array) -> dict[str, float]:
     from sklearn.metrics import r2_score
 
     truth = np.asarray(faces.attribute_targets(faces.factors()[1].attributes))
-    found = r2_score(truth, np.asarray(read(x)), multioutput="raw_values")
+    found = np.asarray(r2_score(truth, np.asarray(read(x)), multioutput="raw_values"))
     return {name: float(found[faces.attribute_places()[name][0]]) for name in CONCEPTS}
 
 
@@ -98,7 +98,9 @@ def concepts(space: Space, read: Read, key: Key) -> tuple[Table, Array]:
                 c = direction * jnp.linalg.norm(c) / jnp.linalg.norm(direction)
             moved[method] = decode(z[movable]), decode(z[movable] + c[None])
         moved["exact"] = space.x[movable], target
-        table[name] = {method: compare(*pair, target, read, column) for method, pair in moved.items()}
+        table[name] = {
+            method: compare(before, after, target, read, column) for method, (before, after) in moved.items()
+        }
         one = choose(len(movable), 1)
         rows.append(jnp.concatenate([space.x[movable][one], *(x[one] for x in shown(moved))]))
     return table, jnp.stack(rows)
@@ -172,7 +174,7 @@ def yaw_walks(space: Space, read: Read, num_frames: int) -> tuple[dict[str, floa
     measured = {}
     for name, images in frames.items():
         yaw = np.asarray(read(images.reshape(-1, *images.shape[2:])))[:, column].reshape(num, num_frames)
-        correlations = [spearmanr(np.arange(num_frames), each).statistic for each in yaw]
+        correlations: Any = [spearmanr(np.arange(num_frames), each)[0] for each in yaw]
         measured[f"yaw_rank_correlation_{name}"] = float(np.mean(correlations))
         measured[f"yaw_rising_{name}"] = float(np.mean(np.diff(yaw, axis=1) > 0))
     return measured, frames

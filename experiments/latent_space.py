@@ -216,7 +216,7 @@ def explore_faces(run: runs.Run, flags: Flags, out: Path) -> dict[str, float]:
     space = latent_measures.open_space(run, read_key)
     if flags.regressor_steps:
         read = swap_judges.find_or_train_regressor(
-            num_steps=flags.regressor_steps, image_size=space.x.shape[1], cache=run.directory.parent
+            num_steps=flags.regressor_steps, image_size=space.x.shape[1], cache=run.directory.resolve().parent
         )
     else:
         read = face_concepts.regress(space)

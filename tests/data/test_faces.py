@@ -264,7 +264,7 @@ def test_outliers_differ_from_the_pictures_in_what_their_kind_says(few, key):
     pictures, skin = faces.render_bytes(few)
     found = faces.outliers(few, key)
     assert all(x.shape == (4, 32, 32, 3) and x.dtype == np.uint8 for x in found.values())
-    green = np.float64(found["green_skin"])
+    green = found["green_skin"].astype(np.float64)
     inside, outside = skin == 1, skin == 0
     np.testing.assert_array_equal(green[inside], pictures[inside][:, [1, 0, 2]])
     np.testing.assert_array_equal(green[outside], pictures[outside])

@@ -69,7 +69,7 @@ def shrunk(x, num_levels):
 
 @pytest.mark.parametrize(("shape", "num_levels"), [((8, 8), 1), ((16, 32), 2), ((32, 32), 3), ((12, 16), 1)])
 def test_shrinkage_is_that_of_each_image_and_channel_alone(key, shape, num_levels):
-    x = np.float64(jax.random.normal(key, (2, *shape, 2)))
+    x = np.asarray(jax.random.normal(key, (2, *shape, 2)), np.float64)
     x += 2 * np.sin(np.arange(shape[0]))[:, None, None]
     found = wavelets.bayes_shrink(jnp.float32(x))  # of the default number of levels
     for n in range(2):
@@ -78,7 +78,7 @@ def test_shrinkage_is_that_of_each_image_and_channel_alone(key, shape, num_level
 
 
 def test_sides_that_cannot_be_halved_are_mirrored(key):
-    x = np.float64(jax.random.normal(key, (1, 7, 10, 1)))
+    x = np.asarray(jax.random.normal(key, (1, 7, 10, 1)), np.float64)
     padded = np.pad(x[0, ..., 0], ((0, 1), (0, 2)), mode="symmetric")
     found = wavelets.bayes_shrink(jnp.float32(x), num_levels=2)
     assert found.shape == x.shape

@@ -74,7 +74,8 @@ def test_outliers_among_rendered_faces(train, tmp_path):
     kinds = ("factors", "green_skin", "occluded")
     for prefix in ("", "pca_", "knn_", "manifold_"):
         assert metrics[f"{prefix}auroc"] == pytest.approx(np.mean([metrics[f"{kind}_{prefix}auroc"] for kind in kinds]))
-    assert all(metrics[f"{kind}_auroc"] > 0.5 for kind in kinds)
+    areas = [metrics[f"{kind}_auroc"] for kind in kinds]
+    assert min(areas) > 0.5 and len({*areas}) == 3
     assert (tmp_path / "run" / "extremes.png").exists()
 
 

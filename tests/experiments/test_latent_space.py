@@ -28,7 +28,7 @@ def test_the_share_of_the_prior_inside_the_radius_is_that_of_a_chi_square(key, d
     # training images at 0, and held-out ones of norm 1, ..., 3, 99 % of them up to r: P(scale^2 chi^2 <= r^2)
     norms = np.linspace(1, 3, 101)
     held_out = np.eye(1, dim) * norms[:, None]
-    codes = np.float64(jax.random.normal(key, (200, dim)))
+    codes = np.asarray(jax.random.normal(key, (200, dim)), np.float64)
     codes -= codes.mean(0)
     codes = 0.7 * codes @ np.linalg.inv(np.linalg.cholesky(np.cov(codes.T).reshape(dim, dim)).T)  # covariance .49
     own = space(held_out, codes, decode=lambda z: scale * z, x=held_out, train_x=np.zeros((9, dim)))
@@ -45,7 +45,7 @@ def test_the_share_of_the_prior_inside_the_radius_is_that_of_a_chi_square(key, d
 
 
 def test_a_prior_far_from_the_codes_is_not_complete_but_their_gaussian_is(key):
-    codes = 100 + np.float64(jax.random.normal(key, (500, 2)))
+    codes = 100 + np.asarray(jax.random.normal(key, (500, 2)), np.float64)
     measured, _ = latent_measures.completeness(space(codes[:100], codes[100:]), jax.random.key(0))
     assert measured["inside_prior"] == 0 and measured["inside_code_gaussian"] > 0.95
     assert measured["distance_prior"] == pytest.approx(100 * np.sqrt(2), rel=0.05)

@@ -17,6 +17,7 @@ from experiments import (
     gan,
     iwae,
     linear_pca,
+    outlier_charts,
     outliers,
     sfnn,
     sparse,
@@ -93,7 +94,7 @@ def test_the_extremes_are_the_largest_and_smallest_errors():
     inlier = np.array([True, False, False, True, False, False])
     # outliers by error: 1, 4, 2, 5; inliers 3, 0
     expected = [[5, 2, 4, 1], [1, 4, 2, 5], [0, 3, 0, 3]]
-    np.testing.assert_array_equal(outliers.extremes(error, inlier, num=4).reshape(3, 4), expected)
+    np.testing.assert_array_equal(outlier_charts.extremes(error, inlier, ~inlier, num=4).reshape(3, 4), expected)
 
 
 def test_a_narrow_code_does_not_read_what_it_leaves_out(key):

@@ -242,7 +242,8 @@ def test_samples_are_compared_beside_those_of_probabilistic_pca(trained, capsys)
     # the Fréchet distance of the Gaussian's own moments from those of the held-out digits, in these components
     basis = PCA(32, svd_solver="full").fit(known)
     model, m = PCA(2, svd_solver="full").fit(known), basis.transform(held_out)
-    own, other = basis.components_ @ model.get_covariance() @ basis.components_.T, np.cov(m.T)
+    axes = np.asarray(basis.components_)
+    own, other = axes @ model.get_covariance() @ axes.T, np.cov(m.T)
     cross = scipy.linalg.sqrtm(own @ other).real
     expected = np.sum(m.mean(0) ** 2) + np.trace(own + other - 2 * cross)
     assert found["ppca_frechet_distance"] == pytest.approx(expected, rel=0.1)  # of 500 draws
