@@ -45,6 +45,11 @@ TOYS = ("ring", "grid", "curve", "inverse_sine")
 SHORT = {"num_steps": 4, "log_every": 2, "eval_every": 4, "batch_size": 2}
 
 
+@pytest.fixture(autouse=True)
+def cpu_threads(monkeypatch):
+    monkeypatch.setenv("NPROC", "4")  # what a command would set before the backend starts
+
+
 @pytest.fixture(scope="module", params=[*FOLDERS, *TOYS])
 def dataset(request, tmp_path_factory):
     if request.param in TOYS:
@@ -87,6 +92,7 @@ def test_a_page_ends_well_or_says_why_not(name, dataset, tmp_path):
 )
 def test_pages_that_stand_for_the_others(name, dataset, tmp_path):
     found, said = train(name, dataset, tmp_path)
+    assert isinstance(found, runs.Run), found
     assert "from the start" in said and (tmp_path / "run" / "reconstructions.png").exists()
     assert all(math.isfinite(value) for value in found.metrics.values())
 
