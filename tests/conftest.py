@@ -1,6 +1,7 @@
 """What every test runs under: silent broadcasting is an error, and no network or accelerator is assumed."""
 
 import os
+import signal
 import zlib
 
 import jax
@@ -16,6 +17,8 @@ if jax.__version_info__ < (0, 11):  # later releases know it no longer
     QUICK.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join(QUICK)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as it is in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests start then have the default
 
 
 @pytest.fixture
