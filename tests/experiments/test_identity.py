@@ -16,6 +16,7 @@ from genjax.losses import weighted
 from genjax.models.identity_swap import BRIEF, FREER
 from genjax.runs import auxiliary, directory, recording
 from genjax.runs.settings import NOT_IDENTITY
+from genjax.training import checkpoint, digest
 
 SMALL = (
     "--num_steps=4",
@@ -127,7 +128,8 @@ def test_nothing_is_trained_to_build_a_swap_and_its_encoders_come_with_its_direc
 def test_a_finished_run_and_a_directory_of_other_flags_train_no_encoder(finish, tmp_path):
     workdir = tmp_path / "run"
     flags = identity_swap.resolve(SQUARES, None)
-    directory.claim(workdir, recording.config(identity_swap.EXPERIMENT, flags), free=NOT_IDENTITY)
+    config = recording.config(identity_swap.EXPERIMENT, flags)
+    directory.claim(workdir, config, free=NOT_IDENTITY)
     given = [
         f"--{name}={','.join(map(str, np.atleast_1d(getattr(SQUARES, name))))}"
         for name in (
@@ -143,9 +145,15 @@ def test_a_finished_run_and_a_directory_of_other_flags_train_no_encoder(finish, 
     ]
     status, _, err = finish("identity_swap", *given, "--seed=1", f"--workdir={workdir}")
     assert status == 2 and "training" not in err and "--seed" in err.splitlines()[-1], err
+    dataset = data.load("digits")
+    manifest = directory.manifest(seed=0, data_fingerprint=dataset.fingerprint)
+    manifest = directory.open_manifest(workdir, manifest, config, warn=pytest.fail, free=NOT_IDENTITY)
+    state = identity_swap.build(flags, dataset, gradients.whole_batch).model.init(jax.random.key(0))
+    with checkpoint.Checkpoints(workdir / "checkpoints", keep=2, run=manifest["run"]) as checkpoints:
+        checkpoints.save(2, state)
+    (workdir / "metrics.jsonl").write_text(json.dumps({"step": 2, "split": "test", "loss": 1.0}) + "\n")
     speed = {"num_steps": 2, "seconds": 1.0, "steps_per_second": 2.0}
-    directory.write_json(workdir / "manifest.json", {})
-    recording.write_end(workdir, "identity_swap", speed, {"loss": 1.0}, "0" * 64)
+    recording.write_end(workdir, "identity_swap", speed, {"loss": 1.0}, digest.params_sha256(state.params))
     status, out, err = finish("identity_swap", *given, f"--workdir={workdir}")
     assert status == 0 and "already finished" in out and "training" not in err, err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
