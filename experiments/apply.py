@@ -39,14 +39,9 @@ SHOWN = 20  # examples in an overview
 SUFFIXES = (".npz", ".csv", ".png")
 
 
-class Flags(runs.Record):
+class Flags(opening.OpeningFlags):
     """Application."""
 
-    run: str | None = flag(None, "directory of the run")
-    page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
-    data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
-    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
-    step: int | None = flag(None, "step of the checkpoint to use, by default the last", at_least=0)
     input: str | None = flag(None, "picture, folder of pictures, or file of numbers: .npy, .npz or .csv")
     to: str | None = flag(None, "what is computed: codes, reconstructions, scores, ...")
     of: str | None = flag(None, "the one result to keep of those that --to has, such as denoised_gaussian")
@@ -202,17 +197,15 @@ def main(flags: Flags) -> None:
     for name in ("run", "input"):
         if not getattr(flags, name):
             raise BadInput("give the directory of a trained run, and an input", parameter=name)
-    out = expand_user(flags.out or Path(str(flags.run)) / "applied", parameter="out")
+    out = expand_user(flags.out or flags.directory / "applied", parameter="out")
     if out.suffix and out.suffix not in SUFFIXES:
         raise BadInput(f"expected a folder or a file of {', '.join(SUFFIXES)}, not {out.name!r}", parameter="out")
     folder = out.parent if out.suffix else out
     refuse_unwritable(folder, parameter="out")
-    page = opening.of_module(flags.page) if flags.page else None
-    at: dict[str, Any] = {"experiment": page, "data_dir": flags.data_dir, "dataset": flags.dataset, "step": flags.step}
-    run = runs.open(str(flags.run), **at, with_data=False)
+    run = flags.open_run(with_data=False)
     application = chosen(run, flags.to)
     if application.fit is not None:
-        run = runs.open(str(flags.run), **at)
+        run = flags.open_run()
     rows = open_rows(run, application, expand_user(str(flags.input), parameter="input"), flags)
     folder.mkdir(parents=True, exist_ok=True)
     kept: dict[str, list[np.ndarray]] = {}

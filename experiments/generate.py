@@ -43,14 +43,9 @@ SHOWN = 100  # samples in the picture
 REFERENCE = re.compile("^train_|^held_out_")  # measures that do not depend on the samples
 
 
-class Flags(runs.Record):
+class Flags(opening.OpeningFlags):
     """Samples."""
 
-    run: str | None = flag(None, "directory of the run")
-    page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
-    data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
-    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
-    step: int | None = flag(None, "step of the checkpoint to use, by default the last", at_least=0)
     num: int = flag(100, "number of samples", at_least=1, at_most=10**8)
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     label: tuple[int, ...] = flag(
@@ -164,19 +159,9 @@ def measure(run: runs.Run, x: np.ndarray, flags: Flags) -> dict[str, float]:
 
 def main(flags: Flags) -> None:
     """Draws, measures and writes."""
-    if not flags.run:
-        raise BadInput("give the directory of a trained run", parameter="run")
-    out = expand_user(flags.out or Path(flags.run) / "generated", parameter="out")
+    out = expand_user(flags.out or flags.directory / "generated", parameter="out")
     refuse_unwritable(out, parameter="out")
-    page = opening.of_module(flags.page) if flags.page else None
-    run = runs.open(
-        flags.run,
-        experiment=page,
-        data_dir=flags.data_dir,
-        dataset=flags.dataset,
-        step=flags.step,
-        with_data=flags.measure,
-    )
+    run = flags.open_run(with_data=flags.measure)
     made = make(run, flags)
     x = made["x"]
     out.mkdir(parents=True, exist_ok=True)

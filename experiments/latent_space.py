@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,15 +68,10 @@ REGULARITY = {  # property: {number: the term for it}
 }
 
 
-class Flags(runs.Record):
+class Flags(opening.OpeningFlags):
     """Latent space."""
 
-    run: str | None = flag(None, "directory of the run")
     beside: str | None = flag(None, "directory of a second run on the same data, to compare with")
-    page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
-    data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
-    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
-    step: int | None = flag(None, "step of the checkpoint to use, by default the last", at_least=0)
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     num_levels: int = flag(
         15, "number of images along each side of the grid and in each traversal", at_least=2, at_most=1000
@@ -253,14 +248,11 @@ def compare(run: runs.Run, other: runs.Run, found: tuple[Explored, Explored], ou
 
 def main(flags: Flags) -> None:
     """Explores, draws and writes."""
-    if not flags.run:
-        raise BadInput("give the directory of a trained autoencoder or VAE", parameter="run")
-    out = expand_user(flags.out or Path(flags.run) / "latent_space", parameter="out")
+    out = expand_user(flags.out or flags.directory / "latent_space", parameter="out")
     refuse_unwritable(out, parameter="out")
-    page = opening.of_module(flags.page) if flags.page else None
-    place: Any = dict(data_dir=flags.data_dir, dataset=flags.dataset)
-    opened = [runs.open(flags.run, experiment=page, step=flags.step, **place)]
-    opened += [runs.open(flags.beside, **place)] if flags.beside else []
+    opened = [flags.open_run()]
+    if flags.beside:
+        opened.append(runs.open(flags.beside, data_dir=flags.data_dir, dataset=flags.dataset))
     for run in opened:
         run.codec()  # a model without one is refused before anything is written
         first = opened[0]

@@ -17,23 +17,18 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from genjax import runs
 from genjax.data import image_file, pairs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.models import identity_swap
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, flag
+from genjax.runs import command, flag, opening
 from genjax.types import Array
 
 
-class Flags(runs.Record):
+class Flags(opening.OpeningFlags):
     """Face swap."""
 
-    run: str | None = flag(None, "directory of the run")
-    data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
-    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
-    step: int | None = flag(None, "step of the checkpoint to use, by default the last", at_least=0)
     target: str | None = flag(None, "picture that keeps everything except its identity")
     source: str | None = flag(None, "picture that provides the identity")
     out: str = flag("swapped.png", "output file, a PNG")
@@ -48,7 +43,7 @@ def main(flags: Flags) -> None:
     if out.is_dir():
         raise BadInput(f"{out} is a folder; give a file", parameter="out")
     refuse_unwritable(out.parent, parameter="out")
-    run = runs.open(flags.run, data_dir=flags.data_dir, dataset=flags.dataset, step=flags.step, with_data=False)
+    run = flags.open_run(with_data=False)
     if run.experiment.name != "identity_swap":
         raise BadInput(f"{run.directory} is a run of {run.experiment.name}, not of identity_swap")
     height, width, channels = pairs.image_shape(run.dataset, size=run.flags.image_size)

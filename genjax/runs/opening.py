@@ -24,7 +24,7 @@ from genjax.paths import expand_user
 from genjax.runs import agreement, sampling
 from genjax.runs import directory as run_directory
 from genjax.runs.experiment import Built, Experiment
-from genjax.runs.flags import from_config, require
+from genjax.runs.flags import Record, flag, from_config, require
 from genjax.training import determinism
 from genjax.types import Array, Batch, Codec, Key, Model, Params
 
@@ -67,6 +67,34 @@ class Run(NamedTuple):
         if self.experiment.codec is None:
             raise BadInput(f"{self.directory}: a run of {self.experiment.name} has no encoder and decoder to explore")
         return self.experiment.codec(self.parts)
+
+
+class OpeningFlags(Record):
+    """Run."""
+
+    run: str | None = flag(None, "directory of the run")
+    page: str | None = flag(None, "module that defines the run's experiment; by default the one in `experiments`")
+    data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
+    dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
+    step: int | None = flag(None, "step of the checkpoint to use, by default the last", at_least=0)
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the run, which has to be given."""
+        if not self.run:
+            raise BadInput("give the directory of a trained run", parameter="run")
+        return Path(self.run)
+
+    def open_run(self, *, with_data: bool = True) -> Run:
+        """The run, as `open` returns it."""
+        return open(
+            self.directory,
+            experiment=of_module(self.page) if self.page else None,
+            data_dir=self.data_dir,
+            dataset=self.dataset,
+            with_data=with_data,
+            step=self.step,
+        )
 
 
 def open(
