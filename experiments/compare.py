@@ -4,9 +4,10 @@
     python -m experiments.compare --runs=runs --metrics=negative_elbo,rate
 
 A directory in --runs is a run, a run of several seeds, or a folder of runs. Runs that differ only in the seed are one
-row, with mean +- standard deviation over the seeds. The rows are named by the flags that differ, and the best mean of a
-column is marked if it is known whether larger or smaller values are better. Of different experiments, the metrics that
-all of them have are compared. A run that is not finished counts with its last evaluation, and its row names the step.
+row, with mean +- standard deviation over the seeds. The rows are named by the flags that differ. The best mean of a
+column is marked if it is known whether larger or smaller values are better, and all runs have the same data. Of
+different experiments, the metrics that all of them have are compared. A run that is not finished counts with its last
+evaluation, and its row names the step.
 
 It prints the table, and writes comparison.md, comparison.tex (for the LaTeX package booktabs), comparison.csv (all
 metrics) and curves.png.
@@ -151,10 +152,13 @@ def chosen(rows: list[Row], experiments: dict[str, Experiment], wanted: tuple[st
 
 
 def best(rows: list[Row], metric: str, better: str) -> set[int]:
-    """The rows of the best mean: finished ones, unless none is; none if it is not known which is better."""
+    """The rows of the best mean: finished ones, unless none is; none if it is not known which is better.
+
+    Rows of several data sets are not rivals.
+    """
     finished = [i for i, row in enumerate(rows) if not row.note] or range(len(rows))
     means = {i: rows[i].values(metric).mean() for i in finished if len(rows[i].values(metric))}
-    if not better or len(rows) < 2 or not means:
+    if not better or len(rows) < 2 or not means or any({"dataset", "binarize"} & row.flags.keys() for row in rows):
         return set()
     extreme = (max if better == "higher" else min)(means.values())
     return {i for i, mean in means.items() if mean == extreme}
