@@ -175,7 +175,7 @@ def test_other_data_than_the_run_began_with(unfinished, finish):
 def test_a_run_that_goes_on_with_other_versions_says_so(unfinished, finish):
     manifest = json.loads((unfinished / "manifest.json").read_text())
     manifest["packages"]["optax"] = "0.0.1"
-    (unfinished / "manifest.json").write_text(json.dumps(manifest))
+    directory.write_manifest(unfinished, manifest)
     status, _, err = finish("vae", *SMALL, f"--workdir={unfinished}")
     assert status == 0 and "packages.optax: 0.0.1 then" in err
     status, _, err = finish("reproduce", f"--run={unfinished}")
