@@ -66,12 +66,6 @@ def in_rows(images: ArrayLike, *, columns: int) -> np.ndarray:
     return images.reshape(-1, columns, *images.shape[1:])
 
 
-def interleave_rows(first: ArrayLike, second: ArrayLike, *, columns: int) -> np.ndarray:
-    """Places each row of the first above that of the second, and fills short rows with white."""
-    pairs = np.concatenate([in_rows(first, columns=columns), in_rows(second, columns=columns)], axis=1)
-    return pairs.reshape(-1, *pairs.shape[2:])
-
-
 def signed(values: ArrayLike) -> np.ndarray:
     """Signed values as images: 0 is middle grey, and the largest magnitude of each is white or black.
 
