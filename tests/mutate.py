@@ -245,12 +245,14 @@ def tests_of(file: str) -> list[str]:
     return list(dict.fromkeys(str(test.relative_to(ROOT)) for test in ordered))
 
 
-def passes(folder: Path, tests: list[str]) -> bool:
-    """Whether these tests pass in this copy of the project."""
+def passes(folder: Path, tests: list[str], *, quiet: bool = True) -> bool:
+    """Whether these tests pass in this copy of the project; what pytest prints is shown unless `quiet`."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
+    output = subprocess.DEVNULL if quiet else None
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
+    )
     try:
         return process.wait(timeout=SECONDS) == 0
     except subprocess.TimeoutExpired:
@@ -296,7 +298,7 @@ def main() -> int:
     files = [str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"]
     chosen = draw([mutant for file in files for mutant in mutants_of(file)], flags.num, flags.seed)
     tests = list(dict.fromkeys(test for mutant in chosen for test in tests_of(mutant.file)))
-    if not all(in_copies(1, lambda _, folder: passes(folder, tests), [None])):
+    if not all(in_copies(1, lambda _, folder: passes(folder, tests, quiet=False), [None])):
         sys.exit("a test fails on the unchanged project")
     counts: dict[str, list[int]] = {kind: [0, 0] for kind in sorted({mutant.kind for mutant in chosen})}
     results = in_copies(flags.workers, lambda mutant, folder: noticed(mutant, folder), chosen)
