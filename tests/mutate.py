@@ -271,6 +271,12 @@ def noticed(mutant: Mutant, folder: Path) -> bool:
         path.write_text(whole)
 
 
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """What a copy of the project does without: caches, and what lies beside the code at the root."""
+    caches = {"__pycache__", ".pytest_cache"}
+    return {name for name in names if name in caches or (Path(folder) == ROOT and name in {".git", ".venv", "runs"})}
+
+
 def in_copies(workers: int, action: Callable[[object, Path], bool], items: list) -> Iterator[bool]:
     """Applies an action to each item, with one copy of the project for each worker; results in order."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
@@ -278,8 +284,7 @@ def in_copies(workers: int, action: Callable[[object, Path], bool], items: list)
 
         def start() -> None:
             own.folder = Path(scratch) / str(next(number))
-            ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", ".pytest_cache", "*.egg-info")
-            shutil.copytree(ROOT, own.folder, ignore=ignored)
+            shutil.copytree(ROOT, own.folder, ignore=_left_out)
 
         with concurrent.futures.ThreadPoolExecutor(workers, initializer=start) as pool:
             yield from pool.map(lambda item: action(item, own.folder), items)

@@ -59,3 +59,11 @@ def test_the_tests_of_a_module_come_in_the_order_of_nearness():
     assert mutate.tests_of("genjax/losses/penalty.py")[0] == "tests/losses/test_penalty.py"
     assert mutate.tests_of("genjax/stochastic/quantiles.py")[0] == "tests/test_stochastic.py"
     assert not any("experiments" in test for test in mutate.tests_of("genjax/models/vae.py"))
+
+
+def test_a_copy_holds_every_module_and_test():
+    def modules(folder):
+        return {str(path.relative_to(folder)) for top in ("genjax", "tests") for path in (folder / top).rglob("*.py")}
+
+    (copied,) = mutate.in_copies(1, lambda _, folder: modules(folder), [None])  # type: ignore[arg-type]
+    assert copied == modules(mutate.ROOT) and "genjax/runs/runner.py" in copied
