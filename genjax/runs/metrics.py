@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Metric(NamedTuple):
@@ -71,3 +71,23 @@ def headline(names: Sequence[str], first: Sequence[str] = ()) -> list[str]:
     """The metrics to show where there is room for a few: those of `first`, then the others in their order."""
     chosen = [name for name in first if name in names]
     return (chosen + [name for name in names if name not in chosen])[:HEADLINE]
+
+
+def best_evaluation(
+    lines: Sequence[Mapping[str, Any]], name: str, *, better: str, error: float
+) -> Mapping[str, Any] | None:
+    """The held-out evaluation with the best value of a metric, if the last one is clearly worse.
+
+    Clearly means by more than 1 % of the best value, and by more than three standard errors of the difference of two
+    evaluations, 3 sqrt(2) `error`.
+
+    Args:
+      lines: a run's lines of metrics.
+      better: "higher" or "lower".
+      error: the standard error of one evaluation.
+    """
+    tests = [line for line in lines if line["split"] == "test" and name in line]
+    sign = 1 if better == "lower" else -1
+    best = min(tests, key=lambda line: sign * line[name])
+    loss = sign * (tests[-1][name] - best[name])
+    return best if loss > max(0.01 * abs(best[name]), 3 * 2**0.5 * error) else None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,14 +15,13 @@ from genjax import data
 from genjax.data import batching
 from genjax.drawing import charts
 from genjax.errors import BadInput
-from genjax.paths import replacing
 from genjax.runs import agreement, directory, hosts, log, opening, stored
 from genjax.runs.experiment import Built, Experiment, Trained
-from genjax.runs.metrics import describe
+from genjax.runs.metrics import best_evaluation, describe, headline
 from genjax.runs.settings import CADENCE, NOT_IDENTITY, Flags
 from genjax.runs.tensorboard import TensorBoard
+from genjax.stderr import print_line
 from genjax.training import checkpoint, digest
-from genjax.training.reading import Window
 from genjax.training.streams import streams
 from genjax.types import Key
 
@@ -96,8 +93,12 @@ class Recorder:
         if self._board:
             self._board.close()
 
-    def finish(self, state: Any, speed: dict[str, Any]) -> dict[str, Any]:
-        """Draws and measures the trained model; writes and returns its summary."""
+    def finish(self, state: Any, speed: dict[str, Any], errors: Mapping[str, Any]) -> dict[str, Any]:
+        """Draws and measures the trained model; writes and returns its summary.
+
+        Args:
+          errors: the standard errors of the last evaluation's metrics, as `standard_errors` returns them.
+        """
         trained = self._trained(speed["num_steps"], state)
         summarised = self._setting.experiment.summarise(self._flags, trained)
         lines = directory.read_metrics(self._metrics_path)
@@ -107,12 +108,28 @@ class Recorder:
                 "start in another `workdir`"
             )
         save_curves(self._workdir, self._setting.experiment, self._flags, lines)
+        self._note_best(lines, errors)
         if self._board:
             self._board.write_pictures(speed["num_steps"], self._workdir)
         self.close()
         params_sha256 = digest.params_sha256(state.params)
         metrics = {name: value for name, value in lines[-1].items() if name not in ("step", "split")} | summarised
-        return write_end(self._workdir, self._setting.experiment.name, speed, metrics, params_sha256)
+        more = {"metrics_standard_error": {name: float(error) for name, error in errors.items()}} if errors else {}
+        return write_end(self._workdir, self._setting.experiment.name, speed, metrics, params_sha256, more)
+
+    def _note_best(self, lines: list[dict[str, Any]], errors: Mapping[str, Any]) -> None:
+        """Prints a line if the model was better at an earlier evaluation than it is now."""
+        experiment = self._setting.experiment
+        for name in headline(list(lines[-1]), (*experiment.headline, *experiment.watch)):
+            better = describe(name, experiment.metrics(self._flags)).better
+            if better:
+                best = best_evaluation(lines, name, better=better, error=float(errors.get(name, 0.0)))
+                if best is not None:
+                    print_line(
+                        f"note: the held-out {name} was best at step {best['step']}, {best[name]:.4f}; at the end it "
+                        f"is {lines[-1][name]:.4f}, in {self._workdir}"
+                    )
+                return
 
 
 class SeedsRecorder:
@@ -171,16 +188,16 @@ class SeedsRecorder:
         for recorder in self._recorders.values():
             recorder.close()
 
-    def finish(self, states: Any, speed: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, states: Any, speed: dict[str, Any], errors: Mapping[str, Any]) -> dict[str, Any]:
         """Finishes the run of each seed and saves its checkpoint; writes means and standard deviations."""
         summaries = {}
-        for seed, (recorder, state) in zip(self._recorders, self._each(states), strict=True):
+        for i, (seed, (recorder, state)) in enumerate(zip(self._recorders, self._each(states), strict=True)):
             folder = self._workdir / f"seed-{seed}" / "checkpoints"
             run = directory.read_manifest(folder.parent).get("run")
             with checkpoint.Checkpoints(folder, keep=1, run=run, warn=self._setting.warn) as checkpoints:
                 checkpoints.restore(state)  # a checkpoint from an earlier start is not written again
                 checkpoints.save(speed["num_steps"], state, note=recorder.logs)
-            summaries[str(seed)] = recorder.finish(state, speed)
+            summaries[str(seed)] = recorder.finish(state, speed, {name: error[i] for name, error in errors.items()})
         save_curves(self._workdir, self._setting.experiment, self._flags, directory.read_metrics(self._metrics_path))
         names = next(iter(summaries.values()))["metrics"]
         values = {name: [summary["metrics"][name] for summary in summaries.values()] for name in names}
@@ -282,28 +299,3 @@ def held_out_examples(source: batching.Source, key: Key, *, at_most: int = 2000)
         stored = jax.tree.map(lambda *arrays, some=some: np.stack([arrays[g][b, row] for g, b, row in some]), *groups)
         read.append(source.test.read(jax.tree.map(jnp.asarray, stored), jax.random.fold_in(key, number)))
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *read)
-
-
-_STEPS = "_steps"  # no metric's name
-
-
-def write_unreported(workdir: Path, step: int, window: Window) -> None:
-    """Keeps the train metrics before an interruption at this step that no line of metrics.jsonl has reported yet."""
-    with replacing(workdir / directory.UNREPORTED) as file:
-        arrays: dict[str, Any] = {_STEPS: np.array([window.start, step]), **window.values()}
-        np.savez(file, **arrays)
-
-
-def read_unreported(workdir: Path, step: int, *, warn: Warn) -> Window:
-    """What `write_unreported` has kept at this step; a window without steps if there was no interruption there."""
-    path = workdir / directory.UNREPORTED
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
-            values = dict(found)
-        start, upto = map(int, values.pop(_STEPS))
-    except FileNotFoundError:
-        return Window(step)
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        warn(f"{path} is damaged ({error}); the next line of metrics covers fewer steps")
-        return Window(step)
-    return Window(start, values) if upto == step else Window(step)

@@ -20,16 +20,17 @@ from genjax import data
 from genjax.data import batching, outline
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import changes, command, devices, directory, hosts, interruption, opening
+from genjax.runs import changes, command, devices, directory, hosts, interruption, opening, unreported
 from genjax.runs.experiment import Built, Experiment
 from genjax.runs.flags import require
 from genjax.runs.metrics import headline
 from genjax.runs.opening import Run
-from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config, read_unreported, write_unreported
+from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config
 from genjax.runs.settings import IDENTITY_IF_GIVEN, NOT_IDENTITY, Flags
 from genjax.stderr import print_line
 from genjax.training import checkpoint, determinism
 from genjax.training.compiled import keep_compiled
+from genjax.training.evaluator import evaluator, standard_errors
 from genjax.training.fit import fit
 from genjax.training.placement import Placement, to_host
 from genjax.training.streams import streams
@@ -170,14 +171,15 @@ def _fit(run: _Prepared) -> None:
         print_line(f"{experiment.name} on {run.setting.dataset.name}, {start}, in {run.workdir}")
         make = SeedsRecorder if several else Recorder
         recorder = make(run.setting, flags, run.workdir, first_step, checkpoints.note or {})
-        unreported = read_unreported(run.workdir, first_step, warn=_warn)
+        pending = unreported.read(run.workdir, first_step, warn=_warn)
+        evaluate = evaluator(built.model, run.setting.source.test, placement=run.placement)
         began = time.monotonic()
 
         def save(step: int, saved: Any) -> None:
             if hosts.is_first():
                 recorder.sync()  # flush the metrics first: resuming relies on the lines before a checkpoint
-                if unreported.start < step:
-                    write_unreported(run.workdir, step, unreported)
+                if pending.start < step:
+                    unreported.write(run.workdir, step, pending)
             checkpoints.save(step, saved, note=recorder.logs if hosts.is_first() else None)
 
         try:
@@ -196,27 +198,31 @@ def _fit(run: _Prepared) -> None:
                     save=save,
                     examine=recorder.examine,
                     interrupted=lambda: hosts.agreed(request.number) > 0,
-                    unreported=unreported,
+                    unreported=pending,
+                    evaluate=evaluate,
                     watch=experiment.watch,
                     placement=run.placement,
                 )
-            state, signal = to_host(state), hosts.agreed(request.number)
+            seconds, signal = time.monotonic() - began, hosts.agreed(request.number)
+            errors = {} if signal else standard_errors(evaluate, state, _test_key(run))
+            state = to_host(state)
         except jax.errors.JaxRuntimeError as error:
             if jax.process_count() == 1:
                 raise
             hosts.leave(error)
-        seconds = time.monotonic() - began
     if signal:
         recorder.close()
         raise interruption.Interrupted(signal, _how_to_go_on(run, int(np.ravel(state.step)[0])))
     if hosts.is_first():
         (run.workdir / directory.UNREPORTED).unlink(missing_ok=True)
-        speed = {
-            "num_steps": flags.num_steps,
-            "seconds": round(seconds, 2),
-            "steps_per_second": round((flags.num_steps - first_step) / seconds, 1),
-        }
-        recorder.finish(jax.tree.map(jnp.asarray, state), speed)
+        rate = round((flags.num_steps - first_step) / seconds, 1)
+        speed = {"num_steps": flags.num_steps, "seconds": round(seconds, 2), "steps_per_second": rate}
+        recorder.finish(jax.tree.map(jnp.asarray, state), speed, errors)
+
+
+def _test_key(run: _Prepared) -> Any:
+    """The key of the run's evaluations, or the keys of several runs."""
+    return run.placement.place_own(streams(run.flags.seed, num_seeds=run.placement.num_seeds).test)
 
 
 def _how_to_go_on(run: _Prepared, step: int) -> str:
@@ -248,9 +254,13 @@ def summary_line(workdir: Path, how: str, first: Sequence[str] = ()) -> str:
     """A finished run on one line: its speed, a few metrics (`first` comes first) and the hashes of its parameters."""
     summary = directory.read_summary(workdir)
     values, deviations = summary["metrics"], summary.get("metrics_deviation", {})
+    errors = summary.get("metrics_standard_error", {})
     shown = headline(list(values), first)
     metrics = ", ".join(
-        f"{name} {values[name]:.4f}" + (f" +- {deviations[name]:.4f}" if name in deviations else "") for name in shown
+        f"{name} {values[name]:.4f}"
+        + (f" +- {deviations[name]:.4f}" if name in deviations else "")
+        + (f" (s.e. {errors[name]:.4f})" if name in errors else "")
+        for name in shown
     )
     metrics += f" and {len(values) - len(shown)} more in summary.json" if len(shown) < len(values) else ""
     sha256 = summary["params_sha256"]

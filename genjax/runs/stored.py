@@ -116,6 +116,7 @@ SUMMARY = {
     "steps_per_second": _NUMBER,
     "metrics": _METRICS,
     "metrics_deviation": _METRICS._replace(is_optional=True),
+    "metrics_standard_error": _METRICS._replace(is_optional=True),
     "metrics_of_seeds": Entry(_maps(_METRICS.is_valid), "numbers by name, for each seed", True),
     "params_sha256": _HASHES,
 }

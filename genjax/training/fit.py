@@ -17,7 +17,7 @@ import numpy as np
 
 from genjax.data.batching import Fed, HeldOut, Source, Stream
 from genjax.errors import BadInput
-from genjax.training.evaluator import evaluator
+from genjax.training.evaluator import Evaluate, evaluator
 from genjax.training.pace import Pace
 from genjax.training.placement import ALONE, Placement, to_host
 from genjax.training.reading import Examine, Reader, Report, Results, Save, Window
@@ -41,6 +41,7 @@ def fit(
     examine: Examine | None = None,
     interrupted: Callable[[], bool] | None = None,
     unreported: Window | None = None,
+    evaluate: Evaluate | None = None,
     watch: Sequence[str] = ("loss",),
     progress: bool = True,
     placement: Placement = ALONE,
@@ -65,6 +66,7 @@ def fit(
         `save` and returned; in a run of several processes it must return the same in all of them.
       unreported: the train metrics since the last line of the run that reached `state`. After an interruption it holds
         those of this one, so that the run reports the same lines as without it.
+      evaluate: what `evaluator` returns for this model, source and placement, if the caller has compiled it already.
       watch: train metrics that the progress bar shows.
       progress: whether to show a progress bar on standard error, or occasional lines if it is not a terminal.
       placement: the devices, and the number of runs. The states of several runs are stacked along a first axis,
@@ -84,7 +86,7 @@ def fit(
     copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # the loop donates its state, so results are copied out
     state = _initial(model, root.init, placement) if state is None else copy(placement.place_own(state))
     step = int(np.ravel(to_host(state.step))[0])
-    evaluate = evaluator(model, source.test, placement=placement) if eval_every else None
+    evaluate = (evaluate or evaluator(model, source.test, placement=placement)) if eval_every else None
     arrays, batches = _stored(source.train, seed, step, steps_per_dispatch, placement)
     start = jax.jit(placement.wrap(lambda key, shared: source.train.start(shared[0], shared[1], key)))
     carried = start(root.data, (arrays, np.int32(step)))

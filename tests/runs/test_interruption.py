@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from genjax.errors import BadInput
-from genjax.runs import interruption, recording, runner
+from genjax.runs import interruption, runner, unreported
 from genjax.runs.interruption import Interrupted
+from genjax.runs.metrics import best_evaluation
 from genjax.training.reading import Window
 from tests.runs import sketches
 
@@ -71,14 +72,14 @@ def test_a_signal_saves_the_step_and_a_restart_goes_on_to_the_same_bits_and_line
 
 
 def test_a_signal_before_the_first_step_saves_nothing_and_breaks_nothing(whole, tmp_path, monkeypatch):
-    unreported = runner.read_unreported
+    read = unreported.read
     with monkeypatch.context() as patch:
 
         def signal_first(*given, **more):
             signal.raise_signal(signal.SIGINT)
-            return unreported(*given, **more)
+            return read(*given, **more)
 
-        patch.setattr(runner, "read_unreported", signal_first)
+        patch.setattr(unreported, "read", signal_first)
         with pytest.raises(Interrupted, match=r"^sketches stopped before its first step; start it again with the same"):
             train(tmp_path)
     assert train(tmp_path) == whole(1)
@@ -164,15 +165,46 @@ def test_a_second_signal_ends_a_command_at_once_even_inside_a_compiler(monkeypat
 def test_unreported_metrics_are_read_back_at_their_step_alone(tmp_path):
     warnings = []
     window = Window(4, {"loss": np.float32([1, 2, 3]), "rate": np.float32([[1, 2, 3], [4, 5, 6]])})
-    recording.write_unreported(tmp_path, 7, window)
-    found = recording.read_unreported(tmp_path, 7, warn=warnings.append)
+    unreported.write(tmp_path, 7, window)
+    found = unreported.read(tmp_path, 7, warn=warnings.append)
     assert found.start == 4 and {name: value.tolist() for name, value in found.values().items()} == {
         name: value.tolist() for name, value in window.values().items()
     }
-    other = recording.read_unreported(tmp_path, 8, warn=warnings.append)
+    other = unreported.read(tmp_path, 8, warn=warnings.append)
     assert other.start == 8 and not other.values() and not warnings
     path = tmp_path / "unreported.npz"
     for content in (path.read_bytes()[:100], b"", b"text"):
         path.write_bytes(content)
-        damaged = recording.read_unreported(tmp_path, 7, warn=warnings.append)
+        damaged = unreported.read(tmp_path, 7, warn=warnings.append)
         assert damaged.start == 7 and not damaged.values() and "is damaged" in warnings.pop()
+
+
+def test_a_finished_run_records_the_standard_error_of_its_metrics_and_a_better_evaluation(tmp_path, capsys):
+    def worse(flags, trained):
+        return {"psnr": -float(trained.step)}
+
+    train(tmp_path, sketches.EXPERIMENT._replace(monitor=worse, headline=("psnr",)), eval_every=10)
+    shown = capsys.readouterr()
+    errors = json.loads((tmp_path / "summary.json").read_text())["metrics_standard_error"]
+    assert 0 < errors["negative_elbo"] < 1 and "psnr" not in errors  # measured once for all draws
+    assert f"(s.e. {errors['negative_elbo']:.4f})" in shown.out
+    assert f"the held-out psnr was best at step 10, -10.0000; at the end it is -20.0000, in {tmp_path}" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("values", "better", "error", "step"),
+    [
+        ((3.0, 2.0, 2.5), "lower", 0.0, 20),
+        ((3.0, 2.0, 2.5), "higher", 0.0, 10),
+        ((3.0, 2.0, 2.5), "lower", 0.5 / 3 / 2**0.5 + 1e-6, None),  # within chance
+        ((3.0, 2.0, 2.5), "lower", 0.5 / 3 / 2**0.5 - 1e-6, 20),
+        ((3.0, 2.0, 2.019), "lower", 0.0, None),  # within 1 %
+        ((3.0, 2.0, 1.0), "lower", 0.0, None),
+        ((-30.2, -23.3), "lower", 0.1, 10),
+    ],
+)
+def test_the_best_evaluation_is_named_if_the_last_is_clearly_worse(values, better, error, step):
+    lines = [{"step": 10 * i + 10, "split": "test", "m": value} for i, value in enumerate(values)]
+    train_line = {"step": 10 * len(values), "split": "train", "m": -1e3}
+    best = best_evaluation([*lines, train_line], "m", better=better, error=error)
+    assert (best and best["step"]) == step

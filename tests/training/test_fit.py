@@ -16,8 +16,9 @@ from genjax.losses import BERNOULLI
 from genjax.models import vae
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.digest import params_sha256
-from genjax.training.evaluator import evaluator
+from genjax.training.evaluator import evaluator, standard_errors
 from genjax.training.fit import fit
+from genjax.training.placement import seeds
 from genjax.training.reading import Window
 from genjax.training.streams import streams
 from genjax.types import Network
@@ -193,6 +194,29 @@ def test_evaluation_draws_the_same_noise_each_time_and_other_noise_for_each_batc
     assert once == again
     single = evaluator(model, batching.held_out(dataset.test, batch_size=13, scale=255.0))
     assert once != float(single(state, jax.random.key(1))["draw"])
+
+
+def test_the_standard_error_of_an_evaluation_is_that_of_its_draws(dataset, source):
+    plain = batching.source(dataset, batch_size=8, test_batch=5)  # 13 = 5 + 5 + 3
+
+    def metrics(state, batch, key):
+        return {"draw": jax.random.normal(key), "pixel": jnp.mean(batch.x[:, 0, 0, 0])}
+
+    evaluate = evaluator(build()._replace(evaluate=metrics), plain.test)
+    found = standard_errors(evaluate, (), jax.random.key(0), num=400)
+    # the mean over batches of 5, 5 and 3 examples, each with a single standard normal draw
+    assert set(found) == {"draw"} and abs(found["draw"] / (np.sqrt(59) / 13) - 1) < 4 / np.sqrt(2 * 399)
+    without = evaluator(build()._replace(evaluate=lambda *given: {"one": jnp.ones([])}), source.test)
+    assert standard_errors(without, (), jax.random.key(0)) == {}
+
+
+def test_the_standard_errors_of_several_runs_are_those_of_each(source):
+    model, placement = build(), seeds(2, vectorized=False)
+    own = jax.vmap(model.init)(streams(SEED, num_seeds=2).init)
+    found = standard_errors(evaluator(model, source.test, placement=placement), own, streams(SEED, num_seeds=2).test)
+    alone = standard_errors(evaluator(model, source.test), jax.tree.map(lambda a: a[1], own), streams(SEED + 1).test)
+    assert found["negative_elbo"].shape == (2,)
+    np.testing.assert_allclose(found["negative_elbo"][1], alone["negative_elbo"], rtol=1e-4)
 
 
 def test_one_trace_of_the_step_serves_the_whole_run(source):
