@@ -1,5 +1,9 @@
 """The experiments' own functions, called as a page of somebody's research would."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -177,3 +181,19 @@ def test_rendered_outliers_are_beside_the_held_out_faces(monkeypatch):
     for kind, images in changed.items():
         np.testing.assert_allclose(problem.x[problem.outliers[kind]], images / 255, rtol=1e-6)
     assert problem.params["w"].shape == (2,)
+
+
+@pytest.mark.parametrize(("program", "status"), [("-m", -signal.SIGINT), ("notebook", 0)])
+def test_ctrl_c_while_a_command_is_being_imported_ends_it_without_a_traceback(program, status):
+    code = (
+        "import os, signal, sys\n"
+        f"sys.argv = [{program!r}]\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import experiments\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    pass\n"  # what a notebook answers is its own
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (status, b"")
