@@ -92,5 +92,6 @@ def check_name(name: str, *, data_dir: str | Path | None = None) -> None:
     raise BadInput(
         f"unknown data set {shorten(name)!r}{hint} there is {', '.join(_EMBEDDED)}, {_FOLDER}PATH, {_FILE}PATH, "
         + (f"prepared in {data_dir}: {', '.join(prepared)}, " if prepared else "")
-        + f"and the {len(known)} names of TensorFlow Datasets"
+        + f"and the {len(known)} names of TensorFlow Datasets",
+        parameter="dataset",
     )

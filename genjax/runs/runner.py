@@ -259,7 +259,7 @@ def summary_line(workdir: Path, how: str, first: Sequence[str] = ()) -> str:
     metrics = ", ".join(
         f"{name} {values[name]:.4f}"
         + (f" +- {deviations[name]:.4f}" if name in deviations else "")
-        + (f" (s.e. {errors[name]:.4f})" if name in errors else "")
+        + (f" (s.e. {errors[name]:.4f})" if errors.get(name, 0.0) >= 5e-5 else "")
         for name in shown
     )
     metrics += f" and {len(values) - len(shown)} more in summary.json" if len(shown) < len(values) else ""
