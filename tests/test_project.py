@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import re
 import subprocess
@@ -182,3 +183,10 @@ def test_readme_tells_what_works():
     assert locks == set(LOCKS)
     named = set(re.findall(r"python -m experiments\.(\w+)", "\n".join(lines)))
     assert {name for name in named if not (ROOT / "experiments" / f"{name}.py").exists()} == set()
+
+
+def test_the_citation_and_the_changelog_are_of_this_version():
+    cited = dict(re.findall(r"^([\w-]+): (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    version = importlib.import_module("genjax").__version__
+    assert {"cff-version", "message", "title"} <= set(cited) and cited["version"] == version
+    assert re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0] in ("Unreleased", version)

@@ -24,7 +24,7 @@ def _faces() -> Dataset:
 
 
 # what needs no folder, by name
-_EMBEDDED = {
+EMBEDDED = {
     "digits": digits.load,
     "faces": _faces,
     "curve": toys.curve,
@@ -57,8 +57,8 @@ def load(
       BadInput: an unknown name (the message has the nearest known one), or data that the source cannot read.
     """
     data_dir = None if data_dir is None else expand_user(data_dir, parameter="data_dir")
-    if name in _EMBEDDED:
-        return _EMBEDDED[name]()
+    if name in EMBEDDED:
+        return EMBEDDED[name]()
     if name.startswith(_FOLDER):
         return folder.load(name.removeprefix(_FOLDER), data_dir=data_dir, size=size)
     if name.startswith(_FILE):
@@ -85,12 +85,12 @@ def check_name(name: str, *, data_dir: str | Path | None = None) -> None:
     """Raises BadInput, with the known names and the nearest one, unless a source knows `name`."""
     base = name.partition(":")[0].partition("/")[0]
     known, prepared = tfds.known(), tfds.prepared(data_dir)
-    if name in _EMBEDDED or base in known or base in prepared:
+    if name in EMBEDDED or base in known or base in prepared:
         return
-    near = difflib.get_close_matches(base, [*_EMBEDDED, *prepared, *known], n=1)
+    near = difflib.get_close_matches(base, [*EMBEDDED, *prepared, *known], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     raise BadInput(
-        f"unknown data set {shorten(name)!r}{hint} there is {', '.join(_EMBEDDED)}, {_FOLDER}PATH, {_FILE}PATH, "
+        f"unknown data set {shorten(name)!r}{hint} there is {', '.join(EMBEDDED)}, {_FOLDER}PATH, {_FILE}PATH, "
         + (f"prepared in {data_dir}: {', '.join(prepared)}, " if prepared else "")
         + f"and the {len(known)} names of TensorFlow Datasets",
         parameter="dataset",
