@@ -245,19 +245,20 @@ def tests_of(file: str) -> list[str]:
     return list(dict.fromkeys(str(test.relative_to(ROOT)) for test in ordered))
 
 
-def passes(folder: Path, tests: list[str], *, quiet: bool = True) -> bool:
-    """Whether these tests pass in this copy of the project; what pytest prints is shown unless `quiet`."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    output = subprocess.DEVNULL if quiet else None
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True
-    )
+def passes(folder: Path, tests: list[str]) -> bool:
+    """Whether these tests pass in this copy of the project, within the time limit."""
+    process = _start(folder, ["-x", "-n0", *tests], output=subprocess.DEVNULL)
     try:
         return process.wait(timeout=SECONDS) == 0
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         return False
+
+
+def _start(folder: Path, arguments: list[str], *, output: int | None) -> subprocess.Popen:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True)
 
 
 def noticed(mutant: Mutant, folder: Path) -> bool:
@@ -303,7 +304,8 @@ def main() -> int:
     files = [str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"]
     chosen = draw([mutant for file in files for mutant in mutants_of(file)], flags.num, flags.seed)
     tests = list(dict.fromkeys(test for mutant in chosen for test in tests_of(mutant.file)))
-    if not all(in_copies(1, lambda _, folder: passes(folder, tests, quiet=False), [None])):
+    unchanged = [f"-n{flags.workers}", *tests]
+    if not all(in_copies(1, lambda _, folder: _start(folder, unchanged, output=None).wait() == 0, [None])):
         sys.exit("a test fails on the unchanged project")
     counts: dict[str, list[int]] = {kind: [0, 0] for kind in sorted({mutant.kind for mutant in chosen})}
     results = in_copies(flags.workers, lambda mutant, folder: noticed(mutant, folder), chosen)
