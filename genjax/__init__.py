@@ -19,6 +19,7 @@ A model is a record of pure functions, and `genjax.training.fit.fit` trains any 
     genjax.training                   the loop, checkpoints, determinism, placement over devices
     genjax.drawing                    pictures and charts
     genjax.runs                       runs as directories: flags, resumption, reproduction
+    genjax.sklearn                    estimators with the interface of scikit-learn
 
 Modules are imported when they are first named, so `import genjax` costs nothing.
 """

@@ -16,6 +16,8 @@ FORBIDDEN = {
     "Models know no run and no data set": [("genjax/models/vae.py", "genjax.runs.flags")],
     "Only networks imports flax": [("genjax/models/vae.py", "flax.linen")],
     "The library imports no experiment": [("genjax/runs/opening.py", "experiments.vae")],
+    "Nothing in the library imports the estimators": [("genjax/models/vae.py", "genjax.sklearn.vae")],
+    "The estimators need no run": [("genjax/sklearn/vae.py", "genjax.runs.flags")],
     "A page imports no page": [("experiments/vae.py", "experiments.gan")],
     "No cycle anywhere": [
         ("genjax/evaluation/images.py", "genjax.evaluation.probes"),
