@@ -48,6 +48,11 @@ def test_a_whole_new_model_learns_and_is_under_forty_lines(namespace):
     assert len(tests) == 2 and tests[1] < tests[0] < 32 * np.log(2)
 
 
+def test_a_pipeline_reads_digits_from_codes(namespace):
+    assert namespace["classifier"][0].n_components_ == 16
+    assert 0.87 < namespace["accuracy"] < 0.91
+
+
 def test_a_script_in_the_clone_trains_and_opens_a_run(tmp_path):
     check = "\nassert images.shape == (16, 8, 8, 1) and run.step == 200 and run.flags.latent_dim == 2"
     done = subprocess.run(

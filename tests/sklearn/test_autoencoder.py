@@ -54,8 +54,8 @@ def test_without_standardisation_it_is_pca_of_the_data():
     X = rng.normal(size=(320, 1)) @ [[3.0, 1.0, 0.5]] + 0.3 * rng.normal(size=(320, 3)) + 1
     pca = PCA(1).fit(X)
     optimum = np.square(X - pca.inverse_transform(pca.transform(X))).sum(axis=1).mean()
-    fitted = Autoencoder(1, standardize=False, max_iter=100, **LINEAR).fit(X)
-    assert optimum <= -fitted.score(X) < 1.02 * optimum
+    fitted = Autoencoder(1, standardize=False, max_iter=600, **LINEAR | {"learning_rate_init": 0.003}).fit(X)
+    assert optimum <= -fitted.score(X) < 1.01 * optimum
 
 
 def test_loss_curve_has_one_value_per_epoch(linear):

@@ -41,7 +41,7 @@ def test_pairs_teach_any_corruption():
     denoiser = Denoiser(max_iter=20, **LINEAR).fit(corrupted, clean)
     held_out, truth = pairs(20_000, 1)
     with jax.enable_x64(True):
-        best = linear.linear_mmse(jnp.asarray(corrupted), jnp.asarray(clean))
+        best = linear.linear_mmse(jnp.asarray(clean), jnp.asarray(corrupted))
         optimum = error(np.asarray(best(jnp.asarray(held_out))), truth)
     assert 0.98 * optimum < error(denoiser.transform(held_out), truth) < 1.05 * optimum
 
