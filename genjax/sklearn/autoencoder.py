@@ -69,13 +69,14 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Reconstruct
       random_state: of the initial parameters and of the order of the rows; see `genjax.sklearn` for the same bits.
       verbose: whether to show progress on standard error.
 
-    After `fit`:
-      params_: parameters of encoder and decoder, {"encoder": {"layer_1": {"kernel", "bias"}, ...}, "decoder": ...}.
-      mean_, scale_: of the standardisation, [n_features]; 0 and 1 without.
-      n_components_: dimensions of the code.
-      n_iter_: epochs of training.
-      loss_curve_, loss_: mean loss during each epoch, and during the last.
-      n_features_in_, feature_names_in_: as in all estimators of scikit-learn.
+    A fitted estimator has the attributes
+
+    - `params_`: parameters of encoder and decoder, {"encoder": {"layer_1": {"kernel", "bias"}, ...}, "decoder": ...}.
+    - `mean_`, `scale_`: of the standardisation, [n_features]; 0 and 1 without.
+    - `n_components_`: dimensions of the code.
+    - `n_iter_`: epochs of training.
+    - `loss_curve_`, `loss_`: mean loss during each epoch, and during the last.
+    - `n_features_in_`, `feature_names_in_`: as in all estimators of scikit-learn.
 
     float32 data give float32 results, others float64; the networks compute in float32.
     """

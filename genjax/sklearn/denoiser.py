@@ -47,8 +47,7 @@ class Denoiser(OneToOneFeatureMixin, TransformerMixin, Estimator):
       hidden_layer_sizes, activation, standardize, batch_size, learning_rate_init, max_iter, random_state, verbose:
         as in `Autoencoder`.
 
-    After `fit`:
-      params_, mean_, scale_, n_components_, n_iter_, loss_curve_, loss_: as in `Autoencoder`.
+    A fitted denoiser has the attributes of an `Autoencoder`.
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {

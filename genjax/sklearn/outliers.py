@@ -25,9 +25,9 @@ class OutlierDetector(OutlierMixin, Reconstructing):
         verbose: as in `Autoencoder`.
       contamination: the share of the training rows that are outliers, in (0, 0.5].
 
-    After `fit`:
-      offset_: the score below which a row is an outlier, the percentile `100 * contamination` of the training scores.
-      params_, mean_, scale_, n_components_, n_iter_, loss_curve_, loss_: as in `Autoencoder`.
+    A fitted detector has the attributes of an `Autoencoder` and
+
+    - `offset_`: the score below which a row is an outlier, the percentile `100 * contamination` of the training scores.
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {

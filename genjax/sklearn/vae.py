@@ -41,11 +41,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
       hidden_layer_sizes, activation, standardize, batch_size, learning_rate_init, max_iter, random_state, verbose:
         as in `Autoencoder`; random_state also draws z.
 
-    After `fit`:
-      params_: parameters of encoder and decoder.
-      mean_, scale_: of the standardisation, [n_features]; 0 and 1 without.
-      n_components_, n_iter_: as in `Autoencoder`.
-      loss_curve_, loss_: the mean -ELBO of s(x) during each epoch, and during the last.
+    A fitted estimator has the attributes of an `Autoencoder`; its losses are -ELBO of s(x), in nats.
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {

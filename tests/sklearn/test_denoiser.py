@@ -64,7 +64,7 @@ def test_wrong_arguments_are_refused():
     X = draw(50, 0)
     with pytest.raises(ValueError, match=r"y: clean rows need the shape of X, \(50, 4\), not \(50, 3\)"):
         Denoiser().fit(X, X[:, :3])
-    with pytest.raises(ValueError, match="noise_level: the probability of masking noise must be at most 1, not 1.5"):
+    with pytest.raises(ValueError, match=r"noise_level: the probability of masking noise must be at most 1, not 1\.5"):
         Denoiser(noise="masking", noise_level=1.5).fit(X)
     with pytest.raises(ValueError, match="'noise' parameter of Denoiser must be a str among"):
         Denoiser(noise="pink").fit(X)
