@@ -8,6 +8,7 @@ from genjax.sklearn import VAE, Autoencoder, Denoiser, OutlierDetector
 QUICK = {"max_iter": 2, "hidden_layer_sizes": ()}
 
 
+@pytest.mark.slow
 @parametrize_with_checks([Autoencoder(**QUICK)])
 def test_autoencoder(estimator, check):
     check(estimator)
