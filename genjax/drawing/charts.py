@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from genjax.drawing.palette import PALETTE
 from genjax.drawing.pictures import class_captions, panels
 
 
@@ -72,13 +73,7 @@ def save_curves(
       at_most: number of panels; the other metrics are named below them.
     """
     series = _series(list(lines))
-    names = [name for name in dict.fromkeys(first) if name in series]
-    names += sorted(series.keys() - set(first), key=_loss_last)
-    constant = [name for name in names if _is_constant(series[name])]
-    shared: dict[str, list[str]] = {}  # the metric that is drawn -> those that equal it
-    for name in [name for name in names if name not in constant] or constant[:1]:
-        equal = next((other for other in shared if _are_equal(series[other], series[name])), None)
-        shared.setdefault(equal or name, []).extend([name] if equal else [])
+    shared, constant = arranged(series, first)
     drawn = list(shared)[:at_most]
     columns = min(len(drawn), 2 if len(drawn) <= 8 else 4)
     figure, axes = panels(-(-len(drawn) // columns), columns, width=4.8, height=3.2)
@@ -90,11 +85,28 @@ def save_curves(
     values = next(iter(series[drawn[0]].values()))[1]
     if values.shape[1] > 1:
         figure.suptitle(f"mean of {values.shape[1]} seeds, with a band of one standard deviation", fontsize="medium")
-    notes = [f"{name} is always {_first_value(series[name]):.4g}" for name in constant if name not in drawn]
+    notes = [f"{name} is always {value:.4g}" for name, value in constant.items()]
     notes += [f"not drawn: {', '.join(list(shared)[at_most:])}"] if len(shared) > at_most else []
     if notes:
         figure.supxlabel("\n".join(textwrap.wrap("; ".join(notes), 75 * columns)), fontsize="small")
     figure.savefig(path, dpi=120)
+
+
+def arranged(series: Mapping[str, Series], first: Sequence[str] = ()) -> tuple[dict[str, list[str]], dict[str, float]]:
+    """Which metrics to draw, those of `first` first.
+
+    Returns:
+      The metrics that change, each with the others that equal it, and the values of those that never change. If none
+      changes, the first one is drawn all the same.
+    """
+    names = [name for name in dict.fromkeys(first) if name in series]
+    names += sorted(series.keys() - set(first), key=_loss_last)
+    constant = [name for name in names if _is_constant(series[name])]
+    shared: dict[str, list[str]] = {}
+    for name in [name for name in names if name not in constant] or constant[:1]:
+        equal = next((other for other in shared if _are_equal(series[other], series[name])), None)
+        shared.setdefault(equal or name, []).extend([name] if equal else [])
+    return shared, {name: _first_value(series[name]) for name in constant if name not in shared}
 
 
 def _series(lines: list[dict[str, Any]]) -> dict[str, Series]:
@@ -204,7 +216,7 @@ def save_comparison(
     names = list(dict.fromkeys(name for of_runs in curves.values() for name in of_runs))
     for ax, (metric, of_runs) in zip(axes.flat, curves.items(), strict=False):
         for name, (steps, values) in of_runs.items():
-            table, colour = np.asarray(values), f"C{names.index(name) % 10}"
+            table, colour = np.asarray(values), PALETTE[names.index(name) % len(PALETTE)]
             mean = table.mean(axis=1)
             ax.plot(steps, mean, label=name, color=colour, marker="." if len(mean) < 30 else None)
             if table.shape[1] > 1:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from genjax.drawing.palette import PALETTE
+
 SYNTHETIC_FACES = "synthetic: faces made by a network that swaps identities, not photographs of anybody"
 """The comment that pictures of swapped faces carry."""
 
@@ -105,7 +107,10 @@ def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Any
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_prop_cycle(color=PALETTE)
+    return figure, axes
 
 
 def class_captions(classes: Iterable[int], names: Sequence[str] | None) -> list[str]:
