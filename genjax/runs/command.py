@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -129,6 +130,7 @@ def parse(record: type[F], argv: Sequence[str], *, experiment: str | None = None
     if len(rest) > 1:
         raise BadInput(f"unknown argument {rest[1]!r}; flags are written --name=value")
     given = {spec.name: values[spec.name].value for spec in known}
+    given |= {spec.name: tuple(itertools.chain(*(given[spec.name] or ()))) for spec in known if spec.repeated}
     if experiment is not None and values["config"].value is not None:
         start = start_from(record, Path(values["config"].value), experiment)
         return start.replace(**{name: value for name, value in given.items() if values[name].present})
@@ -154,6 +156,8 @@ def _define(spec: Spec, values: absl_flags.FlagValues) -> None:
     if spec.item is bool and not spec.is_tuple:
         absl_flags.DEFINE_bool(spec.name, spec.default, spec.help, flag_values=values)
         values[spec.name].parser = _Parser(spec)
+    elif spec.repeated:
+        absl_flags.DEFINE_multi(_Parser(spec), None, spec.name, [spec.default], spec.help, flag_values=values)  # type: ignore[arg-type]
     else:
         absl_flags.DEFINE(_Parser(spec), spec.name, spec.default, spec.help, flag_values=values)  # type: ignore[misc]
 
@@ -174,7 +178,12 @@ class _Parser(absl_flags.ArgumentParser):
 def arguments(record: Record) -> list[str]:
     """The command-line arguments that produce this record."""
     values = {spec: getattr(record, spec.name) for spec in specs(type(record))}
-    return [f"--{spec.name}={spec.text(value)}" for spec, value in values.items() if value is not None]
+    return [
+        f"--{spec.name}={spec.text(one)}"
+        for spec, value in values.items()
+        if value is not None
+        for one in (value if spec.repeated else (value,))
+    ]
 
 
 def help_page(record: type[Record], program: str, more: Sequence[Spec] = ()) -> str:
@@ -199,6 +208,8 @@ def help_page(record: type[Record], program: str, more: Sequence[Spec] = ()) -> 
 def _help_lines(spec: Spec) -> list[str]:
     if spec.item is bool:
         shown = f"--[no]{spec.name}" if spec.default else f"--{spec.name}"
+    elif spec.repeated:
+        shown = f"--{spec.name} [--{spec.name} ...]"
     else:
         shown = f"--{spec.name}" + (f"={spec.text(spec.default)}" if spec.default is not None else "")
     notes = [spec.help]

@@ -70,6 +70,7 @@ def flag(
     may_be_empty: bool = False,
     max_entries: int = MOST_ENTRIES,
     separator: str = ",",
+    repeated: bool = False,
 ) -> Any:
     """Declares a field of a `Record`.
 
@@ -81,9 +82,11 @@ def flag(
       may_be_empty: whether a tuple may have no entries.
       max_entries: the most numbers in a tuple.
       separator: between the entries of a tuple on the command line.
+      repeated: whether instead the flag is given once for each entry, which may then contain any character.
     """
     metadata = {"help": help, "at_least": at_least, "at_most": at_most, "may_be_empty": may_be_empty}
     metadata |= {"choices": choices and tuple(choices), "max_entries": max_entries, "separator": separator}
+    metadata |= {"repeated": repeated}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -107,6 +110,7 @@ class Spec(NamedTuple):
     may_be_empty: bool
     max_entries: int
     separator: str
+    repeated: bool
 
     def parse(self, value: Any) -> Any:
         """Reads the flag's value from text, as on a command line, or from JSON.
@@ -115,7 +119,7 @@ class Spec(NamedTuple):
           BadInput: the value has another type or is outside the bounds.
         """
         if self.is_tuple and isinstance(value, str):
-            value = value.split(self.separator) if value else []
+            value = [value] if self.repeated else value.split(self.separator) if value else []
         try:
             if value is None:
                 read = None

@@ -104,6 +104,23 @@ def test_the_exit_status_is_the_commands_own_or_2_after_one_line(monkeypatch, ca
         command.run(raising(RuntimeError("fault")), Flags)
 
 
+def test_a_repeated_flag_has_an_entry_for_each_time(capsys):
+    class Repeated(Record):
+        """Repeated."""
+
+        run: tuple[str, ...] = flag((), "directory", may_be_empty=True, repeated=True)
+        rate: tuple[int, ...] = flag((3,), "rate", at_least=1, repeated=True)
+
+    given = command.parse(Repeated, ["x", "--run=a,b", "--run", "c d", "--rate=4", "--rate=5"])
+    assert given == Repeated(run=("a,b", "c d"), rate=(4, 5)) and command.parse(Repeated, ["x"]) == Repeated()
+    assert command.parse(Repeated, ["x", *command.arguments(given)]) == given
+    with pytest.raises(BadInput, match="rate: expected whole numbers of at least 1"):
+        command.parse(Repeated, ["x", "--rate=4", "--rate=0"])
+    with pytest.raises(SystemExit):
+        command.parse(Repeated, ["x", "--help"])
+    assert "  --run [--run ...]\n      directory\n" in capsys.readouterr().out
+
+
 def test_two_commands_in_one_process_do_not_clash():
     class Other(Record):
         """Other."""
