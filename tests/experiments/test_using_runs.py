@@ -20,6 +20,7 @@ from genjax import data, gradients, losses, runs
 from genjax.errors import BadInput
 from genjax.models import autoencoder as autoencoder_model
 from genjax.models import vae as vae_model
+from genjax.runs import rows as run_rows
 from genjax.training.determinism import DEFAULT_CPU_THREADS
 from genjax.types import Batch
 
@@ -266,10 +267,10 @@ def test_runs_are_compared_by_means_over_seeds(trained, tmp_path, capsys):
     bold = f"**{wide:.4g}**" if wide < np.mean(values) else f"**{np.mean(values):.4g} ± {np.std(values, ddof=1):.2g}**"
     assert text.count("**") == 2 and bold in text  # neither distortion nor rate has a better side
     assert r"\toprule" in (tmp_path / "comparison.tex").read_text() and (tmp_path / "curves.png").exists()
-    grouped = compare.grouped([compare.read(trained[name].directory) for name in ("wide", "vae", "vae1")])
-    assert len(compare.best(grouped, "negative_elbo", "lower")) == 1
+    grouped = run_rows.grouped([run_rows.read(trained[name].directory) for name in ("wide", "vae", "vae1")])
+    assert len(run_rows.best(grouped, "negative_elbo", "lower")) == 1
     of_others = [row._replace(flags=row.flags | {"dataset": str(number)}) for number, row in enumerate(grouped)]
-    assert compare.best(of_others, "negative_elbo", "lower") == set()  # values on several data sets are no rivals
+    assert run_rows.best(of_others, "negative_elbo", "lower") == set()  # values on several data sets are no rivals
 
 
 def test_an_unfinished_run_is_compared_at_its_step(trained, tmp_path, capsys):
