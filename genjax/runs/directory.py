@@ -39,7 +39,7 @@ LOCK = ".lock"
 UNREPORTED = "unreported.npz"
 """Train metrics before an interruption that no line of metrics.jsonl has reported yet."""
 
-FILES = ("config.json", "manifest.json", "metrics.jsonl", UNREPORTED, "summary.json")
+FILES = ("config.json", "manifest.json", "metrics.jsonl", UNREPORTED, "summary.json", "report.html")
 """The files that the runner replaces as a whole."""
 
 IDENTITY = (

@@ -15,7 +15,7 @@ from genjax import data
 from genjax.data import batching
 from genjax.drawing import charts
 from genjax.errors import BadInput
-from genjax.runs import agreement, directory, hosts, log, opening, stored
+from genjax.runs import agreement, directory, hosts, log, opening, report, stored
 from genjax.runs.experiment import Built, Experiment, Trained
 from genjax.runs.metrics import best_evaluation, describe, headline
 from genjax.runs.settings import CADENCE, NOT_IDENTITY, Flags
@@ -115,7 +115,7 @@ class Recorder:
         params_sha256 = digest.params_sha256(state.params)
         metrics = {name: value for name, value in lines[-1].items() if name not in ("step", "split")} | summarised
         more = {"metrics_standard_error": {name: float(error) for name, error in errors.items()}} if errors else {}
-        return write_end(self._workdir, self._setting.experiment.name, speed, metrics, params_sha256, more)
+        return write_end(self._workdir, self._setting, speed, metrics, params_sha256, more)
 
     def _note_best(self, lines: list[dict[str, Any]], errors: Mapping[str, Any]) -> None:
         """Prints a line if the model was better at an earlier evaluation than it is now."""
@@ -207,7 +207,7 @@ class SeedsRecorder:
             "metrics_of_seeds": {seed: summary["metrics"] for seed, summary in summaries.items()},
         }
         hashes = {seed: summary["params_sha256"] for seed, summary in summaries.items()}
-        return write_end(self._workdir, self._setting.experiment.name, speed, metrics, hashes, more)
+        return write_end(self._workdir, self._setting, speed, metrics, hashes, more)
 
 
 def _only_what_may_change(recorded: dict[str, Any], names: list[str]) -> str | None:
@@ -268,20 +268,29 @@ def save_curves(workdir: Path, experiment: Experiment, flags: Flags, lines: list
 
 def write_end(
     workdir: Path,
-    name: str,
+    setting: Setting,
     speed: dict[str, Any],
     metrics: dict[str, float],
     params_sha256: Any,
     more: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Completes the manifest, and writes the summary, whose presence marks a run as finished."""
-    summary = {"experiment": name, **speed, "metrics": metrics, **(more or {}), "params_sha256": params_sha256}
+    """Completes the manifest, and writes the report and the summary, whose presence marks a run as finished."""
+    summary = {
+        "experiment": setting.experiment.name,
+        **speed,
+        "metrics": metrics,
+        **(more or {}),
+        "params_sha256": params_sha256,
+    }
     trained = {
         "steps_done": speed["num_steps"],
         "params_sha256": params_sha256,
         "summary_sha256": stored.digest_of(summary),
     }
     directory.write_manifest(workdir, directory.read_manifest(workdir) | trained)
+    manifest = directory.read_manifest(workdir)
+    record = agreement.Record(workdir, directory.read_config(workdir), manifest, summary)
+    report.leave(record, setting.experiment, warn=setting.warn)
     directory.write_json(workdir / "summary.json", summary)
     return summary
 

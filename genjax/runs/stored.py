@@ -142,7 +142,7 @@ def read_json(path: Path) -> Any:
     Raises:
       BadInput: the file is missing, is not a regular file, or is not valid JSON.
     """
-    return _parse(_read(path, JSON_AT_MOST), f"{path} is not valid JSON")
+    return _parse(read_bytes(path, JSON_AT_MOST), f"{path} is not valid JSON")
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def metric_lines(path: Path) -> list[bytes]:
     Raises:
       BadInput: the file is missing or is not a regular file.
     """
-    lines = _read(path, METRICS_AT_MOST).splitlines(keepends=True)
+    lines = read_bytes(path, METRICS_AT_MOST).splitlines(keepends=True)
     return lines if not lines or lines[-1].endswith(b"\n") else lines[:-1]
 
 
@@ -223,8 +223,12 @@ def log_of(lines: Sequence[bytes]) -> dict[str, Any]:
 _REMEDY = "restore it, or start in another `workdir`"
 
 
-def _read(path: Path, at_most: int) -> bytes:
-    """The contents of a regular file; whatever else has its name is not waited for."""
+def read_bytes(path: Path, at_most: int) -> bytes:
+    """The contents of a regular file; whatever else has its name is not waited for.
+
+    Raises:
+      BadInput: the file is missing, is not a regular file, or has more than `at_most` bytes.
+    """
     try:
         with open(path, "rb", opener=lambda name, mode: os.open(name, mode | os.O_NONBLOCK)) as file:
             found = os.fstat(file.fileno())

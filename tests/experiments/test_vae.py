@@ -27,6 +27,7 @@ FILES = {
     "samples.png",
     "latent_map.png",
     "curves.png",
+    "report.html",
 }
 
 

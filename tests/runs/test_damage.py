@@ -70,8 +70,9 @@ def other(start, tmp_path_factory):
 
 
 def choose(workdir, draw):
-    """A file that the run consists of, by its path; pictures and the empty lock are not read again."""
-    files = [path.relative_to(workdir) for path in workdir.rglob("*") if path.is_file() and path.suffix != ".png"]
+    """A file that the run consists of, by its path; pictures, the report and the empty lock are not read again."""
+    shown = (".png", ".html")
+    files = [path.relative_to(workdir) for path in workdir.rglob("*") if path.is_file() and path.suffix not in shown]
     files.remove(Path(directory.LOCK))
     groups = {}
     for path in sorted(files):
