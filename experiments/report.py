@@ -1,7 +1,7 @@
 """Writes the report of a run again, or one page that compares several runs.
 
     python -m experiments.report --run=runs/a
-    python -m experiments.report --run=runs/a --run=runs/b --output=comparison.html
+    python -m experiments.report --run=runs/a --run=runs/b --out=comparison.html
 
 A directory is a run, a run of several seeds, or a folder of runs. Every run leaves report.html in its directory when
 it ends; with a single --run this writes it again, also for a run that is not finished. With several, it writes a page
@@ -26,7 +26,7 @@ class Flags(Record):
         (), "directory of a run, of several seeds, or of a folder of runs", may_be_empty=True, repeated=True
     )
     page: tuple[str, ...] = flag((), "modules that define experiments of your own", may_be_empty=True)
-    output: str | None = flag(
+    out: str | None = flag(
         None, "output file; by default report.html in the directory of a single run, else comparison.html"
     )
 
@@ -41,10 +41,10 @@ def main(flags: Flags) -> None:
     )
     single = given[0] if len(given) == 1 and (given[0] / "config.json").is_file() else None
     default = Path("comparison.html") if single is None else single / report.FILE
-    output = expand_user(flags.output, parameter="output") if flags.output else default
+    output = expand_user(flags.out, parameter="out") if flags.out else default
     if output.is_dir():
-        raise BadInput(f"{output} is a directory; give the path of a file", parameter="output")
-    refuse_unwritable(output.parent, parameter="output")
+        raise BadInput(f"{output} is a directory; give the path of a file", parameter="out")
+    refuse_unwritable(output.parent, parameter="out")
     experiments = experiments_of(rows, flags.page)
     output.parent.mkdir(parents=True, exist_ok=True)
     report.write(output, rows, experiments, directory=single)

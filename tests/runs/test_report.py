@@ -272,7 +272,7 @@ def test_a_run_that_is_not_finished_has_a_report_by_command(honest, tmp_path, ca
 
 def test_runs_are_compared_by_configuration(honest, others, tmp_path, capsys):
     given = [honest, *(others / name for name in ("2-1", "3-0", "3-1"))]
-    command.main(command.Flags(run=tuple(map(str, given)), output=str(tmp_path / "new" / "c.html")))
+    command.main(command.Flags(run=tuple(map(str, given)), out=str(tmp_path / "new" / "c.html")))
     assert capsys.readouterr().out == f"4 runs, 2 configurations: {tmp_path / 'new' / 'c.html'}\n"
     page = read(tmp_path / "new" / "c.html")
     assert f"2 0, 1 20 {honest} and 1 more 3 0, 1 20 {others / '3-0'} and 1 more" in page.text
@@ -330,7 +330,7 @@ def test_bad_input_is_one_line(honest, tmp_path, monkeypatch):
 
     assert refused() == "run: give the directory of a run"
     assert refused(run=(str(tmp_path),)) == f"run: {tmp_path} is not the directory of a run, nor a folder of runs"
-    assert refused(run=(str(honest),), output=str(tmp_path)).startswith(f"output: {tmp_path} is a directory")
+    assert refused(run=(str(honest),), out=str(tmp_path)).startswith(f"out: {tmp_path} is a directory")
     (tmp_path / "config.json").write_text((honest / "config.json").read_text())
     assert "manifest.json" in refused(run=(str(tmp_path),))
     (tmp_path / "seed-x").mkdir()
