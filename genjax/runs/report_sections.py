@@ -114,7 +114,7 @@ def final_metrics(
     shown = headline(names, first)
     rest = [name for name in names if name not in shown]
     spread = "; mean ± standard error over the seeds" if any(len(row.runs) > 1 for row in rows) else ""
-    spread += "; the standard error is over the held-out examples" if errors else ""
+    spread += "; the standard error is that of the random draws of one evaluation" if errors else ""
     return joined(
         [
             table(heads, map(line, shown), class_="numbers"),
