@@ -36,7 +36,7 @@ class Likelihood(NamedTuple):
 def _bernoulli_negative_log_likelihood(logits: Array, x: Array) -> Array:
     check_same_shape(logits=logits, x=x)
     # as vectors: XLA sums a trailing axis of one channel several times more slowly on a CPU
-    return binary_cross_entropy(logits.reshape(len(logits), -1), x.reshape(len(x), -1))
+    return binary_cross_entropy(logits.reshape(logits.shape[0], -1), x.reshape(x.shape[0], -1))
 
 
 BERNOULLI = Likelihood(_bernoulli_negative_log_likelihood, jax.nn.sigmoid, stochastic.sample_bernoulli)

@@ -86,7 +86,7 @@ class _Generator(nn.Module):
     def __call__(self, z: Array) -> Array:
         *sizes, (height, width) = _sizes(self.image_shape, len(self.features))
         channels = (self.image_shape[2], *self.features)
-        x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(len(z), height, width, channels[-1])
+        x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(z.shape[0], height, width, channels[-1])
         for depth in range(len(self.features), 0, -1):
             height, width = sizes[depth - 1]
             layer = Convolution(channels[depth - 1], 4, 2, kind="transposed", name=f"convolution_{depth}")
@@ -102,7 +102,7 @@ class _ResidualGenerator(nn.Module):
     def __call__(self, z: Array) -> Array:
         *sizes, (height, width) = _sizes(self.image_shape, len(self.features))
         channels = (self.features[0], *self.features)
-        x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(len(z), height, width, channels[-1])
+        x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(z.shape[0], height, width, channels[-1])
         for depth in range(len(self.features), 0, -1):
             height, width = sizes[depth - 1]
             convolution = partial(Convolution, channels[depth - 1], stride=1)
@@ -125,7 +125,7 @@ class _ResidualDiscriminator(nn.Module):
             y = convolution(kernel_size=3, name=f"convolution_{depth}_1")(y)
             y = average_pool(convolution(kernel_size=3, name=f"convolution_{depth}_2")(leaky_relu(y)))
             x = y + convolution(kernel_size=1, name=f"shortcut_{depth}")(average_pool(x))
-        return nn.Dense(1, name="dense")(leaky_relu(x).reshape(len(x), -1))[:, 0]
+        return nn.Dense(1, name="dense")(leaky_relu(x).reshape(x.shape[0], -1))[:, 0]
 
 
 class _PatchDiscriminator(nn.Module):

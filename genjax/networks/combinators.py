@@ -94,7 +94,7 @@ def with_label(network: Network, num_classes: int) -> Network:
         if label is None:
             raise ValueError(f"a network conditional on {num_classes} classes needs labels, and got none")
         one_hot = jax.nn.one_hot(label, num_classes, dtype=x.dtype)
-        one_hot = one_hot.reshape(len(x), *(1,) * (x.ndim - 2), num_classes)
+        one_hot = one_hot.reshape(x.shape[0], *(1,) * (x.ndim - 2), num_classes)
         labelled = jnp.concatenate([x, jnp.broadcast_to(one_hot, (*x.shape[:-1], num_classes))], axis=-1)
         return network.apply(params, labelled)
 

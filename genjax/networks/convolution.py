@@ -150,7 +150,7 @@ def _patches(x: Array, window: tuple[int, ...], stride: int) -> Array:
     size, channels = x.shape[1:3], x.shape[3]
     last = [(n - k) // stride * stride for n, k in zip(size, window, strict=True)]
     views = [
-        lax.slice(x, (0, t, u, 0), (len(x), t + last[0] + 1, u + last[1] + 1, channels), (1, stride, stride, 1))
+        lax.slice(x, (0, t, u, 0), (x.shape[0], t + last[0] + 1, u + last[1] + 1, channels), (1, stride, stride, 1))
         for t in range(window[0])
         for u in range(window[1])
     ]
