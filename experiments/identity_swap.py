@@ -220,15 +220,15 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         return [encoder.body.init(jax.random.key(each.seed)) for each in own]
 
     model = make(jax.eval_shape(fresh))  # only shapes: the encoders are made with the state
-    return runs.Built(model._replace(init=lambda key: make(fresh()).init(key)), parts)
+    return runs.Built(model._replace(init=lambda key, params=None: make(fresh()).init(key, params)), parts)
 
 
 def prepare(flags: Flags, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:
     """Finds or trains the encoders to learn from and what measures the swap; new states begin with these encoders."""
     bodies, judges = swap_judges.find_or_train(flags, PRESETS[flags.schedule].pictures_each, dataset, cache)
 
-    def init(key: Key) -> Any:
-        return built.model.init(key)._replace(frozen={"identity": jax.tree.map(jnp.copy, bodies)})
+    def init(key: Key, params: Any = None) -> Any:
+        return built.model.init(key, params)._replace(frozen={"identity": jax.tree.map(jnp.copy, bodies)})
 
     return runs.Built(built.model._replace(init=init), built.parts, judges)
 

@@ -92,10 +92,11 @@ class Model(NamedTuple):
 
     `train_step` folds `state.step` into the key, so the caller always passes the same key; its metrics are those of the
     parameters before the update. `evaluate` returns means over the batch. `sample` is None if the model cannot sample;
-    a conditional model takes its context, of `num` rows, after the key.
+    a conditional model takes its context, of `num` rows, after the key. A model whose `init` also takes params, as
+    those of `genjax.models` do, can start from given weights.
     """
 
-    init: Callable[[Key], Any]  # key -> state
+    init: Callable[..., Any]  # key, params=None -> state, with these params where they are given
     train_step: Callable[[Any, Any, Key], tuple[Any, Metrics]]  # state, batch, key -> state, metrics
     evaluate: Callable[[Any, Any, Key], Metrics]  # state, batch, key -> metrics
     sample: Callable[..., Array] | None = None  # state, num, key, *context -> [num, ...]

@@ -100,8 +100,8 @@ def model(
         for player in players
     }
 
-    def init(key: Key) -> State:
-        params = init_params(key)
+    def init(key: Key, params: dict[str, Params] | None = None) -> State:
+        params = init_params(key) if params is None else params
         return State(
             step=jnp.zeros([], jnp.int32),
             params=params,

@@ -83,8 +83,8 @@ def model(
     evaluation = objective if evaluation is None else evaluation
     weight = None if averaging is None else moving_average.cumulative(averaging)
 
-    def init(key: Key) -> State:
-        params = init_params(key)
+    def init(key: Key, params: Params = None) -> State:
+        params = init_params(key) if params is None else params
         return State(
             step=jnp.zeros([], jnp.int32),
             params=params,

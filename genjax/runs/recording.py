@@ -15,7 +15,7 @@ from genjax import data
 from genjax.data import batching
 from genjax.drawing import charts
 from genjax.errors import BadInput
-from genjax.runs import agreement, directory, hosts, log, opening, report, stored
+from genjax.runs import agreement, directory, hosts, log, opening, report, starting, stored
 from genjax.runs.experiment import Built, Experiment, Trained
 from genjax.runs.metrics import best_evaluation, describe, headline
 from genjax.runs.settings import CADENCE, NOT_IDENTITY, Flags
@@ -223,8 +223,9 @@ def claim(workdir: Path, setting: Setting, flags: Flags, *, objection: Objection
     """Makes the directory this run's, or checks that it is; raises as `directory.claim` does.
 
     Flags that an earlier version of the code did not have count with their defaults, and are named in a warning. A run
-    whose flags change goes on from its last checkpoint. A folder or file of data may have moved if its content has
-    still the fingerprint that the manifest records. Nothing else is written to a finished run that does not go on.
+    whose flags change goes on from its last checkpoint. A folder or file of data, or of initial weights, may have moved
+    if its content has still the fingerprint that the manifest records. Nothing else is written to a finished run that
+    does not go on.
 
     Args:
       objection: why flags cannot change, as `directory.claim` takes it.
@@ -238,10 +239,12 @@ def claim(workdir: Path, setting: Setting, flags: Flags, *, objection: Objection
         found, missing = opening.read_flags(workdir, experiment, recorded)
         if missing:
             setting.warn(f"{workdir} has no value for {', '.join(missing)}; the defaults are used")
-        manifest = workdir / "manifest.json"
-        if data.is_local(found.dataset) and data.is_local(flags.dataset) and manifest.exists():
-            same = directory.read_manifest(workdir)["data_fingerprint"] == setting.manifest["data_fingerprint"]
-            found = found.replace(dataset=flags.dataset) if same else found
+        if (workdir / "manifest.json").exists():
+            manifest = directory.read_manifest(workdir)
+            same = manifest["data_fingerprint"] == setting.manifest["data_fingerprint"]
+            if same and data.is_local(found.dataset) and data.is_local(flags.dataset):
+                found = found.replace(dataset=flags.dataset)
+            found = starting.moved(found, flags, manifest, setting.manifest, workdir)
         return config(experiment, found)
 
     earlier = directory.claim(workdir, own, free=NOT_IDENTITY, upgrade=upgrade, objection=objection)

@@ -23,7 +23,7 @@ import jax
 
 from genjax.errors import BadInput
 from genjax.paths import expand_user
-from genjax.runs import agreement, code, command, directory, opening
+from genjax.runs import agreement, code, command, directory, opening, starting
 from genjax.runs.flags import Record, flag
 from genjax.runs.settings import Flags as RunFlags
 from genjax.training import determinism
@@ -38,6 +38,7 @@ class Flags(Record):
     )
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
     dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
+    initial_weights: str | None = flag(None, "file of the weights that the run started from, if it has moved")
 
 
 class Result(NamedTuple):
@@ -76,6 +77,7 @@ def _compare(flags: Flags) -> int:
         found = opening.of_module(page).load(own).fingerprint
         if found != recorded["data_fingerprint"]:
             raise BadInput(f"its fingerprint is {found}, not {recorded['data_fingerprint']}", parameter="dataset")
+    starting.check(own.initial_weights, recorded)
     fixed = tuple(name for name in directory.IDENTITY if name != "data_fingerprint")
     bits_of = "any" if recorded["bits_of_devices"] == "any" else jax.device_count()
     here = directory.manifest(seed=own.seed, data_fingerprint=recorded["data_fingerprint"], bits_of_devices=bits_of)
@@ -138,6 +140,8 @@ def _page_and_flags(record: agreement.Record, flags: Flags) -> tuple[str, RunFla
     if experiment.name != record.name:
         raise BadInput(f"{record.workdir} is a run of {record.name}, not of {experiment.name}, which {page} holds")
     own, _ = opening.read_flags(record.workdir, experiment, record.config)
+    if flags.initial_weights is not None:
+        own = own.replace(initial_weights=flags.initial_weights)
     return page, opening.moved(own, data_dir=flags.data_dir, dataset=flags.dataset)
 
 

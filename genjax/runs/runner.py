@@ -20,7 +20,7 @@ from genjax import data
 from genjax.data import batching, outline
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import changes, command, devices, directory, hosts, interruption, opening, unreported
+from genjax.runs import changes, command, devices, directory, hosts, interruption, opening, starting, unreported
 from genjax.runs.experiment import Built, Experiment
 from genjax.runs.flags import require
 from genjax.runs.metrics import headline
@@ -102,13 +102,17 @@ def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -
     determinism.set_up(cpu_threads=flags.cpu_threads)
     keep_compiled()
     hosts.join(flags)
-    flags, dataset, stored, source, built = assemble(experiment, flags)
-    workdir = expand_user(flags.workdir) if flags.workdir else default_workdir(experiment, flags)
-    place = None if flags.data_dir is None else str(expand_user(flags.data_dir, parameter="data_dir").absolute())
-    flags = flags.replace(dataset=data.absolute(flags.dataset), data_dir=place)  # the same from any directory
+    flags, dataset, stored, source, built, initial = assemble(experiment, flags)
+    known = {} if initial is None else {starting.DIGEST: initial.sha256}
+    workdir = expand_user(flags.workdir) if flags.workdir else default_workdir(experiment, flags, initial)
+    flags = flags.replace(  # the same from any directory
+        dataset=data.absolute(flags.dataset),
+        data_dir=_absolute(flags.data_dir, "data_dir"),
+        initial_weights=_absolute(flags.initial_weights, starting.FLAG),
+    )
     manifest = directory.manifest(
         seed=flags.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(flags)
-    ) | {"data": outline.record(stored)}
+    ) | {"data": outline.record(stored), **known}
     setting = Setting(experiment, built, stored, source, manifest, _warn)
     if hosts.is_first():
         held.enter_context(directory.locked(workdir))
@@ -119,8 +123,16 @@ def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -
     multihost_utils.sync_global_devices("the run directory is claimed")
     finished = directory.is_finished(workdir)
     if not finished:
-        setting = setting._replace(built=experiment.prepare(flags, stored, built, workdir.parent))
+        built = experiment.prepare(flags, stored, built, workdir.parent)
+        if initial is not None:
+            built = built._replace(model=starting.starting_from(built.model, initial.params))
+        setting = setting._replace(built=built)
     return _Prepared(setting, flags, workdir, devices.place(flags), finished)
+
+
+def _absolute(path: str | None, parameter: str) -> str | None:
+    """A path of the user's in full."""
+    return None if path is None else str(expand_user(path, parameter=parameter).absolute())
 
 
 class Assembled(NamedTuple):
@@ -131,10 +143,11 @@ class Assembled(NamedTuple):
     stored: data.Dataset  # as used for training
     source: batching.Source
     built: Built
+    initial: starting.Initial | None  # the weights to start from, where they are given
 
 
 def assemble(experiment: Experiment, flags: Flags) -> Assembled:
-    """Loads the data and builds the model, and checks the flags against both and against the machine.
+    """Loads the data, builds the model and reads initial weights; checks the flags against them and the machine.
 
     Raises:
       BadInput: the flags contradict each other, the data or the machine.
@@ -150,7 +163,8 @@ def assemble(experiment: Experiment, flags: Flags) -> Assembled:
     if flags.averaging and not getattr(state, "average", ()):
         raise BadInput(f"{experiment.name} does not keep an average of its parameters", parameter="averaging")
     devices.check_memory(flags, stored, source, state)
-    return Assembled(flags, dataset, stored, source, built)
+    initial = None if flags.initial_weights is None else starting.read(flags.initial_weights, built.model)
+    return Assembled(flags, dataset, stored, source, built, initial)
 
 
 def _fit(run: _Prepared) -> None:
@@ -238,11 +252,12 @@ def _template(model: Model, placement: Placement) -> Any:
     return jax.eval_shape(model.init if placement.num_seeds is None else jax.vmap(model.init), key)
 
 
-def default_workdir(experiment: Experiment, flags: Flags) -> Path:
-    """runs/NAME-DATASET-SEED-HASH, with a hash of the flags that identify the run."""
+def default_workdir(experiment: Experiment, flags: Flags, initial: starting.Initial | None = None) -> Path:
+    """runs/NAME-DATASET-SEED-HASH, with a hash of the flags that identify the run, and of its initial weights."""
+    known = flags if initial is None else flags.replace(initial_weights=initial.sha256)  # wherever their file is
     identity = {
         name: value
-        for name, value in config(experiment, flags).items()
+        for name, value in config(experiment, known).items()
         if name not in NOT_IDENTITY and (value is not None or name not in IDENTITY_IF_GIVEN)
     }
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]

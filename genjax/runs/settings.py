@@ -17,7 +17,7 @@ NOT_IDENTITY = (
 )
 """Flags that say only where a run's files are, where it runs and how it is shown. All others identify the run."""
 
-IDENTITY_IF_GIVEN = ("image_size", "label_column")
+IDENTITY_IF_GIVEN = ("image_size", "label_column", "initial_weights")
 """Newer flags, which are left out of the name of a run's directory at their default, so that older runs keep theirs."""
 
 CADENCE = ("log_every", "eval_every", "checkpoint_every", "steps_per_dispatch")
@@ -34,7 +34,7 @@ class DataFlags(Record):
     dataset: str = flag(
         "digits",
         "name of the data set: digits, faces, curve, inverse_sine, ring or grid (built in), a name from TensorFlow "
-        "Datasets such as mnist, folder:PATH with images, or file:PATH, a .npy, .npz or .csv",
+        "Datasets such as mnist, folder:PATH with images, or file:PATH, a .npy, .npz, .csv or .parquet",
     )
     image_size: tuple[int, ...] | None = flag(
         None,
@@ -45,7 +45,7 @@ class DataFlags(Record):
         separator="x",
     )
     label_column: str | None = flag(
-        None, "column of a .csv with the labels: its name in the header, or last; by default there are no labels"
+        None, "column of a table with the labels: its name in the header, or last; by default there are no labels"
     )
     data_dir: str | None = flag(None, "directory of TensorFlow Datasets' data, as written by experiments.prepare")
     binarize: str = flag(
@@ -99,6 +99,10 @@ class RunFlags(Record):
     """Run."""
 
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
+    initial_weights: str | None = flag(
+        None,
+        "safetensors file of the parameters to start from, as experiments.export writes it; by default they are drawn",
+    )
     workdir: str | None = flag(None, "run directory; by default runs/NAME-DATASET-SEED-(hash of the flags)")
     log_every: int = flag(100, "steps between two lines of training metrics", at_least=1)
     eval_every: int = flag(500, "steps between two evaluations on the held-out set", at_least=1)

@@ -104,6 +104,7 @@ MANIFEST = {
     "mixed": Entry(_lists(_is_text), "a list of text", True),
     "history": Entry(_lists(_maps(_either(_is_number, _is_text))), "a list of earlier values by name", True),
     "run": Entry(_is_text, "text", True),
+    "initial_params_sha256": _SHA256._replace(is_optional=True),
     "config_sha256": _SHA256._replace(is_optional=True),
     "config_sha256_before": _SHA256._replace(is_optional=True),
     "summary_sha256": _SHA256._replace(is_optional=True),

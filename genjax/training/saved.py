@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ class Saved(NamedTuple):
           BadInput: the part has other paths, dtypes or shapes than `template`.
         """
         where = f"{path} of checkpoint" if path else "checkpoint"
-        return _fit(template, self.under(path), f"{where} {self.step} in {self.directory}")
+        return as_tree(template, self.under(path), f"{where} {self.step} in {self.directory}")
 
     def under(self, path: str) -> dict[str, np.ndarray]:
         """The leaves of the part at `path`, by their path within it."""
@@ -171,8 +172,18 @@ def damage(directory: Path, step: int, reason: str) -> str:
     return f"checkpoint {step} in {directory} is damaged ({reason})"
 
 
-def _fit(template: Any, leaves: dict[str, np.ndarray], where: str) -> Any:
-    """The leaves as JAX arrays in the structure of the template; raises BadInput if they do not match it."""
+def as_tree(template: Any, leaves: Mapping[str, np.ndarray], where: str, *, parameter: str | None = None) -> Any:
+    """The leaves as JAX arrays in the structure of a template.
+
+    Args:
+      template: as in `Checkpoints.restore`.
+      leaves: by path, as `digest.flatten` names them.
+      where: what holds the leaves, for the error.
+      parameter: the name of the argument that chose them, for the error.
+
+    Raises:
+      BadInput: the leaves have other paths, dtypes or shapes than the template; the message names the first.
+    """
 
     def show(x: Any) -> str:
         return "absent" if x is None else f"{np.dtype(x.dtype).name}{list(x.shape)}"
@@ -190,7 +201,8 @@ def _fit(template: Any, leaves: dict[str, np.ndarray], where: str) -> Any:
         if seen != due:
             raise BadInput(
                 f"{where} is of another model: {path} is {seen} in it, and {due} here; "
-                "use the flags that it was made with, or another directory"
+                f"use the flags that it was made with, or another {'directory' if parameter is None else 'file'}",
+                parameter=parameter,
             )
     placed = [place(path, like) for path, like in expected.items()]
     wanted, structure = jax.tree.flatten(template)
