@@ -9,9 +9,10 @@ of autoencoders and VAEs; denoised; compressed and decompressed; classes, probab
 vectors of an identity encoder. A wrong value lists those of the run. No training data are read except for
 latent_mahalanobis, which is the distance from their codes.
 
-The input is a picture, a folder of pictures, a .npy or .npz array [N, ...], or a .csv table with a row per example.
-Pictures of another size are refused unless --resize is given. A suffix of --out chooses what is written: .npz arrays, a
-.csv table, or a .png picture; into a folder go pictures of pictures, and tables and arrays of everything else.
+The input is a picture, a folder of pictures, a .npy or .npz array [N, ...], or a .csv or .parquet table with a row
+per example. Pictures of another size are refused unless --resize is given. A suffix of --out chooses what is written:
+.npz arrays, a .csv table, or a .png picture; into a folder go pictures of pictures, and tables and arrays of everything
+else.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SUFFIXES = (".npz", ".csv", ".png")
 class Flags(opening.OpeningFlags):
     """Application."""
 
-    input: str | None = flag(None, "picture, folder of pictures, or file of numbers: .npy, .npz or .csv")
+    input: str | None = flag(None, "picture, folder of pictures, or file of numbers: .npy, .npz, .csv or .parquet")
     to: str | None = flag(None, "what is computed: codes, reconstructions, scores, ...")
     of: str | None = flag(None, "the one result to keep of those that --to has, such as denoised_gaussian")
     out: str | None = flag(None, "output file (.npz, .csv or .png) or folder; by default DIR/applied")

@@ -1,4 +1,4 @@
-"""A file of arrays or a table as a data set: .npy, .npz and .csv."""
+"""A file of arrays or a table as a data set: .npy, .npz, .csv and .parquet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from genjax.data.dataset import Dataset, choose, from_arrays
 from genjax.errors import BadInput
 from genjax.paths import expand_user
 
-SUFFIXES = (".npy", ".npz", ".csv")
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+TABLES = (".csv", ".parquet")
 _SPLIT = ("x_train", "x_test", "y_train", "y_test")
 
 
@@ -21,14 +22,15 @@ def load(path: str | Path, *, label_column: str | None = None) -> Dataset:
 
     `.npy` holds x: vectors [N, D], or images [N, H, W] or [N, H, W, C]. `.npz` holds x and perhaps y, the labels [N];
     or x_train and x_test, and perhaps y_train and y_test. `.csv` is a table with a row per example, of numbers
-    separated by commas, semicolons or tabs; its first row is a header if it is not of numbers. A tenth of the examples,
-    drawn by NumPy's frozen `RandomState(0)`, is held out unless the file has two splits.
+    separated by commas, semicolons or tabs; its first row is a header if it is not of numbers. `.parquet` is a
+    table with named columns of numbers or booleans. A tenth of the examples, drawn by NumPy's frozen `RandomState(0)`,
+    is held out unless the file has two splits.
 
     uint8 is divided by 255. All else is taken as it is, as float32; integers too.
 
     Args:
       path: the file.
-      label_column: the column of a `.csv` with the labels, integers or texts: its name in the header, or `last`. By
+      label_column: the column of a table with the labels, integers or texts: its name in the header, or `last`. By
         default all columns are numbers of x.
 
     Returns:
@@ -73,10 +75,12 @@ def read(file: Path, *, label_column: str | None = None) -> dict[str, np.ndarray
         raise BadInput(f"there is no file {file}; give a file, or its new place as `dataset`")
     kind = file.suffix.lower()
     if kind not in SUFFIXES:
-        raise BadInput("expected a file of .npy, .npz or .csv")
-    if label_column is not None and kind != ".csv":
-        raise BadInput(f"only a .csv has columns, not {file}", parameter="label_column")
+        raise BadInput("expected a file of .npy, .npz, .csv or .parquet")
+    if label_column is not None and kind not in TABLES:
+        raise BadInput(f"only a .csv or .parquet has columns, not {file}", parameter="label_column")
     try:
+        if kind == ".parquet":
+            return _parquet(file, label_column)
         return _table(file, label_column) if kind == ".csv" else _arrays(file)
     except BadInput:
         raise
@@ -102,11 +106,7 @@ def _table(file: Path, label_column: str | None) -> dict[str, np.ndarray]:
         delimiter = max(",;\t", key=line.count)
         first = next(csv.reader([line], delimiter=delimiter), [])
     columns = [cell.strip() for cell in first]
-    place = None
-    if label_column is not None:
-        if label_column != "last" and label_column not in columns:
-            raise BadInput(f"{file} has the columns {', '.join(columns)}, not {label_column}", parameter="label_column")
-        place = len(columns) - 1 if label_column == "last" else columns.index(label_column)
+    place = _place(file, columns, label_column)
     of_x = [number for number in range(len(columns)) if number != place]
     header = label_column not in (None, "last") or not all(_is_number(columns[number]) for number in of_x)
 
@@ -125,6 +125,47 @@ def _table(file: Path, label_column: str | None) -> dict[str, np.ndarray]:
 
     x = read(of_x, np.float64)
     return {"x": x} if place is None else {"x": x, "y": read([place], str)[:, 0]}
+
+
+def _place(file: Path, columns: list[str], label_column: str | None) -> int | None:
+    """The place of the column of labels, if there is one."""
+    if label_column is None:
+        return None
+    if not columns or (label_column != "last" and label_column not in columns):
+        raise BadInput(f"{file} has the columns {', '.join(columns)}, not {label_column}", parameter="label_column")
+    return len(columns) - 1 if label_column == "last" else columns.index(label_column)
+
+
+def _parquet(file: Path, label_column: str | None) -> dict[str, np.ndarray]:
+    """The columns of a Parquet file, as `_table` gives those of the same table."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ImportError:
+        raise BadInput(f"{file} needs the package pyarrow: pip install pyarrow") from None
+    # not a path, which would be searched for parts of a data set
+    table = pyarrow.parquet.ParquetFile(file, memory_map=False).read()
+    place = _place(file, table.column_names, label_column)
+    x, labels = [], []
+    for number, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        is_number = any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
+        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+        is_x = number != place
+        if column.null_count:
+            raise BadInput(f"{file} has {column.null_count} missing values in its column {name}")
+        if not (is_number or pa.types.is_boolean(kind) or (is_text and not is_x)):
+            raise BadInput(
+                f"{file} has {column.type} in its column {name}; expected numbers"
+                + (", or the labels, to be given as `label_column`" if is_x and label_column is None else "")
+            )
+        if is_x:
+            column = column.cast(kind) if kind != column.type else column
+            x.append(column.cast(pa.float64(), safe=False).to_numpy())
+        else:
+            labels = [str(value) for value in column.to_pylist()]
+    values = np.stack(x, axis=1) if x else np.zeros((table.num_rows, 0))
+    return {"x": values} if place is None else {"x": values, "y": np.array(labels, str)}
 
 
 def _is_number(cell: str) -> bool:

@@ -53,7 +53,7 @@ def open_examples(path: Path, known: Dataset, *, scale: float | None = None, res
         def read_array(start: int, stop: int) -> np.ndarray:
             return _scaled(rows[start:stop].reshape(-1, *shape), divisor, known.bounded, path, start)
 
-        kind = "tables" if path.suffix.lower() == ".csv" else "arrays"
+        kind = "tables" if path.suffix.lower() in array_file.TABLES else "arrays"
         return Examples([str(i) for i in range(len(rows))], kind, divisor, read_array)
     if len(shape) != 3:
         listed = " or ".join(array_file.SUFFIXES)
@@ -68,7 +68,7 @@ def open_examples(path: Path, known: Dataset, *, scale: float | None = None, res
 
 
 def read_rows(path: Path) -> np.ndarray:
-    """Rows of numbers [N, ...] from a .npy, .npz or .csv file.
+    """Rows of numbers [N, ...] from a .npy, .npz, .csv or .parquet file.
 
     Raises:
       BadInput: no such file, another kind of file, or a file that does not hold rows of numbers.
@@ -84,7 +84,7 @@ def read_rows(path: Path) -> np.ndarray:
 
 def _has_names(path: Path) -> bool:
     """Whether a table begins with a column of names."""
-    if path.suffix.lower() != ".csv" or not path.is_file():
+    if path.suffix.lower() != ".csv" or not path.is_file():  # a .parquet has types, by which numbers are known
         return False
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.readline().startswith(f"{NAMES},")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -114,7 +116,7 @@ def test_integers_in_a_column_keep_their_names(tmp_path):
         ("x.csv", b"1,2\n3,4\n5\n", "x.csv cannot be read"),
         ("x.csv", b"1,2\n3,nan\n5,6\n", "1 of 4 values of the train split are NaN|1 of 2 values of the test"),
         ("x.csv", b"", r"its arrays are x \[0, 0\]; expected two rows"),
-        ("x.txt", b"1", "expected a file of .npy, .npz or .csv"),
+        ("x.txt", b"1", "expected a file of .npy, .npz, .csv or .parquet"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:loadtxt")
@@ -134,5 +136,90 @@ def test_no_file_and_no_columns_are_named(tmp_path):
     with pytest.raises(BadInput, match=r"there is no file .*nowhere.npy; give a file, or its new place as `dataset`"):
         load(tmp_path / "nowhere.npy")
     np.save(tmp_path / "x.npy", X)
-    with pytest.raises(BadInput, match=r"label_column: only a .csv has columns"):
+    with pytest.raises(BadInput, match=r"label_column: only a .csv or .parquet has columns"):
         load(tmp_path / "x.npy", label_column="last")
+
+
+def parquet(file, columns) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pa.table(columns), file)
+
+
+def test_a_parquet_file_is_the_same_data_set_as_the_same_table(tmp_path):
+    kinds = [("setosa", "virginica", "a, b")[i % 3] for i in range(30)]
+    grades = [i % 3 + 8 for i in range(30)]
+    flags = [i % 2 == 0 for i in range(30)]
+    numbers = {"a": X[:, 0].tolist(), "b": np.arange(30).tolist(), "c": X[:, 2].astype(np.float32).tolist()}
+    for name, label in {"kind": kinds, "grade": grades, "flag": flags}.items():
+        columns = {"a": numbers["a"], name: label, "b": numbers["b"], "c": numbers["c"]}
+        table(
+            tmp_path / "t.csv", [[f'"{cell}"' for cell in row] for row in zip(*columns.values(), strict=True)], columns
+        )
+        parquet(tmp_path / "t.parquet", columns)
+        one, other = (load(tmp_path / f"t.{kind}", label_column=name) for kind in ("csv", "parquet"))
+        assert one.fingerprint == other.fingerprint
+        assert (one.class_names, one.num_classes) == (other.class_names, other.num_classes)
+        np.testing.assert_array_equal(one.train.x, other.train.x)
+        np.testing.assert_array_equal(one.test.label, other.test.label)
+    parquet(tmp_path / "x.parquet", numbers)
+    table(tmp_path / "x.csv", list(zip(*numbers.values(), strict=True)), list(numbers))
+    assert load(tmp_path / "x.parquet").fingerprint == load(tmp_path / "x.csv").fingerprint
+    parquet(tmp_path / "last.parquet", numbers | {"grade": grades})
+    last = load(tmp_path / "last.parquet", label_column="last")
+    assert last.train.x.shape == (27, 3) and last.class_names == ("8", "9", "10")
+
+
+def test_columns_of_every_kind_of_number_are_read(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    values = list(range(30))
+    kinds = [pa.int8(), pa.uint16(), pa.int64(), pa.float16(), pa.float32(), pa.decimal128(12, 2)]
+    columns = {str(kind): pa.array(values, pa.int32()).cast(kind) for kind in kinds[:5]}
+    columns["decimal"] = pa.array(values, pa.int32()).cast(kinds[5])
+    columns["dictionary"] = pa.array(values).dictionary_encode()
+    columns["bool"] = pa.array([value > 4 for value in values])
+    parquet(tmp_path / "t.parquet", columns)
+    expected = np.tile(np.arange(30.0)[:, None], 8)
+    expected[:, 7] = expected[:, 0] > 4
+    np.testing.assert_array_equal(load(tmp_path / "t.parquet").train.x, expected[KEPT])
+
+
+@pytest.mark.parametrize(
+    ("columns", "column", "message"),
+    [
+        ({"a": [1, 2], "b": ["x", "y"]}, None, "has string in its column b; expected numbers, or the labels"),
+        ({"a": ["x", "y"], "b": ["x", "y"]}, "b", "has string in its column a; expected numbers$"),
+        ({"a": [1, None]}, None, "has 1 missing values in its column a"),
+        ({"a": [1, 2], "b": ["x", None]}, "b", "has 1 missing values in its column b"),
+        ({"a": [[1], [2]]}, None, "has list<.*> in its column a"),
+        ({"a": [{"u": 1}, {"u": 2}]}, None, "has struct<.*> in its column a"),
+        ({"a": np.array(["2024-01-01", "2024-01-02"], "M8[D]")}, None, "has date32.* in its column a"),
+        ({"a": [1, 2], "b": [[1], [2]]}, "b", "has list<.*> in its column b; expected numbers$"),
+        ({"a": [1, 2]}, "b", r"label_column: .* has the columns a, not b"),
+        ({}, None, r"its arrays are x \[0, 0\]"),
+        ({}, "last", "label_column: .* has the columns , not last"),
+        ({"a": [1.0, float("nan"), 2.0]}, None, "are NaN"),
+    ],
+)
+def test_columns_that_are_not_numbers_are_named(tmp_path, columns, column, message):
+    parquet(tmp_path / "t.parquet", columns)
+    with pytest.raises(BadInput, match=message) as caught:
+        load(tmp_path / "t.parquet", label_column=column)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    parquet(tmp_path / "t.parquet", {"a": X[:, 0]})
+    whole = (tmp_path / "t.parquet").read_bytes()
+    middle = len(whole) // 3
+    for content in (b"", b"PAR1", whole[:-9], b"a,b\n1,2\n", whole[:middle] + b"\xff" * 60 + whole[middle + 60 :]):
+        (tmp_path / "bad.parquet").write_bytes(content)
+        with pytest.raises(BadInput, match=r"bad.parquet cannot be read \(") as caught:
+            load(tmp_path / "bad.parquet")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_file_without_pyarrow_is_one_line(tmp_path, monkeypatch):
+    parquet(tmp_path / "t.parquet", {"a": X[:, 0]})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(BadInput, match=r"t.parquet needs the package pyarrow: pip install pyarrow"):
+        load(tmp_path / "t.parquet")
