@@ -165,14 +165,11 @@ def export(name: str, function: Function, *, platforms: Sequence[str] = PLATFORM
         used = _used(of_leaves, leaves, list(function.inputs.values()))
     except Exception as error:  # whatever the function does with a number of rows that is not known
         raise _refused(name, error) from error
-    kept = [each for each, is_used in zip(names, used[len(leaves) :], strict=True) if is_used or each != "key"]
+    kept = [each for each, is_used in zip(names, used, strict=True) if is_used or each != "key"]
 
     def baked(*inputs: Array) -> Any:
         # XLA computes constants in advance, to other bits, unless they are hidden from it
-        hidden = [
-            jax.lax.optimization_barrier(jnp.asarray(leaf)) if is_used and not is_key(leaf) else leaf
-            for leaf, is_used in zip(leaves, used, strict=False)
-        ]
+        hidden = [leaf if is_key(leaf) else jax.lax.optimization_barrier(jnp.asarray(leaf)) for leaf in leaves]
         given = dict(zip(kept, inputs, strict=True))
         return of_leaves(hidden, *(given.get(each, jnp.zeros(2, jnp.uint32)) for each in names))
 
@@ -188,13 +185,13 @@ def export(name: str, function: Function, *, platforms: Sequence[str] = PLATFORM
 
 
 def _used(function: Callable[..., Any], leaves: Sequence[Any], inputs: Sequence[Any]) -> list[bool]:
-    """Whether the program of a function reads each leaf and each input."""
+    """Whether the program of a function reads each input."""
     jaxpr = jax.make_jaxpr(function)(leaves, *inputs).jaxpr
     needed = {id(variable) for variable in jaxpr.outvars}
     for equation in reversed(jaxpr.eqns):  # a key is wrapped even where nothing is drawn
         if equation.effects or any(id(variable) in needed for variable in equation.outvars):
             needed |= {id(variable) for variable in equation.invars}
-    return [id(variable) in needed for variable in jaxpr.invars]
+    return [id(variable) in needed for variable in jaxpr.invars[-len(inputs) :]]
 
 
 def _lowered(name: str, function: Callable[..., Any], inputs: Sequence[Any], platforms: Sequence[str]) -> Any:

@@ -166,8 +166,9 @@ def test_exported_functions_have_the_bits_of_the_run(honest, tmp_path):
     found, made = called(tmp_path, run, "sample", jax.random.key_data(jax.random.fold_in(key, 0)), np.zeros(500, "u1"))
     same_bits(np.asarray(found)[:9], run.sample(9, key))
     assert made.outputs == "float32[rows, 8, 8, 1]"
-    decode = exporting.functions(run)["decode"]
-    assert list(exporting.export("decode", decode).inputs) == ["z"]
+    codes = exporting.functions(run)["codes"]
+    assert list(codes.inputs) == ["x", "key"]
+    assert list(exporting.export("codes", codes).inputs) == ["x"]  # it draws nothing
 
 
 def test_a_function_of_a_fixed_number_of_rows_is_refused_in_one_line():
@@ -176,6 +177,17 @@ def test_a_function_of_a_fixed_number_of_rows_is_refused_in_one_line():
     with pytest.raises(BadInput, match=r"it cannot be exported for any number of rows \(TypeError: ") as caught:
         exporting.export("it", fixed)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_are_not_computed_with_in_advance():
+    tree = {"a": jax.random.normal(jax.random.key(0), (20_000,))}
+    x = np.ones((2, 20_000), np.float32)
+
+    def call(w, x):
+        return x * jnp.exp(w["a"])[None] * jnp.tanh(w["a"])[None]
+
+    made = exporting.export("it", exporting.Function(call, lambda: tree, {"x": exporting._rows((20_000,))}, ""))
+    same_bits(jax.export.deserialize(bytearray(made.serialized)).call(x), jax.jit(call)(tree, x))
 
 
 def test_weights_that_a_function_does_not_read_are_left_out():
