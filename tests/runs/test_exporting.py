@@ -119,10 +119,10 @@ def test_the_card_of_a_face_swap_asks_for_consent(honest):
 
 
 def test_the_places_of_files_are_not_given_away(tmp_path):
-    flags = vae.Flags(dataset="file:/home/me/secret/table.csv", initial_weights="/home/me/w.safetensors")
-    shared = exporting.shareable(flags.replace(workdir="/home/me/runs", data_dir="/home/me/data"))
+    flags = vae.Flags(dataset="file:/place/of/mine/secret/table.csv", initial_weights="/place/of/mine/w.safetensors")
+    shared = exporting.shareable(flags.replace(workdir="/place/of/mine/runs", data_dir="/place/of/mine/data"))
     assert (shared["dataset"], shared["initial_weights"]) == ("file:table.csv", "w.safetensors")
-    assert "/home" not in json.dumps(shared)
+    assert "/place" not in json.dumps(shared)
 
 
 def test_nothing_is_written_over(honest, files, tmp_path):
