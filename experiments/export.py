@@ -2,7 +2,7 @@
 
     python -m experiments.export --run=DIR --to=safetensors
     python -m experiments.export --run=DIR --to=stablehlo --functions=codes,decode
-    python -m experiments.export --run=DIR --to=hub --output=FOLDER
+    python -m experiments.export --run=DIR --to=hub --out=FOLDER
 
     safetensors  a file of the parameters for evaluation and sampling, by the names of their paths. If the model keeps
                  an average, these are the averaged ones. Its metadata hold the run's numbers, `params_sha256` of the
@@ -46,7 +46,7 @@ class Flags(opening.OpeningFlags):
     functions: tuple[str, ...] = flag(
         (), "functions to compile, such as codes,decode,sample; by default all that need no data", may_be_empty=True
     )
-    output: str | None = flag(None, "file or folder to write; by default DIR/exported/NAME")
+    out: str | None = flag(None, "file or folder to write; by default DIR/exported/NAME")
 
 
 def save_weights(path: Path, run: runs.Run, to: str) -> None:
@@ -123,11 +123,11 @@ def main(flags: Flags) -> None:
     if flags.functions and flags.to != "stablehlo":
         raise BadInput("only --to=stablehlo has functions", parameter="functions")
     output = flags.directory / "exported" / FORMS[flags.to]
-    if flags.output is not None:
-        output = expand_user(flags.output, parameter="output")
+    if flags.out is not None:
+        output = expand_user(flags.out, parameter="out")
     if os.path.lexists(output):
-        raise BadInput(f"{output} exists, and is not written over; give another path", parameter="output")
-    refuse_unwritable(output.parent, parameter="output")
+        raise BadInput(f"{output} exists, and is not written over; give another path", parameter="out")
+    refuse_unwritable(output.parent, parameter="out")
     run = flags.open_run(with_data=False)
     functions = chosen(run, flags.functions) if flags.to == "stablehlo" else {}
     if any(function.needs_data for function in functions.values()):

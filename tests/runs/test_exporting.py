@@ -46,7 +46,7 @@ def run_of(page, folder, **flags):
 
 
 def exported(run, to, output, **flags):
-    export.main(export.Flags(run=str(run), to=to, output=str(output), **flags))
+    export.main(export.Flags(run=str(run), to=to, out=str(output), **flags))
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +129,9 @@ def test_nothing_is_written_over(honest, files, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("nowhere")
     for output in (files / "w.npz", files / "hub", tmp_path / "folder", tmp_path / "link"):
-        with pytest.raises(BadInput, match=r"output: .* exists, and is not written over"):
+        with pytest.raises(BadInput, match=r"out: .* exists, and is not written over"):
             exported(honest, "hub", output)
-    with pytest.raises(BadInput, match=r"output: .* cannot be written to"):
+    with pytest.raises(BadInput, match=r"out: .* cannot be written to"):
         exported(honest, "hub", files / "w.npz" / "below")
     with pytest.raises(BadInput, match=r"functions: expected some of codes, reconstructions, .*, not 'encode'"):
         exported(honest, "stablehlo", tmp_path / "f", functions=("encode",))
