@@ -28,6 +28,7 @@ from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import Experiment, Record, command, flag
 from genjax.runs.metrics import Metric, headline
 from genjax.runs.rows import Row, best, describer, experiments_of, found, grouped, read, without_repeated_loss
+from genjax.runs.settings import figure_formats
 
 
 class Flags(Record):
@@ -37,6 +38,7 @@ class Flags(Record):
     page: tuple[str, ...] = flag((), "modules that define experiments of your own", may_be_empty=True)
     metrics: tuple[str, ...] = flag((), "metrics to compare; by default a few that all runs have", may_be_empty=True)
     out: str = flag("comparison", "output folder")
+    figure_formats: tuple[str, ...] = figure_formats()
 
 
 def chosen(rows: list[Row], experiments: dict[str, Experiment], wanted: tuple[str, ...]) -> list[str]:

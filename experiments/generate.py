@@ -37,6 +37,7 @@ from genjax.evaluation import linear
 from genjax.evaluation.sample_quality import sample_quality
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import command, directory, flag, opening, sampling
+from genjax.runs.settings import figure_formats
 from genjax.types import Array, Key, Params
 
 SHOWN = 100  # samples in the picture
@@ -56,6 +57,7 @@ class Flags(opening.OpeningFlags):
     measure: bool = flag(False, "compare the samples with the data: distances, precision, recall, classes found")
     components: bool = flag(False, "compare them in principal components, of data with classes too")
     out: str | None = flag(None, "output folder; by default DIR/generated")
+    figure_formats: tuple[str, ...] = figure_formats()
 
 
 def generator_of(run: runs.Run) -> runs.Generator | None:

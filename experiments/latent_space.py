@@ -50,6 +50,7 @@ from genjax.evaluation import latent
 from genjax.models import vae
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import command, directory, flag, opening
+from genjax.runs.settings import figure_formats
 from genjax.types import Array
 
 SHOWN, TRAVERSED = 4, 10  # walks and dimensions in a picture
@@ -82,6 +83,7 @@ class Flags(opening.OpeningFlags):
         0, "number of updates of a network that reads the attributes of faces; 0 for ridge regression", at_least=0
     )
     out: str | None = flag(None, "output folder; by default DIR/latent_space")
+    figure_formats: tuple[str, ...] = figure_formats()
 
 
 def levels(space: Space, num: int) -> Array:

@@ -24,6 +24,7 @@ import numpy as np
 
 from genjax import data, gradients, networks, runs
 from genjax.data import toys
+from genjax.drawing import saving
 from genjax.drawing.pictures import panels
 from genjax.errors import BadInput
 from genjax.gradients import Reduction
@@ -151,7 +152,7 @@ def save_samples(path: Path, x: Array, ys: dict[str, Array]) -> None:
         if number:
             ax.scatter(x[:, 0], y[:, 0], s=4, color="tab:blue")
         ax.set(title=title, xlabel="x", ylabel="y", ylim=(-0.4, 1.4))
-    figure.savefig(path, dpi=120)
+    saving.save(figure, path)
 
 
 def applications(flags: Flags, parts: sfnn.SFNN) -> dict[str, runs.Application]:

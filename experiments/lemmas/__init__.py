@@ -29,6 +29,7 @@ from experiments.lemmas import (
     variational,
 )
 from experiments.lemmas.table import Shown
+from genjax.drawing import saving
 from genjax.types import Key
 
 # a lemma's place is in its key, so new ones come last; they are shown in the order of their items
@@ -77,7 +78,7 @@ def draw(path: Path, panels: Sequence[Callable[[Any], None]]) -> None:
         panel(ax)
     for ax in axes[len(panels) :]:
         ax.remove()
-    figure.savefig(path, dpi=110)
+    saving.save(figure, path, dpi=110)
 
 
 def check(workdir: Path, *, seed: int) -> int:

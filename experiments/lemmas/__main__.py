@@ -6,7 +6,7 @@ from experiments import lemmas
 from genjax.paths import expand_user
 from genjax.runs import command, directory
 from genjax.runs.flags import Record, flag
-from genjax.runs.settings import NOT_IDENTITY
+from genjax.runs.settings import NOT_IDENTITY, figure_formats
 from genjax.training import determinism
 
 
@@ -15,6 +15,7 @@ class Flags(Record):
 
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     workdir: str | None = flag(None, "directory for lemmas.png; by default runs/lemmas-seedSEED")
+    figure_formats: tuple[str, ...] = figure_formats()
 
 
 def main(flags: Flags) -> int:

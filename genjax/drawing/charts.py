@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from genjax.drawing.palette import PALETTE
 from genjax.drawing.pictures import class_captions, panels
+from genjax.drawing.saving import save
 
 
 def save_lines(
@@ -30,7 +31,7 @@ def save_lines(
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def save_points(path: Path, sets: Mapping[str, ArrayLike], *, title: str) -> None:
@@ -47,7 +48,7 @@ def save_points(path: Path, sets: Mapping[str, ArrayLike], *, title: str) -> Non
             ax.scatter(points[:, 0], points[:, 1], s=6, alpha=0.6, label=name)
         ax.set(xlabel="x1", ylabel="x2", title=title)
     ax.legend(markerscale=2, frameon=False)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 Series = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> steps [T] and values [T, seeds]
@@ -89,7 +90,7 @@ def save_curves(
     notes += [f"not drawn: {', '.join(list(shared)[at_most:])}"] if len(shared) > at_most else []
     if notes:
         figure.supxlabel("\n".join(textwrap.wrap("; ".join(notes), 75 * columns)), fontsize="small")
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def arranged(series: Mapping[str, Series], first: Sequence[str] = ()) -> tuple[dict[str, list[str]], dict[str, float]]:
@@ -179,7 +180,7 @@ def save_maps(
         ax.set(title=title, xticks=[], yticks=[])
     if 1 < len(classes) <= 20:
         axes[-1].legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def save_points_over_fields(path: Path, points: ArrayLike, fields: Mapping[str, ArrayLike]) -> None:
@@ -195,7 +196,7 @@ def save_points_over_fields(path: Path, points: ArrayLike, fields: Mapping[str, 
         ax.scatter(*np.asarray(points).T, s=2, color="white", alpha=0.5)
         ax.set(title=title, xlabel="x1", ylabel="x2", xlim=(0, 1), ylim=(0, 1))
         figure.colorbar(drawn, ax=ax)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def save_comparison(
@@ -227,4 +228,4 @@ def save_comparison(
         ax.remove()
     handles = {label: line for ax in figure.axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", frameon=False, fontsize="small")
-    figure.savefig(path, dpi=120)
+    save(figure, path)

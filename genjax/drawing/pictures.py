@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from genjax.drawing.palette import PALETTE
+from genjax.drawing.saving import save
 
 SYNTHETIC_FACES = "synthetic: faces made by a network that swaps identities, not photographs of anybody"
 """The comment that pictures of swapped faces carry."""
@@ -169,7 +170,7 @@ def save_latent_map(
         if len(classes) <= 20:
             ax.legend(markerscale=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     ax.set(xlabel=axes[0], ylabel=axes[1], title=title or f"codes of {num} held-out examples")
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def save_captioned_grid(
@@ -201,7 +202,7 @@ def save_captioned_grid(
     ax.set_xticks((width + 1) * np.arange(num_columns) + (width - 1) / 2 if columns else [], columns, fontsize="small")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    figure.savefig(path, dpi=120, metadata={"Comment": comment} if comment else None)
+    save(figure, path, comment=comment or None)
 
 
 def save_reconstructions(
@@ -284,7 +285,7 @@ def save_table(
     ax.set_xticks(range(len(columns)), columns, rotation=20)
     ax.set_yticks(range(len(rows)), rows)
     ax.set(title=title)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def save_plane(path: Path, points: ArrayLike, values: ArrayLike, line: ArrayLike, *, title: str) -> None:
@@ -295,4 +296,4 @@ def save_plane(path: Path, points: ArrayLike, values: ArrayLike, line: ArrayLike
     ax.plot(through[:, 0], through[:, 1], color="black", linewidth=1)
     figure.colorbar(drawn, ax=ax, label="z")
     ax.set(xlabel="x1", ylabel="x2", title=title, aspect="equal")
-    figure.savefig(path, dpi=120)
+    save(figure, path)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 from absl import flags as absl_flags
 
 from genjax.data import tfds
+from genjax.drawing import saving
 from genjax.errors import BadInput
 from genjax.paths import expand_user
 from genjax.runs import interruption, stored
@@ -48,7 +49,9 @@ def run(command: Callable[[F], int | None], record: type[F], *, experiment: str 
     _accept_any_stream()
     try:
         with interruption.raised("interrupted; what was saved is kept, and the same command goes on from it"):
-            status = command(parse(record, sys.argv, experiment=experiment))
+            given = parse(record, sys.argv, experiment=experiment)
+            with saving.formats(getattr(given, "figure_formats", ())):
+                status = command(given)
             sys.stdout.flush()
     except interruption.Interrupted as error:
         for number in interruption.SIGNALS:  # another one ends the process without a traceback

@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 
 from genjax import data
 from genjax.data import batching, outline
+from genjax.drawing import saving
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import changes, command, devices, directory, hosts, interruption, opening, starting, unreported
@@ -81,7 +82,7 @@ class _Prepared(NamedTuple):
 
 def _train(experiment: Experiment, flags: Flags) -> Path:
     """Trains a run to the end unless it is finished; returns its directory."""
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held, saving.formats(flags.figure_formats):
         run = _prepare(experiment, flags, held)
         if not run.finished:
             _fit(run)

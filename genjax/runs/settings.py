@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from genjax import memory
+from genjax.drawing.saving import FORMATS
 from genjax.runs.flags import Record, flag
 from genjax.training import determinism
 
@@ -11,6 +14,7 @@ NOT_IDENTITY = (
     "data_dir",
     "memory_limit",
     "tensorboard",
+    "figure_formats",
     "coordinator",
     "num_processes",
     "process_id",
@@ -24,6 +28,12 @@ CADENCE = ("log_every", "eval_every", "checkpoint_every", "steps_per_dispatch")
 """Flags that say when a run is looked at. No bit depends on them, but its metric lines do."""
 
 SCHEDULES = ("constant", "cosine", "linear", "exponential")
+
+
+def figure_formats() -> Any:
+    """The flag of commands that draw figures."""
+    return flag((), "vector formats in which figures are also written", choices=FORMATS, may_be_empty=True)
+
 
 HALF_OF_MEMORY = memory.PHYSICAL // 2**21  # MiB
 
@@ -109,6 +119,7 @@ class RunFlags(Record):
     checkpoint_every: int = flag(1000, "steps between two checkpoints", at_least=1)
     steps_per_dispatch: int = flag(100, "largest number of updates in one compiled call", at_least=1, at_most=10**6)
     tensorboard: bool = flag(False, "also write scalars and images for TensorBoard")
+    figure_formats: tuple[str, ...] = figure_formats()
 
 
 class DeviceFlags(Record):
