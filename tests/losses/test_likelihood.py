@@ -203,6 +203,16 @@ def rounded_logistic(location, scale):
     return np.diff(cdf)
 
 
+@pytest.mark.parametrize("log_scale", [4.0, 4.5, 8.0, 20.0])
+def test_a_level_under_a_wide_logistic_has_its_density_times_its_width(log_scale):
+    x, steps = np.array([[100 / 255]]), 255
+    density = scipy.stats.logistic.logpdf(x, 0.5, np.exp(log_scale))  # changes by 1e-5 at most within a level
+    found = discretized_logistic_likelihood(num_levels=steps + 1).negative_log_likelihood(
+        (np.full((1, 1), 0.5), np.full((1, 1), log_scale)), x
+    )
+    np.testing.assert_allclose(found, -density[0] + np.log(steps), rtol=2e-6)
+
+
 @pytest.mark.parametrize("location", [-0.4, 0.0, 0.31, 1.0, 1.7])
 @pytest.mark.parametrize("scale", [0.002, 0.05, 1.0, 100.0])
 def test_discretized_logistic_is_scipys(location, scale):
