@@ -206,6 +206,9 @@ def test_evaluation_swaps_with_the_next_row_and_reconstructs_with_its_own(pair, 
     judged = parts.discriminator.apply(state.params["discriminator"], swapped)
     fake_logit = np.mean([logit.mean() for _, logit in judged])
     np.testing.assert_allclose(found["fake_logit"], fake_logit, rtol=1e-4)
+    terms = parts.losses  # with another's identity nothing is reconstructed
+    total = terms.identity_weight * found["identity_loss"] + terms.adversarial_weight * found["generator_loss"]
+    np.testing.assert_allclose(found["loss"], total + terms.matching_weight * found["matching_loss"], rtol=1e-5)
     assert found.keys() == jax.eval_shape(model.train_step, state, pair, key)[1].keys()
 
 
