@@ -2,13 +2,15 @@
 
     python -m tests.mutate
     python -m tests.mutate --files=genjax/losses/divergence.py --num=50 --seed=1
+    python -m tests.mutate --results=mutants.jsonl
 
 A mutant is a module with a single change: an operator, a sign, a constant, an axis, an argument, a reduction, a key.
 For each of `--num` mutants, drawn evenly over the kinds of change, the quick tests of its module run in a copy of the
 project, those of the same name first, until one fails. Before that they run once on the unchanged project, and must
 pass. The output is the survivors, and a table of the kinds with the number of mutants and of those noticed.
 
-It needs Linux and takes about ten seconds per mutant and core. The exit status is 1 if fewer than 97 % were noticed.
+With `--results`, each result is kept in a file, and the same command on the same code goes on from it. It needs Linux
+and takes about half a minute per mutant and core. The exit status is 1 if fewer than 97 % were noticed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import ast
 import collections
 import concurrent.futures
 import copy
+import json
 import os
 import random
 import shutil
@@ -291,6 +294,54 @@ def in_copies(workers: int, action: Callable[[object, Path], bool], items: list)
             yield from pool.map(lambda item: action(item, own.folder), items)
 
 
+class Results:
+    """What is known of mutants, by their descriptions: kept in a file, one line each, if there is a path."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._lock = path, threading.Lock()
+        lines = path.read_text().splitlines() if path and path.exists() else []
+        self.known: dict[str, bool] = dict(json.loads(line) for line in lines)
+
+    def add(self, description: str, seen: bool) -> bool:
+        """Keeps a result, and returns it."""
+        with self._lock:
+            self.known[description] = seen
+            if self._path:
+                with self._path.open("a") as file:
+                    file.write(json.dumps([description, seen]) + "\n")
+        return seen
+
+
+def describe(mutant: Mutant) -> str:
+    """A mutant in one line."""
+    return f"{mutant.file}:{mutant.line} {mutant.kind}: {mutant.before}  ->  {mutant.after}"
+
+
+def choose(files: str, num: int, seed: int) -> list[Mutant]:
+    """Draws mutants of these modules and folders, separated by commas; by default of those with formulas."""
+    places = [ROOT / place for place in (files.split(",") if files else PLACES)]
+    found = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
+    names = [str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"]
+    return draw([mutant for name in names for mutant in mutants_of(name)], num, seed)
+
+
+def attempt(chosen: list[Mutant], results: Results, workers: int) -> None:
+    """Runs the tests on the unchanged project, then on each mutant that has no result yet."""
+    tests = list(dict.fromkeys(test for mutant in chosen for test in tests_of(mutant.file)))
+    if "unchanged" not in results.known:
+        pytest = [f"-n{workers}", *tests]
+        if not all(in_copies(1, lambda _, folder: _start(folder, pytest, output=None).wait() == 0, [None])):
+            sys.exit("a test fails on the unchanged project")
+        results.add("unchanged", True)
+    left = [mutant for mutant in chosen if describe(mutant) not in results.known]
+    tried = in_copies(workers, lambda mutant, folder: results.add(describe(mutant), noticed(mutant, folder)), left)
+    for number, (mutant, seen) in enumerate(zip(left, tried, strict=True), start=1):
+        if not seen:
+            print(f"survived: {describe(mutant)}", flush=True)
+        elif sys.stderr.isatty():
+            print(f"\r{number} of {len(left)}", end="", file=sys.stderr, flush=True)
+
+
 def main() -> int:
     """Draws the mutants, runs the tests, and prints the table and the survivors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -298,26 +349,14 @@ def main() -> int:
     parser.add_argument("--num", type=int, default=400, help="number of mutants")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="mutants tried at a time")
+    parser.add_argument("--results", type=Path, help="file of the results, from which the same command goes on")
     flags = parser.parse_args()
-    places = [ROOT / place for place in (flags.files.split(",") if flags.files else PLACES)]
-    found = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
-    files = [str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"]
-    chosen = draw([mutant for file in files for mutant in mutants_of(file)], flags.num, flags.seed)
-    tests = list(dict.fromkeys(test for mutant in chosen for test in tests_of(mutant.file)))
-    unchanged = [f"-n{flags.workers}", *tests]
-    if not all(in_copies(1, lambda _, folder: _start(folder, unchanged, output=None).wait() == 0, [None])):
-        sys.exit("a test fails on the unchanged project")
+    chosen, results = choose(flags.files, flags.num, flags.seed), Results(flags.results)
+    attempt(chosen, results, flags.workers)
     counts: dict[str, list[int]] = {kind: [0, 0] for kind in sorted({mutant.kind for mutant in chosen})}
-    results = in_copies(flags.workers, lambda mutant, folder: noticed(mutant, folder), chosen)
-    for number, (mutant, seen) in enumerate(zip(chosen, results, strict=True), start=1):
+    for mutant in chosen:
         counts[mutant.kind][0] += 1
-        counts[mutant.kind][1] += seen
-        if not seen:
-            print(
-                f"survived: {mutant.file}:{mutant.line} {mutant.kind}: {mutant.before}  ->  {mutant.after}", flush=True
-            )
-        elif sys.stderr.isatty():
-            print(f"\r{number} of {len(chosen)}", end="", file=sys.stderr, flush=True)
+        counts[mutant.kind][1] += results.known[describe(mutant)]
     total, caught = (sum(column) for column in zip(*counts.values(), strict=True))
     print("\n| kind | mutants | noticed |\n| --- | --- | --- |")
     for kind, (num, seen) in counts.items():

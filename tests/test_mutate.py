@@ -68,3 +68,23 @@ def test_a_copy_holds_every_module_and_test():
     seen = []
     list(mutate.in_copies(1, lambda _, folder: seen.append(modules(folder)) is None, [None]))
     assert seen == [modules(mutate.ROOT)] and "genjax/runs/runner.py" in seen[0]
+
+
+def test_results_are_kept_and_only_what_is_missing_is_tried_again(tmp_path, monkeypatch, capsys):
+    mutants = mutate.choose("genjax/information.py", 3, seed=0)
+    first = mutate.Results(tmp_path / "results.jsonl")
+    first.add("unchanged", True)
+    first.add(mutate.describe(mutants[0]), True)
+    tried = []
+
+    def noticed(mutant, folder):
+        tried.append(mutant)
+        return mutant is mutants[1]
+
+    monkeypatch.setattr(mutate, "noticed", noticed)
+    again = mutate.Results(tmp_path / "results.jsonl")
+    mutate.attempt(mutants, again, workers=1)
+    assert tried == mutants[1:]
+    assert mutate.Results(tmp_path / "results.jsonl").known == again.known
+    assert [again.known[mutate.describe(mutant)] for mutant in mutants] == [True, True, False]
+    assert capsys.readouterr().out == f"survived: {mutate.describe(mutants[2])}\n"
