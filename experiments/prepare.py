@@ -4,10 +4,7 @@
     python -m experiments.prepare --dataset=mnist --data_dir=DIR --archives=DIR_WITH_THE_ORIGINAL_ARCHIVES
 
 The first line downloads the original archives; the second takes them from a folder and needs no network. It takes about
-20 s for MNIST, and ends with
-
-    mnist: train 60000, test 10000 of [28, 28, 1] uint8, 10 classes, fingerprint 3d1d79608914...
-
+20 s for MNIST, and ends with `mnist: train 60000, test 10000 of [28, 28, 1] uint8, 10 classes, fingerprint 3d1d...`.
 A data set that has been prepared before is only checked.
 """
 

@@ -4,7 +4,7 @@
     python -m experiments.sparse --sparsity=k_sparse --active_units=16
     python -m experiments.sparse --dictionary --sparsity=k_sparse --active_units=4
 
-    z = relu(W_e x + b_e) with (lambda/2) ||z||_1 in the objective, or k_sparse of it,   x' = W_d z + b_d
+    z = relu(W_e x + b_e) with (lambda/2) ||z||_1 in the objective, or its k largest,   x' = W_d z + b_d
 
 A linear probe is trained on the frozen code with `--labels_per_class` labels, and again for many draws of these labels.
 It is compared, on the same draws, with probes on the raw pixels, on as many principal components as the code has units

@@ -3,7 +3,7 @@
     python -m experiments.visualise
     python -m experiments.visualise --dataset=mnist --data_dir=DIR
 
-    x in R^D -> z in R^2 -> x',   J = E ||x - x'||^2
+    x in R^D -> z in R^2 -> x',   J = E[||x - x'||^2]
 
 Both maps show the held-out examples, to which neither was fitted. Three metrics measure each map; those of PCA begin
 with `pca_`: `trustworthiness` (whether neighbours in the map are neighbours in the data, k = 12), `knn_accuracy`

@@ -25,7 +25,7 @@ from genjax.types import DEVICES, Array, Metrics, Params
 
 Objective = Callable[..., tuple]  # of the two forms above
 Gradient = Callable[..., tuple[Params, Metrics, Any]]  # the objective's arguments -> gradient, metrics, statistics
-Reduction = Callable[[Objective], Gradient]
+Reduction = Callable[[Objective], Gradient]  # how an objective is differentiated and averaged
 Refresh = Callable[[Params, Any], Params]  # params after the update, statistics -> params
 
 

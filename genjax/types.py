@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-Array = jax.Array
+Array = jax.Array  # of any shape, which the comments beside it give
 Key = jax.Array  # a typed key, as `jax.random.key(0)` makes it
 Params = Any  # a pytree of arrays
 Scalar = float | jax.Array  # a hyper-parameter, fixed or scheduled

@@ -12,8 +12,8 @@ from genjax.data.dataset import Dataset, choose, from_arrays
 from genjax.errors import BadInput
 from genjax.paths import expand_user
 
-SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
-TABLES = (".csv", ".parquet")
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet")  # of the files that are read
+TABLES = (".csv", ".parquet")  # those with a row per example
 _SPLIT = ("x_train", "x_test", "y_train", "y_test")
 
 

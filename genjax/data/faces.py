@@ -45,6 +45,7 @@ IDENTITY = {
     "lip_tone": (0.0, 1.0),
     "stubble": (0.0, 1.0),
 }
+"""The identity factors, each with its range."""
 ATTRIBUTES = {
     "yaw": (-40.0, 40.0),
     "pitch": (-18.0, 18.0),
@@ -74,6 +75,7 @@ ATTRIBUTES = {
     "fringe": (0.0, 1.0),
     "cloth_hue": (0.0, 1.0),
 }
+"""The attributes, each with its range."""
 CYCLIC = ("bg_angle", "cloth_hue")  # cyclic
 GROUPS = {
     "pose": ("yaw", "pitch", "roll", "tx", "ty", "scale"),
@@ -83,7 +85,7 @@ GROUPS = {
     "hair_and_clothes": ("hair_tone", "hair_len", "fringe", "cloth_hue"),
 }
 """The attributes by group."""
-COLOUR_AND_OUTLINE = ("skin_tone", "skin_hue", "face_w", "face_h")
+COLOUR_AND_OUTLINE = ("skin_tone", "skin_hue", "face_w", "face_h")  # the most visible identity factors
 
 
 def draw_identities(numbers: Array, key: Key) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from genjax.data.dataset import Dataset, Split, fingerprint, from_arrays
 
 CURVE_RADIUS = 1.25  # half the square that [0, 1]^2 is of: the circle and its noise
-SINE_NOISE = 0.1
+SINE_NOISE = 0.1  # half the width of the noise of `inverse_sine`
 
 
 def draw_curve(num: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

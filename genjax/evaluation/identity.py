@@ -125,7 +125,7 @@ def swap_quality(
 ) -> SwapQuality:
     """Compares swaps with the ideal ones.
 
-        reduction = 1 - sum w (I_R - I*)^2 / sum w (I_T - I*)^2,   identified: argmin_j sum (w_f (I_R - I_j))^2
+        reduction = 1 - (sum w (I_R - I*)^2) / (sum w (I_T - I*)^2),   identified: argmin_j sum (w_f (I_R - I_j))^2
 
     Args:
       swapped: I_R, [N, S, S, C] in [0, 1].

@@ -67,7 +67,7 @@ class RateParts(NamedTuple):
 def rate_parts(mean: Array, log_variance: Array, key: Key) -> RateParts:
     """Splits the mean rate into the codes' information and the aggregate posterior's divergence from the prior.
 
-        (1/N) sum_n KL(q(z|x_n) || p(z)) = I(n; z) + KL(q(z) || p(z)),   I = E[log q(z|x_n) / q(z)]
+        (1/N) sum_n KL(q(z|x_n) || p(z)) = I(n; z) + KL(q(z) || p(z)),   I = E[log(q(z|x_n) / q(z))]
 
     I is estimated from one draw of z for each example, with q(z) summed over all N; the divergence is the rest of the
     rate.

@@ -22,7 +22,7 @@ class Estimate(NamedTuple):
 def log_likelihood(log_weight: Callable[[Key], Array], key: Key, *, num_samples: int, chunk_size: int = 50) -> Estimate:
     """Importance-sampled log-likelihood of each example.
 
-        log p(x) ~ log (1/k) sum_i w_i,   log w = log p(x|z) + log p(z) - log q(z|x),   z ~ q(z|x)
+        log p(x) ~= log (1/k) sum_i w_i,   log w = log p(x|z) + log p(z) - log q(z|x),   z ~ q(z|x)
 
     It is below log p(x) in expectation, by about the variance of w / E[w] over 2 k. Sample i draws from
     `fold_in(key, i)`, so the chunk size changes nothing but memory and speed.

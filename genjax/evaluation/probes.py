@@ -113,7 +113,7 @@ def ridge_probe(
 ) -> np.ndarray:
     """Coefficients of determination of ridge regression on frozen features, one for each target.
 
-        R^2_k = 1 - sum_n (y_nk - y'_nk)^2 / sum_n (y_nk - mean y_k)^2,   y' = h W + b on the test set
+        R^2_k = 1 - (sum_n (y_nk - y'_nk)^2) / (sum_n (y_nk - mean y_k)^2),   y' = h W + b on the test set
         min over W, b of 1/N sum_n ||y_n - h_n W - b||^2 + lambda ||W||^2
 
     Features are centred and divided by one number, so that their mean variance is 1: rotated features are as good as

@@ -173,7 +173,7 @@ def rate_savings(
 def bd_rate(rates: ArrayLike, psnrs: ArrayLike, anchor_rates: ArrayLike, anchor_psnrs: ArrayLike) -> float:
     """Bjontegaard's mean difference in rate at equal PSNR, with PCHIP interpolation.
 
-        BD = exp( 1/(D2 - D1) integral_{D1}^{D2} log R(D) - log R_anchor(D) dD ) - 1
+        BD = exp(1/(D2 - D1) integral_{D1}^{D2} [log R(D) - log R_anchor(D)] dD) - 1
 
     over the range [D1, D2] of PSNR that both curves reach.
 

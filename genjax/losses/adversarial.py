@@ -135,7 +135,7 @@ The best answer is sign(p - g), with L_D = 2 sum min(p, g) (Lim & Ye 2017; Miyat
 WASSERSTEIN = Adversarial(_linear_generator, _wasserstein_discriminator)
 """The dual of the Wasserstein-1 distance, in units of the data where the critic is 1-Lipschitz.
 
-    L_D = a~ - a,   L_G = -a~,   W_1(p, g) = max over 1-Lipschitz critics of E_p a - E_g a = -L_D
+    L_D = a~ - a,   L_G = -a~,   W_1(p, g) = max over 1-Lipschitz critics of E_p[a] - E_g[a] = -L_D
 
 Unbounded without such a constraint: a penalty, spectral normalisation, or clipped weights
 (`optax.projections.projection_linf_ball`) (Arjovsky, Chintala & Bottou 2017, equation 2).

@@ -157,7 +157,7 @@ def jacobian_norm(f: Callable[[Array], Array], x: Array) -> Array:
 def hutchinson_jacobian_norm(f: Callable[[Array], Array], x: Array, key: Key) -> Array:
     """Unbiased estimate of `jacobian_norm` from one backward pass.
 
-        E ||J_f(x_i)^T v||^2 = ||J_f(x_i)||_F^2,   v uniform on {-1, 1}^d
+        E[||J_f(x_i)^T v||^2] = ||J_f(x_i)||_F^2,   v uniform on {-1, 1}^d
 
     Args:
       f: [B, ...] -> [B, ...], where no example depends on another.

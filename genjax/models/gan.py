@@ -1,6 +1,6 @@
 """The generative adversarial network (Goodfellow et al. 2014), and the ways to stabilise it.
 
-    x~ = G(z),   z ~ N(0, I);   D = sigm(a(x)),   min_G max_D  E log D(x) + E log(1 - D(G(z)))
+    x~ = G(z),   z ~ N(0, I);   D = sigm(a(x)),   min_G max_D E[log D(x)] + E[log(1 - D(G(z)))]
 
 Two players, each with its own loss and optimiser, take turns: the discriminator, then the generator against the new
 discriminator. The record of losses determines which game is played: another one, a penalty on the discriminator's

@@ -1,12 +1,12 @@
 """Identity swap: a picture of the target with the identity of the source (SimSwap; Chen et al. 2020).
 
-    I_R = G(I_T, v_S),   v_S = E(I_S) / ||E(I_S)||_2,   E an encoder of identities, trained beforehand and frozen,
-                         or several: `identity_encoder.encode_by_all`
+    I_R = G(I_T, v_S),   v_S = E(I_S) / ||E(I_S)||_2
 
-    min_G  w_id L_id(E(I_R + sigma eps), v_S) + w_rec [id_S = id_T] L_rec(I_R, I_T)
+    min_G w_id L_id(E(I_R + sigma eps), v_S) + w_rec [id_S = id_T] L_rec(I_R, I_T)
            + w_adv L_adv(D(I_R)) + w_fm L_fm(D(I_R), D(I_T)),   eps ~ N(0, I), sigma = 0 in the paper
-    min_D  L_D(D(I_S), D(I_R)) + w_gp L_gp
+    min_D L_D(D(I_S), D(I_R)) + w_gp L_gp
 
+E is an encoder of identities, trained beforehand and frozen, or several of them (`identity_encoder.encode_by_all`).
 Steps with the target's own identity, whose ideal result is the target, alternate with steps with another identity. No
 true swap is ever available: the identity loss pulls towards the source, and feature matching keeps the target's
 attributes.

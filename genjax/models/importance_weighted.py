@@ -51,14 +51,14 @@ def _log_weight(params: Params, drawn: vae.Pass, x: Array, *context: Any, parts:
 def objective(parts: vae.VAE, *, num_samples: int) -> gradients.Objective:
     """The importance-weighted bound (Burda, Grosse & Salakhutdinov 2016, equation 8).
 
-        L_k = -log (1/k) sum_k w_k,   E[L_1] = -ELBO >= E[L_k] >= E[L_{k+1}] >= -log p_theta(x)
+        L_k = -log (1/k) sum_i w_i,   E[L_1] = -ELBO >= E[L_k] >= E[L_{k+1}] >= -log p_theta(x)
 
     Args:
       num_samples: k.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats; the ELBO's estimate is of the
-      same k draws, -(1/k) sum_k log w_k.
+      same k draws, -(1/k) sum_i log w_i.
     """
 
     def bound(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
@@ -72,8 +72,8 @@ def objective(parts: vae.VAE, *, num_samples: int) -> gradients.Objective:
 def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gradients.Objective:
     """The same values as `objective`, with the doubly reparameterised gradient of the encoder.
 
-        -grad_theta = sum_k v_k dlog w_k / dtheta,   -grad_phi = sum_k v_k^2 (dlog w_k / dz_k) dz_k / dphi,
-        v_k = w_k / sum_j w_j
+        -grad_theta L_k = sum_i v_i (dlog w_i / dtheta),   -grad_phi L_k = sum_i v_i^2 (dlog w_i / dz_i) (dz_i / dphi),
+        v_i = w_i / sum_j w_j
 
     with theta the parameters of decoder and prior, phi those of the encoder. It is also unbiased, and its
     signal-to-noise ratio does not vanish as k grows (Tucker et al. 2018, equation 8).

@@ -110,7 +110,7 @@ def terms(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> tupl
 def negative_elbo(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> Array:
     """One-sample estimate of the negative evidence lower bound, distortion + rate.
 
-        distortion = -log p_theta(x|z) at z ~ q_phi(z|x),    rate = KL(q_phi(z|x) || p(z)), summed from `rates`
+        distortion = -log p_theta(x|z) at z ~ q_phi(z|x),   rate = KL(q_phi(z|x) || p(z)), the sum of the rates
 
     Args:
       x: [B, ...].

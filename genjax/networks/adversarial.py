@@ -21,7 +21,7 @@ from genjax.networks.linen import from_linen
 from genjax.shapes import check_rank
 from genjax.types import Array, Key, Network, Params
 
-leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)
+leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)  # max(z, z / 5)
 
 
 def pixel_norm(x: Array) -> Array:

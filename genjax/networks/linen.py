@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from genjax.networks.stateful import refresh, statistics_of
 from genjax.types import Array, Key, Network, Params, StatefulNetwork
 
-Shape = tuple[int, ...]
+Shape = tuple[int, ...]  # of one input, without the batch dimension
 
 
 def from_linen(module: nn.Module, *input_shapes: Shape) -> Network:

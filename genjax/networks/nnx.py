@@ -12,7 +12,7 @@ from flax import nnx
 from genjax.networks.stateful import refresh, statistics_of
 from genjax.types import Array, Key, Network, Params, StatefulNetwork
 
-Make = Callable[[nnx.Rngs], nnx.Module]
+Make = Callable[[nnx.Rngs], nnx.Module]  # random streams -> a module
 
 
 def from_nnx(make: Make) -> Network:

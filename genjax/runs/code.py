@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-FILE = "code.diff"
+FILE = "code.diff"  # in the run directory
 AT_MOST = 2**20  # bytes
-DIRTY = "-dirty"
+DIRTY = "-dirty"  # after the commit of a clone with changes
 
 REBUILD = (
     "git checkout {commit} && python -m pip install --require-hashes -r requirements.lock && "

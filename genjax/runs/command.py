@@ -26,8 +26,8 @@ from genjax.runs.settings import NOT_IDENTITY
 from genjax.stderr import print_line
 
 F = TypeVar("F", bound=Record)
-HELP = ("help", "helpshort", "helpfull", "h")
-WIDTH = 110
+HELP = ("help", "helpshort", "helpfull", "h")  # the flags that show the help
+WIDTH = 110  # characters per line of the help
 
 
 class Start(Record):

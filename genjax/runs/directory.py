@@ -34,7 +34,7 @@ from genjax.training import determinism
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint", "scikit-learn")
 """The packages whose versions belong to a run's identity: they determine its data, draws or arithmetic."""
 
-LOCK = ".lock"
+LOCK = ".lock"  # the file that is locked while a run is trained
 
 UNREPORTED = "unreported.npz"
 """Train metrics before an interruption that no line of metrics.jsonl has reported yet."""

@@ -27,7 +27,7 @@ from genjax.errors import BadInput, shorten
 
 LARGEST_WHOLE = 2**31 - 1  # of int32, in which sizes and steps are counted; a flag's own `at_most` may be larger
 LARGEST_NUMBER = 3.4028234e38  # of float32
-MOST_ENTRIES = 100
+MOST_ENTRIES = 100  # of a tuple
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

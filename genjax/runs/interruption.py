@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from genjax.stderr import print_line
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # those that interrupt a run
 APART = 0.5
 """Seconds between two signals that are meant to be two; `timeout` and other wrappers send one signal twice."""
 

@@ -25,9 +25,9 @@ from genjax.training import checkpoint, digest
 from genjax.training.streams import streams
 from genjax.types import Key
 
-Warn = Callable[[str], None]
-Objection = Callable[[dict[str, Any], list[str]], str | None]
-LOG = "metrics.jsonl"
+Warn = Callable[[str], None]  # a line -> shows it
+Objection = Callable[[dict[str, Any], list[str]], str | None]  # recorded flags, names that change -> why they may not
+LOG = "metrics.jsonl"  # in the run directory
 
 
 class Setting(NamedTuple):

@@ -27,7 +27,7 @@ IDENTITY_IF_GIVEN = ("image_size", "label_column", "initial_weights")
 CADENCE = ("log_every", "eval_every", "checkpoint_every", "steps_per_dispatch")
 """Flags that say when a run is looked at. No bit depends on them, but its metric lines do."""
 
-SCHEDULES = ("constant", "cosine", "linear", "exponential")
+SCHEDULES = ("constant", "cosine", "linear", "exponential")  # of the learning rate
 
 
 def figure_formats() -> Any:

@@ -83,7 +83,7 @@ def _is_outline(value: Any) -> bool:
     )
 
 
-CONFIG = {"experiment": _NAME}
+CONFIG = {"experiment": _NAME}  # what config.json holds beside the flags
 
 MANIFEST = {
     "seed": _WHOLE,
@@ -109,6 +109,7 @@ MANIFEST = {
     "config_sha256_before": _SHA256._replace(is_optional=True),
     "summary_sha256": _SHA256._replace(is_optional=True),
 }
+"""What manifest.json holds, by name."""
 
 SUMMARY = {
     "experiment": _NAME,
@@ -121,6 +122,7 @@ SUMMARY = {
     "metrics_of_seeds": Entry(_maps(_METRICS.is_valid), "numbers by name, for each seed", True),
     "params_sha256": _HASHES,
 }
+"""What summary.json holds, by name."""
 
 SEAL = "sha256"
 """The entry of manifest.json that holds the digest of all others."""

@@ -82,7 +82,7 @@ def sample_bernoulli(logits: Array, key: Key) -> Array:
 def pathwise_gradient(f: Callable[[Array], Array], mean: Array, log_variance: Array, key: Key) -> tuple[Array, Array]:
     """One-draw pathwise estimate of the gradient of an expectation under a Gaussian.
 
-        grad E_{z ~ N(mean, sigma^2)}[f(z)] = E grad f(mean + sigma * eps),   eps ~ N(0, I)
+        grad E_{z ~ N(mean, sigma^2)}[f(z)] = E[grad f(mean + sigma * eps)],   eps ~ N(0, I)
 
     Args:
       f: [...] -> [], differentiable.
@@ -101,7 +101,7 @@ def pathwise_gradient(f: Callable[[Array], Array], mean: Array, log_variance: Ar
 def score_gradient(f: Callable[[Array], Array], mean: Array, log_variance: Array, key: Key) -> tuple[Array, Array]:
     """One-draw score-function estimate of the gradient of an expectation under a Gaussian.
 
-        grad E_{z ~ q}[f(z)] = E f(z) grad log q(z),   q = N(mean, sigma^2)
+        grad E_{z ~ q}[f(z)] = E[f(z) grad log q(z)],   q = N(mean, sigma^2)
 
     No gradient flows through the draw, so f need not be differentiable; the price is a larger variance.
 

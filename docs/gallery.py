@@ -1,0 +1,158 @@
+"""Runs the experiments and keeps the pictures that the site shows, below docs/pictures.
+
+    python -m docs.gallery
+    python -m docs.gallery vae gan
+
+trains what is named, or everything (some minutes, most of them for the identity swap), into docs/_build/runs, where
+finished runs are kept and interrupted ones go on.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, PngImagePlugin
+
+FOLDER = Path(__file__).resolve().parent
+PICTURES = FOLDER / "pictures"
+RUNS = FOLDER / "_build" / "runs"
+WIDTH = 1100  # pixels that a picture has at most
+
+
+class Shown(NamedTuple):
+    """A run of an experiment, and its pictures with their captions, the thumbnail first."""
+
+    experiment: str
+    pictures: dict[str, str]
+    arguments: tuple[str, ...] = ()
+    run: str | None = None  # its directory, below RUNS; by default named like the experiment
+    to: str = "workdir"  # the flag of the directory
+
+    @property
+    def name(self) -> str:
+        """The name of its directory and of the folder of its pictures."""
+        return self.run or self.experiment
+
+
+SHOWN = (
+    Shown(
+        "vae",
+        {
+            "samples.png": "Decoded draws from the prior.",
+            "reconstructions.png": "Held-out digits, above their reconstructions from eight numbers.",
+            "latent_map.png": "The codes of held-out digits along their two main axes, coloured by label.",
+        },
+    ),
+    Shown("iwae", {"samples.png": "Decoded draws from the prior of the importance-weighted autoencoder."}),
+    Shown(
+        "autoencoder",
+        {
+            "reconstructions.png": "Held-out digits, above their reconstructions from eight numbers.",
+            "latent_map.png": "Codes of held-out digits, coloured by label.",
+            "pca_latent_map.png": "The same digits, by their principal components.",
+        },
+    ),
+    Shown("linear_pca", {"axes.png": "The axes that a linear autoencoder learns are those of PCA."}),
+    Shown(
+        "denoising",
+        {
+            "denoised_gaussian.png": "Clean, noisy and denoised digits.",
+            "table.png": "Denoisers (rows) on kinds of noise (columns): the peak signal-to-noise ratio.",
+        },
+    ),
+    Shown("contractive", {"curve.png": "One code per point, by colour, and the curve that the decoder draws."}),
+    Shown("sparse", {"features.png": "The features of 256 sparse units, the most active first."}),
+    Shown(
+        "outliers",
+        {
+            "roc.png": "Detection of a class that training has left out.",
+            "extremes.png": "Images of the largest and smallest reconstruction errors, above what was rebuilt.",
+        },
+    ),
+    Shown(
+        "compression",
+        {
+            "rate_distortion.png": "Bits per pixel on disk, and the quality that they buy.",
+            "reconstructions.png": "Originals, and the images decoded from files of several sizes.",
+        },
+    ),
+    Shown(
+        "visualise",
+        {
+            "plane.png": "The plane of codes, decoded.",
+            "maps.png": "Digits in two dimensions, by an autoencoder and by principal components.",
+        },
+    ),
+    Shown("sfnn", {"samples.png": "An inverse problem with several answers: the data, and two networks' answers."}),
+    Shown("gan", {"samples.png": "Generated digits."}),
+    Shown(
+        "gan",
+        {"samples.png": "Samples, over the true density and over the discriminator's logit."},
+        ("--dataset=ring",),
+        "gan_ring",
+    ),
+    Shown("identity_encoder", {"mistakes.png": "Faces that were taken for another identity."}),
+    Shown("classifier", {"mistakes.png": "All digits that were misclassified, by true and predicted class."}),
+    Shown(
+        "latent_space",
+        {
+            "concepts.png": "Held-out digits, with more and more of another class's concept vector in their codes.",
+            "walks.png": "Walks between the codes of held-out digits, decoded, and cross-fades of their pixels.",
+        },
+        (f"--run={RUNS / 'vae'}",),
+        to="out",
+    ),
+    Shown("lemmas", {"lemmas.png": "What theory predicts, and what was computed."}),
+    Shown("identity_swap", {"swaps.png": "Targets and sources, and the targets with the sources' identities."}),
+)
+
+
+def run(shown: Shown) -> None:
+    """Trains a run, unless it is finished, and copies its pictures."""
+    workdir = RUNS / shown.name
+    command = [sys.executable, "-m", f"experiments.{shown.experiment}", *shown.arguments, f"--{shown.to}={workdir}"]
+    print(" ".join(command[1:]), flush=True)
+    subprocess.run(command, check=True, cwd=FOLDER.parent)
+    for file in shown.pictures:
+        keep(workdir / file, PICTURES / shown.name / file)
+
+
+def readable(shown: Shown) -> list[str]:
+    """The arguments of a run, as a reader would write them."""
+    return [argument.replace(f"{RUNS}/", "runs/") for argument in shown.arguments]
+
+
+def keep(source: Path, target: Path) -> None:
+    """Copies a picture with its metadata, which mark rendered faces as synthetic, no wider than WIDTH."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(source) as image:
+        metadata = PngImagePlugin.PngInfo()
+        for key, text in getattr(image, "text", {}).items():
+            metadata.add_itxt(key, text) if isinstance(text, PngImagePlugin.iTXt) else metadata.add_text(key, text)
+        height = round(image.height * WIDTH / image.width)
+        small = image.resize((WIDTH, height), Image.Resampling.LANCZOS) if image.width > WIDTH else image
+        small = small.convert("RGB").quantize(256, dither=Image.Dither.NONE)  # a palette, for half the bytes
+        small.save(target, pnginfo=metadata, optimize=True)
+
+
+def main(names: list[str]) -> int:
+    """Runs what is named, or everything.
+
+    Returns:
+      The exit status: 2 for an unknown name.
+    """
+    unknown = set(names) - {shown.name for shown in SHOWN}
+    if unknown:
+        print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(shown.name for shown in SHOWN)}")
+        return 2
+    for shown in SHOWN:
+        if not names or shown.name in names:
+            run(shown)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
