@@ -11,13 +11,13 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def main(arguments: list[str]) -> int:
-    """Builds with every warning an error; more arguments are passed to sphinx-build.
+    """Builds anew with every warning an error, keeping only the notebooks' outputs; more arguments are passed to sphinx-build.
 
     Returns:
       The exit status.
     """
     built = FOLDER / "_build"
-    options = ["-W", "-n", "--keep-going", "-b", "html", "-d", str(built / "doctrees")]
+    options = ["-W", "-n", "-E", "--keep-going", "-b", "html", "-d", str(built / "doctrees")]
     status = build_main([*options, *arguments, str(FOLDER), str(built / "html")])
     if status == 0:
         print(f"open {built / 'html' / 'index.html'}")

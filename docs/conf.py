@@ -30,6 +30,10 @@ nitpick_ignore_regex = [
 ]
 
 autodoc_typehints = "signature"
+autodoc_type_aliases = {
+    "ArrayLike": "ArrayLike",
+    **{name: f"genjax.types.{name}" for name in ("Array", "Key", "Params", "Metrics")},
+}
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 120

@@ -106,6 +106,11 @@ def to_rst(docstring: str, link: Link) -> list[str]:
     return lines
 
 
+def summary(docstring: str, link: Link) -> str:
+    """The first paragraph of a docstring, in one line of reStructuredText."""
+    return _prose(" ".join(next(iter(blocks(docstring))).lines), link)
+
+
 def _code(text: str) -> list[str]:
     """A block of code, in the language that it is written in."""
     language = "text"
@@ -125,7 +130,7 @@ def _entries(lines: list[str], link: Link) -> Iterator[str]:
     entries = re.split(r"\n(?=\S)", "\n".join(lines))
     for entry in entries:
         names, _, text = " ".join(entry.split()).partition(": ")
-        bold = ", ".join(f"**{_escape(name)}**" for name in names.split(", "))
+        bold = ", ".join(f"**{_literally(name)}**" for name in names.split(", "))
         yield f"{bold} – {_prose(text, link)}"
 
 
@@ -142,8 +147,13 @@ def _prose(text: str, link: Link) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text without markup, with the signs that plain text spells out."""
+    """Text without markup, with the letters and signs that plain text spells out."""
     text = re.sub(r"(?<![A-Za-z])[A-Za-z]+(?![A-Za-z])", lambda name: LETTERS.get(name[0], name[0]), text)
     for spelled, sign in (("->", "→"), ("<=", "≤"), (">=", "≥"), ("^2", "²")):
         text = text.replace(spelled, sign)
+    return _literally(text)
+
+
+def _literally(text: str) -> str:
+    """Text without markup."""
     return re.sub(r"[\\*|_`]", r"\\\g<0>", text)

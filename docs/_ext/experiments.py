@@ -14,7 +14,7 @@ from sphinx.errors import ExtensionError
 
 from docs import gallery
 from docs._ext import inventory, katex
-from docs._ext.docstrings import equations, to_rst
+from docs._ext.docstrings import equations, summary, to_rst
 from docs._ext.lexicon import NotationError
 from docs._ext.notation import to_tex
 from docs._ext.reference import linker
@@ -116,7 +116,7 @@ def _figures(shown: gallery.Shown) -> list[str]:
 
 def first_sentence(page: Page) -> str:
     """What a page does, in reStructuredText."""
-    return to_rst(page.doc, linker(f"experiments.{page.name}"))[0]
+    return summary(page.doc, linker(f"experiments.{page.name}"))
 
 
 def overview() -> str:
@@ -129,17 +129,12 @@ def overview() -> str:
         ".. container:: gallery",
         "",
     ]
-    for page in pages():
-        shown = pictures(page.name)
-        if shown:
-            lines += ["   .. container:: card", ""]
-            lines += [
-                f"      .. image:: {shown[0][0]}",
-                f"         :alt: {shown[0][1]}",
-                f"         :target: {page.name}.html",
-                "",
-            ]
-            lines += [f"      :doc:`{page.name}`", "", f"      {first_sentence(page)}", ""]
+    by_name = {page.name: page for page in pages()}
+    for name in dict.fromkeys(shown.experiment for shown in gallery.SHOWN):
+        file, caption = pictures(name)[0]
+        lines += ["   .. container:: card", "", f"      .. image:: {file}", f"         :alt: {caption}"]
+        lines += [f"         :target: {name}.html", "", f"      :doc:`{name}`", ""]
+        lines += [f"      {first_sentence(by_name[name])}", ""]
     for title, trains in (("All experiments", True), ("Commands on finished runs", False)):
         lines += [title, "-" * len(title), "", ".. list-table::", "   :widths: 22 78", ""]
         for page in pages():

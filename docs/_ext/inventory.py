@@ -35,6 +35,7 @@ class Field(NamedTuple):
     name: str
     annotation: str
     comment: str | None
+    default: str | None = None  # as written
 
 
 class Module(NamedTuple):
@@ -164,7 +165,8 @@ def _fields(node: ast.ClassDef, comments: dict[int, str]) -> Iterator[Field]:
             comment = comments.get(item.end_lineno or 0)
             if isinstance(item.value, ast.Call) and ast.unparse(item.value.func) in ("flag", "runs.flag"):
                 comment = str(ast.literal_eval(item.value.args[1]))
-            yield Field(item.target.id, ast.unparse(item.annotation), comment)
+            default = ast.unparse(item.value) if item.value else None
+            yield Field(item.target.id, ast.unparse(item.annotation), comment, default)
         elif isinstance(item, ast.FunctionDef) and _is_field(item, comments):
             yield Field(item.name, ast.unparse(item.returns) if item.returns else "", comments[item.end_lineno or 0])
 

@@ -103,7 +103,7 @@ class _Tests:
         for path in (code, f"{self.folder}{code}"):
             if (inventory.ROOT / "tests" / f"{path}.py").exists():
                 self.folder = path[: path.rfind("/") + 1]
-                return f"`tests/{path}.py`"
+                return f"`{path}`"
         raise LookupError(f"there is no test {code!r}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 
 from docs._ext import inventory, katex
-from docs._ext.docstrings import equations, to_rst
+from docs._ext.docstrings import equations, summary, to_rst
 from docs._ext.inventory import Module, Symbol
 from docs._ext.lexicon import NotationError
 from docs._ext.notation import to_tex
@@ -78,7 +79,7 @@ def page(module: Module) -> str:
         lines += ["What it exports:", "", *_table(module.exports), ""]
     below = [each.name for each in inventory.modules() if each.name.rpartition(".")[0] == module.name]
     if below:
-        lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in below), ""]
+        lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {_last(name)} <{name}>" for name in below), ""]
     for symbol in module.symbols:
         lines += [f".. {_DIRECTIVES[symbol.kind]}:: {symbol.path}"]
         lines += ["   :no-value:"] if symbol.kind == "data" else []
@@ -86,6 +87,10 @@ def page(module: Module) -> str:
         for method in symbol.methods:
             lines += [f"   .. {_METHODS[method.kind]}:: {method.path}", ""]
     return "\n".join(lines) + "\n"
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _shadowed(module: str) -> bool:
@@ -99,7 +104,7 @@ def _table(paths: Iterable[str]) -> list[str]:
     lines = [".. list-table::", "   :widths: 35 65", ""]
     for path in paths:
         symbol = found[path]
-        first = to_rst(symbol.doc or "", linker(symbol.module))[0]
+        first = summary(symbol.doc or "", linker(symbol.module))
         lines += [f"   * - :py:obj:`{symbol.name} <{path}>`", f"     - {first}"]
     return lines
 
@@ -128,6 +133,20 @@ def _replace_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any
     converted = documentation(name, is_module=what == "module")
     if converted is not None:
         lines[:] = converted
+
+
+def _replace_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Autodoc's hook: aliases by their names, and the defaults of a record's fields as they are written."""
+    symbol = inventory.symbols().get(name)
+    if symbol and symbol.fields and "<" in (signature or ""):
+        shown = (
+            f"{each.name}: {each.annotation}{f' = {each.default}' if each.default else ''}" for each in symbol.fields
+        )
+        return f"({', '.join(shown)})", returned
+    pattern = re.compile(r"TypeAliasForwardRef\('([\w.]+)'\)")  # within a union
+    return signature and pattern.sub(r"\1", signature), returned and pattern.sub(r"\1", returned)
 
 
 def missing_from(documented: Iterable[str]) -> list[str]:
@@ -171,6 +190,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("builder-inited", _generate)
     app.connect("autodoc-process-docstring", _replace_docstring)
+    app.connect("autodoc-process-signature", _replace_signature)
     app.connect("doctree-read", _qualify)
     app.connect("missing-reference", _resolve)
     app.connect("env-check-consistency", _check_coverage)

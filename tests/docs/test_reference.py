@@ -46,7 +46,7 @@ def package(tmp_path):
         "    pass\n"
         "class Lamp:\n"
         '    """Shines."""\n'
-        "    power: int  # in watts\n"
+        "    power: int = 60  # in watts\n"
         "    def switch(self):\n"
         "        pass\n"
     )
@@ -69,7 +69,7 @@ def test_what_has_no_docstring_is_found(package, monkeypatch):
 def test_comments_document_constants_and_fields(package):
     symbols = {symbol.name: symbol for symbol in package[1].symbols}
     assert symbols["WIDTH"].doc == "in metres"
-    assert symbols["Lamp"].fields == (inventory.Field("power", "int", "in watts"),)
+    assert symbols["Lamp"].fields == (inventory.Field("power", "int", "in watts", "60"),)
 
 
 def test_what_the_reference_lacks_is_named():

@@ -52,7 +52,8 @@ def build(root):
 
 
 def test_no_page_loads_anything_from_a_network(site):
-    pages = list((site / "docs/_build/html").rglob("*.html"))
+    built = site / "docs/_build/html"
+    pages = [page for page in built.rglob("*.html") if built / "_static" not in page.parents]  # templates
     assert len(pages) > 150
     for page in pages:
         reader = References()
