@@ -11,7 +11,10 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def main(arguments: list[str]) -> int:
-    """Builds anew with every warning an error, keeping only the notebooks' outputs; more arguments are passed to sphinx-build.
+    """Builds everything anew but the outputs of notebooks, with every warning an error.
+
+    Args:
+      arguments: more arguments of sphinx-build.
 
     Returns:
       The exit status.
