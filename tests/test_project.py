@@ -82,10 +82,12 @@ def imported(tree: ast.AST, *, lazily: bool) -> set[str]:
             names.add(node.module.partition(".")[0])
         if lazily or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             nodes += ast.iter_child_nodes(node)
-    return names - set(sys.stdlib_module_names) - {"genjax", "experiments", "tests"}
+    return names - set(sys.stdlib_module_names) - {"genjax", "experiments", "tests", "docs"}
 
 
-@pytest.mark.parametrize(("package", "extras"), [("genjax", ()), ("experiments", ()), ("tests", ("test",))])
+@pytest.mark.parametrize(
+    ("package", "extras"), [("genjax", ()), ("experiments", ()), ("docs", ("docs",)), ("tests", ("test", "docs"))]
+)
 @pytest.mark.parametrize("lazily", [False, True])
 def test_every_import_is_declared(package, extras, lazily):
     """At the top of a module only what is always installed; inside a function an extra as well."""

@@ -45,7 +45,7 @@ def _goes_on(block: str) -> bool:
 
 def blocks(docstring: str) -> Iterator[Block]:
     """The parts of a docstring whose margin has been removed."""
-    parts = re.split(r"\n\s*\n", docstring.strip("\n"))
+    parts = [part for part in re.split(r"\n\s*\n", docstring.strip("\n")) if part.strip()]
     place = 0
     while place < len(parts):
         lines = parts[place].splitlines()

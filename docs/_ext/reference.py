@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -162,7 +161,7 @@ def _check_coverage(app: Sphinx, env: BuildEnvironment) -> None:
         raise ExtensionError(f"missing from the API reference: {', '.join(missing)}")
 
 
-def _qualify(app: Sphinx, doctree: nodes.document) -> None:
+def _qualify(app: Sphinx, doctree: Any) -> None:
     """Names in signatures become paths, as the imports of their module say, where autodoc has left them as written."""
     module = app.env.docname.removeprefix("api/")
     if module not in {page.name for page in inventory.modules()}:
@@ -175,7 +174,7 @@ def _qualify(app: Sphinx, doctree: nodes.document) -> None:
             node["reftarget"] = inventory.aliases().get(full, full)
 
 
-def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Element | None:
+def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Any) -> Any:
     """Links the path at which a symbol is defined to the one by which it is documented."""
     target = node.get("reftarget", "")
     path = inventory.aliases().get(target)

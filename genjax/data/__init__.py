@@ -23,7 +23,6 @@ def _faces() -> Dataset:
     return faces.load()
 
 
-# what needs no folder, by name
 EMBEDDED = {
     "digits": digits.load,
     "faces": _faces,
@@ -32,6 +31,7 @@ EMBEDDED = {
     "ring": toys.ring,
     "grid": toys.grid,
 }
+"""The sources that need no folder, by name."""
 _FOLDER, _FILE = "folder:", "file:"
 
 

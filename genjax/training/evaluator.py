@@ -13,7 +13,7 @@ from genjax.data.batching import HeldOut
 from genjax.training.placement import ALONE, Placement, to_host
 from genjax.types import Key, Metrics, Model
 
-Evaluate = Callable[[Any, Key], Metrics]
+Evaluate = Callable[[Any, Key], Metrics]  # state, key -> means over the held-out set
 
 
 def evaluator(model: Model, held_out: HeldOut, *, placement: Placement = ALONE) -> Evaluate:
