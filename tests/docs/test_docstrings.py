@@ -15,7 +15,7 @@ It is `other(x)`, not `known`s (`a`); --flag stays.
     model.test(x)
 
 Args:
-  x: mu, [N].
+  x: mu -> [N].
   beta, second: of two
     lines.
 
@@ -47,7 +47,7 @@ def test_prose_has_no_markup_but_links_and_code(lines):
 
 def test_sections_become_fields(lines):
     assert ":Arguments:" in lines
-    assert "   * **x** – μ, [N]." in lines
+    assert "   * **x** – μ → [N]." in lines
     assert "   * **beta**, **second** – of two lines." in lines
     assert lines[lines.index(":Returns:") + 1] == "   y: not a type, ≥ 0."
     assert lines[lines.index(":Raises:") + 1] == "   * **ValueError** – shapes that differ."
