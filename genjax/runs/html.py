@@ -17,8 +17,8 @@ from genjax.drawing.palette import PALETTE
 from genjax.paths import make_folder, user_cache
 from genjax.training.compiled import Programs
 
-TEMPLATE = Path(__file__).with_name("report.html")
-PACKAGE = "vl-convert-python"
+TEMPLATE = Path(__file__).with_name("report.html")  # of the page
+PACKAGE = "vl-convert-python"  # whose scripts draw the curves
 SCRIPTS_AT_MOST = 2**24
 """Size limit in bytes of the cached scripts."""
 

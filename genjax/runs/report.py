@@ -15,10 +15,10 @@ from genjax.runs.html import Html, chart, element, fold, joined, key, page, sect
 from genjax.runs.metrics import headline
 from genjax.runs.rows import Row, describer, flags_of, grouped, logged, read, without_repeated_loss
 
-FILE = "report.html"
-SPLITS = {"train": "training", "test": "held out"}
+FILE = "report.html"  # in the run directory
+SPLITS = {"train": "training", "test": "held out"}  # what a report calls them
 
-Experiments = Mapping[str, Experiment]
+Experiments = Mapping[str, Experiment]  # by name
 
 
 def leave(record: agreement.Record, experiment: Experiment, *, warn: Callable[[str], None]) -> None:
