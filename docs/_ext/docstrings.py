@@ -38,9 +38,12 @@ def is_code(block: str) -> bool:
     return _CODE.search(block) is not None or sum(map(bool, map(_COLUMN.search, block.splitlines()))) > 1
 
 
-def _goes_on(block: str) -> bool:
-    """Whether an indented block after this one belongs to it: code may have empty lines, and commands have none."""
-    return is_code(block) and "python -m " not in block
+def is_python(block: str) -> bool:
+    """Whether a block is Python."""
+    try:
+        return bool(ast.parse(textwrap.dedent(block)))
+    except SyntaxError:
+        return False
 
 
 def blocks(docstring: str) -> Iterator[Block]:
@@ -54,9 +57,11 @@ def blocks(docstring: str) -> Iterator[Block]:
         if header in SECTIONS:
             yield Block(header, textwrap.dedent("\n".join(lines[1:])).splitlines())
         elif lines[0].startswith("    "):
-            while place < len(parts) and _goes_on("\n".join(lines)) and parts[place].startswith("    "):
-                lines += ["", *parts[place].splitlines()]
-                place += 1
+            while place < len(parts) and parts[place].startswith("    "):
+                more = [*lines, "", *parts[place].splitlines()]
+                if not (is_code("\n".join(more)) and is_python("\n".join(more))):
+                    break
+                lines, place = more, place + 1  # Python may have empty lines
             yield Block("indented", textwrap.dedent("\n".join(lines)).splitlines())
         elif lines[0].startswith("- "):
             yield Block("list", lines)
@@ -113,15 +118,7 @@ def summary(docstring: str, link: Link) -> str:
 
 def _code(text: str) -> list[str]:
     """A block of code, in the language that it is written in."""
-    language = "text"
-    if text.startswith("python "):
-        language = "bash"
-    else:
-        try:
-            ast.parse(text)
-            language = "python"
-        except SyntaxError:
-            pass
+    language = "bash" if text.startswith("python ") else "python" if is_python(text) else "text"
     return [f".. code-block:: {language}", "", *(f"   {line}" for line in text.splitlines())]
 
 
