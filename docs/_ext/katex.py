@@ -6,8 +6,11 @@ fetched once and kept in docs/_build, so that a page needs no network and no scr
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import tarfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +29,31 @@ def node() -> str:
     return str(found.stdout).strip()
 
 
+@cache
 def use_node() -> None:
     """Lets sphinxcontrib-katex find Node.js, and makes every error in a formula an error of the build."""
     katex.NODEJS_BINARY = node()
     katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
-    katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0  # on a busy machine
-    _start()
+    katex.RENDER_TIMEOUT = 60.0  # on a busy machine
+    katex.KaTeXServer.start_server_process = _start
 
 
-def _start(attempts: int = 20) -> None:
-    """Starts the server of sphinxcontrib-katex, which connects as soon as the socket exists, perhaps too early."""
-    for left in reversed(range(attempts)):
+def _start(rundir: Path, timeout: float) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Starts the server of sphinxcontrib-katex, whose own start gives up if the socket exists, but is not yet heard."""
+    path = rundir / "katex.sock"
+    command = katex.KaTeXServer.build_command(socket=path)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=rundir)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    end = time.monotonic() + 10 * timeout
+    while True:
         try:
-            katex.KaTeXServer.get()
-            return
-        except ConnectionRefusedError:
-            if not left:
+            connection.connect(str(path))
+            return process, connection
+        except (FileNotFoundError, ConnectionRefusedError):
+            if process.poll() is not None or time.monotonic() > end:
+                process.kill()
                 raise
-            time.sleep(0.1)
+            time.sleep(0.01)
 
 
 def check(tex: str, *, place: str) -> None:
@@ -52,6 +62,7 @@ def check(tex: str, *, place: str) -> None:
     Raises:
       ExtensionError: KaTeX refuses it; the message names the place.
     """
+    use_node()
     try:
         katex.render_latex(tex, {"displayMode": True})
     except katex.KaTeXError as error:

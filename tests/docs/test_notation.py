@@ -135,12 +135,7 @@ DOCUMENTED = {module.name: module.doc for module in inventory.modules()}
 DOCUMENTED |= {path: symbol.doc for path, symbol in inventory.symbols().items()}
 
 
-@pytest.fixture(scope="module")
-def renderer():
-    katex.use_node()
-
-
-def test_katex_sets_every_equation(renderer):
+def test_katex_sets_every_equation():
     pages = {f"experiments.{page.name}": page.doc for page in experiments.pages()}
     found = [(place, each) for place, doc in (DOCUMENTED | pages).items() for each in equations(doc or "")]
     assert len(found) > 150
@@ -148,7 +143,7 @@ def test_katex_sets_every_equation(renderer):
         katex.check(to_tex(equation), place=place)
 
 
-def test_an_error_of_katex_names_the_place(renderer):
+def test_an_error_of_katex_names_the_place():
     with pytest.raises(Exception, match=r"the docstring of f: .*frac"):
         katex.check(r"\frac{1}", place="the docstring of f")
 
