@@ -23,7 +23,7 @@ from genjax.training import weights
 from genjax.training.digest import is_key, params_sha256
 from genjax.types import Array
 
-PLATFORMS = ("cpu", "cuda", "tpu")
+PLATFORMS = ("cpu", "cuda", "tpu")  # for which functions are compiled
 
 _SCOPE = jax.export.SymbolicScope()
 

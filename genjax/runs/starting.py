@@ -18,7 +18,7 @@ from genjax.training import saved, weights
 from genjax.training.digest import is_key, params_sha256
 from genjax.types import Key, Model, Params
 
-FLAG = "initial_weights"
+FLAG = "initial_weights"  # whose file gives the parameters
 DIGEST = "initial_params_sha256"
 """The entry of a manifest that holds the digest of the weights, which may move while their content stays."""
 
