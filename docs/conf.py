@@ -45,6 +45,7 @@ nb_execution_mode = "cache"
 nb_execution_cache_path = str(_ROOT / "docs" / "_build" / "notebooks")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_execution_in_temp = True
 nb_merge_streams = True
 
 html_theme = "sphinx_book_theme"

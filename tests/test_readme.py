@@ -47,9 +47,7 @@ def test_a_script_in_the_clone_trains_and_opens_a_run(tmp_path):
 def test_every_link_and_picture_is_there(page):
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", text) + re.findall(r'src="([^"]+)"', text)
-    lost = [link for link in targets if not link.startswith("http") and not _exists((ROOT / page).parent / link)]
+    lost = [link for link in targets if not link.startswith("http") and not ((ROOT / page).parent / link).exists()]
     assert lost == []
 
 
-def _exists(path: Path) -> bool:
-    return path.exists() or path.with_suffix(".md").exists()  # the site's links have no suffix

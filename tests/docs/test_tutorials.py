@@ -50,7 +50,6 @@ def test_the_page_of_ones_own_is_the_one_that_the_tests_train_and_reproduce():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.md") if path.stem != "index"))
 def test_a_tutorial_runs_from_top_to_bottom(name, tmp_path):
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
     code = "import matplotlib; matplotlib.use('Agg')\n" + "\n".join(cells(name))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=False)
