@@ -136,11 +136,11 @@ def _prose(text: str, link: Link) -> str:
     parts = re.split(r"`([^`]+)`", text)
     parts[::2] = [_escape(part) for part in parts[::2]]
     parts[1::2] = [link(code) or f"``{code}``" for code in parts[1::2]]
-    joined = parts[0]
+    joined = re.sub(r"^(?=[-+*.:>|\d])", r"\\", parts[0])  # the beginning of no list, field or quotation
     for before, part in itertools.pairwise(parts):
         apart = re.search(r"[^\s'\"(\[{<\-/:`]$", before) or re.match(r"[^\s'\")\]}>\-/\\:.,;!?`]", part)
         joined += ("\\ " if apart else "") + part  # markup has to begin and end beside a space or a mark
-    return re.sub(r"^(?=[-+*.:>|\d])", r"\\", joined)
+    return joined
 
 
 def _escape(text: str) -> str:

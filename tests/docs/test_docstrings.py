@@ -62,3 +62,9 @@ def test_columns_are_shown_as_they_are():
 
 def test_a_block_may_follow_its_paragraph_at_once():
     assert [block.kind for block in blocks("An equation\n    y = x")] == ["paragraph", "indented"]
+
+
+def test_the_beginning_of_a_paragraph_is_markup_only_if_it_is_a_link():
+    link = {"known": ":py:obj:`known`"}.get
+    assert to_rst("`known` is a link.", link)[0] == ":py:obj:`known` is a link."
+    assert to_rst("> 0 is no quotation.", link)[0] == r"\> 0 is no quotation."
