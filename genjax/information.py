@@ -13,7 +13,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from genjax.shapes import check_same_shape
+from genjax.shapes import as_float, check_same_shape
 from genjax.types import Array
 
 
@@ -35,7 +35,7 @@ def self_information(p: Array) -> Array:
 
     Source: Shannon 1948.
     """
-    return -jnp.log(p)
+    return -jnp.log(as_float(p))
 
 
 def entropy(p: Array) -> Array:
@@ -90,6 +90,7 @@ def cross_entropy(truth: Array, model: Array) -> Array:
     Source: Cover & Thomas 2006, section 2.3.
     """
     check_same_shape(truth=truth, model=model)
+    truth, model = as_float(truth), as_float(model)
     return -jnp.sum(truth * _log(model, truth > 0), axis=-1)
 
 
@@ -130,6 +131,7 @@ def joint_entropy(joint: Array) -> Array:
 
     Source: Cover & Thomas 2006, section 2.2.
     """
+    joint = as_float(joint)
     return entropy(joint.reshape(*joint.shape[:-2], -1))
 
 
@@ -149,6 +151,7 @@ def conditional_entropy(joint: Array) -> Array:
 
     Source: Cover & Thomas 2006, section 2.2.
     """
+    joint = as_float(joint)
     y = jnp.broadcast_to(jnp.sum(joint, axis=-2, keepdims=True), joint.shape)
     terms = joint * (_log(y, joint > 0) - _log(joint, joint > 0))
     return jnp.maximum(jnp.sum(terms, axis=(-2, -1)), 0)
@@ -170,6 +173,7 @@ def mutual_information(joint: Array) -> Array:
 
     Source: Cover & Thomas 2006, section 2.3.
     """
+    joint = as_float(joint)
     x = jnp.broadcast_to(jnp.sum(joint, axis=-1, keepdims=True), joint.shape)
     y = jnp.broadcast_to(jnp.sum(joint, axis=-2, keepdims=True), joint.shape)
     support = joint > 0
@@ -202,6 +206,7 @@ def kl_divergence(q: Array, p: Array) -> Array:
     Source: Kullback & Leibler 1951.
     """
     check_same_shape(q=q, p=p)
+    q, p = as_float(q), as_float(p)
     support = (q > 0) & (p > 0)
     # a difference of logarithms: q / p or its derivative overflows where both are small
     terms = q * (_log(q, support) - _log(p, support)) - (q - p)

@@ -42,9 +42,10 @@ def check_rank(rank: int, **arrays: Any) -> None:
 
 
 def as_float(array: Any) -> Any:
-    """Converts integers and booleans to floating point; floating-point arrays are returned as they are.
+    """Makes an array of JAX's of any numbers, and integers and booleans floating-point.
 
-    Differences and squares of uint8 wrap around at 256, and those of pictures stored as bytes would be wrong.
+    Differences and squares of uint8 wrap around at 256, and those of pictures stored as bytes would be wrong. NumPy
+    would compare in float64 what JAX computes with in float32, where a number below 1.2e-38 is 0.
 
     Args:
       array: [...], of any dtype.
@@ -52,7 +53,7 @@ def as_float(array: Any) -> Any:
     Returns:
       [...], float32 (float64 in double precision) where the dtype was not floating-point.
     """
-    return array if jnp.issubdtype(jnp.result_type(array), jnp.inexact) else jnp.asarray(array, float)
+    return jnp.asarray(array) if jnp.issubdtype(jnp.result_type(array), jnp.inexact) else jnp.asarray(array, float)
 
 
 def _listed(shapes: dict[str, Any]) -> str:

@@ -292,3 +292,18 @@ def test_jit_vmap_and_leading_dimensions_agree_with_one_at_a_time(generator):
 def test_shapes_that_differ_are_both_named(function):
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(3,\)"):
         function(jnp.full((2, 3), 1 / 3), jnp.full((3,), 1 / 3))
+
+
+@pytest.mark.parametrize(
+    "measure", [information.joint_entropy, information.conditional_entropy, information.mutual_information]
+)
+def test_a_probability_that_float32_cannot_hold_counts_as_0_in_numpys_tables_too(measure):
+    table, without = np.array([[0.5, 1e-39], [0.2, 0.3]]), np.array([[0.5, 0.0], [0.2, 0.3]])
+    assert measure(table) == measure(without) > 0
+
+
+def test_a_divergence_with_a_probability_that_float32_cannot_hold():
+    p, q = np.array([0.5, 1e-39, 0.5]), np.array([0.25, 0.0, 0.75])
+    np.testing.assert_allclose(information.kl_divergence(q, p), scipy.stats.entropy(q, p), rtol=1e-6)
+    np.testing.assert_allclose(information.entropy(p), np.log(2), rtol=1e-6)
+    assert np.isinf(information.cross_entropy(np.array([0.5, 0.5, 0.0]), p))
