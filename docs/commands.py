@@ -165,10 +165,8 @@ def main() -> int:
                 ("left out: needs prepared data", 0.0) if command is None else run(command, whole=given.whole)
             )
             failed += how.startswith("status")
-            print(
-                f"{'FAILED' if how.startswith('status') else 'ok' if not how else '-':6} {seconds:5.0f} s  {page}: {shown}",
-                flush=True,
-            )
+            mark = "FAILED" if how.startswith("status") else "-" if how else "ok"
+            print(f"{mark:6} {seconds:5.0f} s  {page}: {shown}", flush=True)
             if how:
                 print(f"       {how}", flush=True)
         os.chdir(ROOT)

@@ -49,5 +49,3 @@ def test_every_link_and_picture_is_there(page):
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", text) + re.findall(r'src="([^"]+)"', text)
     lost = [link for link in targets if not link.startswith("http") and not ((ROOT / page).parent / link).exists()]
     assert lost == []
-
-
