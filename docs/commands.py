@@ -96,7 +96,7 @@ def prepare() -> None:
     draw = np.random.RandomState(0)
     for folder, side in (("pictures/zero", 8), ("pictures/one", 8), ("shapes/circles", 20), ("shapes/squares", 20)):
         Path(folder).mkdir(parents=True)
-        for number in range(24):
+        for number in range(80):
             Image.fromarray(draw.randint(0, 256, (side, side), np.uint8)).save(f"{folder}/{number:02}.png")
     Image.fromarray(draw.randint(0, 256, (30, 40, 3), np.uint8)).save("photo.png")
     rendered = faces.load().train
