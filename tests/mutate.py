@@ -23,6 +23,7 @@ import copy
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -234,18 +235,26 @@ def draw(mutants: list[Mutant], num: int, seed: int) -> list[Mutant]:
 
 
 def tests_of(file: str) -> list[str]:
-    """The test files of a module: of the same name, then those of its folder, then others that name it."""
+    """The test files of a module: of the same name, then those that use its public names, the most often first."""
     path = Path(file).relative_to("genjax")
     module, folder = path.stem, path.parent
-    near = sorted((ROOT / "tests" / folder).glob("test_*.py")) if folder.name else []
-    pattern = [f"{folder.name} import", f".{module}", f" {module}"] if folder.name else [f" {module}", f".{module}"]
-    everywhere = sorted((ROOT / "tests").rglob("test_*.py"))
-    naming = [test for test in everywhere if any(words in test.read_text() for words in pattern)]
     names = [folder / f"test_{module}.py", folder / f"test_{folder.name}.py", Path(f"test_{folder.name}.py")]
     first = [ROOT / "tests" / name for name in names]
+    uses = re.compile(rf"\b({'|'.join([module, *_public(ROOT / file)])})\b")
+    counts = {test: len(uses.findall(test.read_text())) for test in sorted((ROOT / "tests").rglob("test_*.py"))}
+    using = sorted((test for test, count in counts.items() if count), key=lambda test: -counts[test])
     slow = ROOT / "tests" / "experiments"  # its tests start processes
-    ordered = [test for test in (*first, *near, *naming) if test.exists() and slow not in test.parents]
+    ordered = [test for test in (*first, *using) if test.exists() and slow not in test.parents]
     return list(dict.fromkeys(str(test.relative_to(ROOT)) for test in ordered))
+
+
+def _public(path: Path) -> list[str]:
+    """The public names that a module defines."""
+    nodes = ast.parse(path.read_text()).body
+    named = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assigned = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
+    named += [target.id for target in assigned if isinstance(target, ast.Name)]
+    return [name for name in named if not name.startswith("_")]
 
 
 def passes(folder: Path, tests: list[str]) -> bool:

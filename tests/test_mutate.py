@@ -59,6 +59,8 @@ def test_the_tests_of_a_module_come_in_the_order_of_nearness():
     assert mutate.tests_of("genjax/losses/penalty.py")[0] == "tests/losses/test_penalty.py"
     assert mutate.tests_of("genjax/stochastic/quantiles.py")[0] == "tests/test_stochastic.py"
     assert not any("experiments" in test for test in mutate.tests_of("genjax/models/vae.py"))
+    # through the package: networks.full_covariance_heads
+    assert "tests/models/test_vae.py" in mutate.tests_of("genjax/networks/combinators.py")
 
 
 def test_a_copy_holds_every_module_and_test():
