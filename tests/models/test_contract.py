@@ -40,7 +40,12 @@ ADAM = optax.adam(1e-2)
 
 def mlp(num_in, num_out, hidden=(4, 4)):
     """Of hidden layers as wide in every network, so that two networks of one key would draw the same numbers."""
-    return networks.mlp((num_in,), (num_out,) if num_out else (), hidden=hidden, activation=jnp.tanh)
+    return drawing(networks.mlp((num_in,), (num_out,) if num_out else (), hidden=hidden, activation=jnp.tanh))
+
+
+def drawing(network):
+    """A network whose init draws from its key itself, where Linen only folds numbers into it, which is no reuse."""
+    return network._replace(init=lambda key: network.init(jax.random.split(key, 1)[0]))
 
 
 def autoencoder_with(*penalties, code=None, hidden=(4, 4), corruption=None, **options):
@@ -96,7 +101,7 @@ def gradient_penalty(critic, real, fake, key):
 
 def build_identity_swap(**more):
     shape, encode = (2, 2, DIM), partial(identity_encoder.encode, parts=identity_encoder.IdentityEncoder(BODY, 4, 2))
-    flat = networks.mlp((*shape[:2], DIM + 4), shape, hidden=(4, 4), activation=jnp.tanh)
+    flat = drawing(networks.mlp((*shape[:2], DIM + 4), shape, hidden=(4, 4), activation=jnp.tanh))
 
     def swapped(params, x, v):
         everywhere = jnp.broadcast_to(v[:, None, None], (*x.shape[:3], 4))
