@@ -209,3 +209,11 @@ def test_all_measures_of_swaps_together(truth, key):
     assert identity.swap_measures(test.target, test, encode, centres).keys() == {
         name for name in target if "_attribute_" not in name
     }
+
+
+def test_transferred_colours_stay_between_0_and_1():
+    draw = np.random.RandomState(0)
+    target, source = draw.rand(2, 3, 4, 4, 3)
+    skin = np.ones((3, 4, 4))
+    y = identity.colour_transfer(0.5 + 0.01 * target, np.round(source), skin, skin)  # 0.29 wide, scaled to 0.5
+    assert 0 == np.min(y) and np.max(y) == 1

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn.linear_model
 
 from genjax.evaluation import probes
 
@@ -127,3 +128,17 @@ def test_ridge_is_its_normal_equations_with_the_best_weight_left_out():
         expected.append(1 - np.sum((truth[:, k] - predicted) ** 2) / np.sum((truth[:, k] - truth[:, k].mean()) ** 2))
     found = probes.ridge_probe(h, y, t, truth, weights=weights)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_strength_is_chosen_on_a_fifth_of_the_rows(monkeypatch):
+    sizes = []
+
+    class Counted(sklearn.linear_model.LogisticRegression):
+        def fit(self, X, y):
+            sizes.append(len(X))
+            return super().fit(X, y)
+
+    monkeypatch.setattr(sklearn.linear_model, "LogisticRegression", Counted)
+    x, y = np.random.RandomState(0).normal(size=(20, 3)), np.arange(20) % 2
+    probes.linear_probe(x, y, x, y, rows=np.arange(20)[None], strengths=(0.1, 1.0))
+    assert sizes == [16, 16, 20]

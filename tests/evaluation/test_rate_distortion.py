@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.optimize import linprog
+from scipy.spatial import ConvexHull
 
 from genjax.evaluation import rate_distortion
 
@@ -120,3 +121,15 @@ def test_the_envelope_is_what_time_sharing_cannot_beat():
         assert best(rate) == pytest.approx(np.interp(rate, rates[kept], psnrs[kept]), abs=1e-7)
     for i in range(40):
         assert (i in kept) == (psnrs[i] > best(rates[i]) - 1e-9 and not (psnrs[rates < rates[i]] >= psnrs[i]).any())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_envelope_is_the_hull_of_points_far_from_the_origin(seed):
+    rates, psnrs = 5 + np.random.RandomState(seed).rand(2, 12)
+    kept = rate_distortion.envelope(rates, psnrs)
+    best = np.argmax(psnrs)  # beyond it the hull falls
+    hull = {i for i in ConvexHull(np.stack([rates, psnrs], axis=1)).vertices if rates[i] <= rates[best]}
+    start = np.argmin(rates)
+    slope = (psnrs[best] - psnrs[start]) / (rates[best] - rates[start])
+    upper = {i for i in hull if psnrs[i] >= psnrs[start] + slope * (rates[i] - rates[start]) - 1e-12}
+    assert set(kept.tolist()) == upper and (np.diff(rates[kept]) > 0).all()

@@ -168,3 +168,16 @@ def test_moments_of_another_shape_are_refused():
         adaptive_instance_norm(x, jnp.zeros((2, 1)), jnp.zeros((2, 1)))
     with pytest.raises(ValueError, match="scale, shift need the same shape"):
         adaptive_instance_norm(x, jnp.zeros((2, 3)), jnp.zeros((2, 1)))
+
+
+def test_an_identity_network_is_convolutions_of_2_x_minus_1(key):
+    network = networks.identity_network((6, 6, 3), 4, features=(2, 3))
+    plain = networks.convolutional_encoder((6, 6, 3), (4,), features=(2, 3), kernel_size=3, activation=jax.nn.relu)
+    params, x = network.init(key), jax.random.uniform(key, (2, 6, 6, 3))
+    np.testing.assert_array_equal(network.apply(params, x), plain.apply(params, 2 * x - 1))
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 3), (8, 5, 3)])
+def test_images_of_odd_sizes_keep_their_size(shape, key):
+    network = networks.identity_swap_generator(shape, 4, features=(4, 6), num_blocks=1)
+    assert network.apply(network.init(key), jnp.zeros((2, *shape)), jnp.ones((2, 4))).shape == (2, *shape)
