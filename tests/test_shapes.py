@@ -35,5 +35,11 @@ def test_integers_become_floats(dtype):
 
 
 def test_floats_are_returned_as_they_are():
-    for x in (np.zeros(2), jnp.zeros(2), jnp.zeros(2, jnp.bfloat16), 1.5):
+    for x in (jnp.zeros(2), jnp.zeros(2, jnp.bfloat16)):
         assert shapes.as_float(x) is x
+    assert shapes.as_float(1.5) == 1.5 and shapes.as_float(1.5).weak_type
+
+
+def test_numpys_floats_become_jaxs():
+    found = shapes.as_float(np.array([1.5, 1e-39]))
+    assert isinstance(found, jax.Array) and found.dtype == jnp.float32

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import jax
 import numpy as np
@@ -153,7 +154,9 @@ def test_a_finished_run_and_a_directory_of_other_flags_train_no_encoder(finish, 
         checkpoints.save(2, state)
     (workdir / "metrics.jsonl").write_text(json.dumps({"step": 2, "split": "test", "loss": 1.0}) + "\n")
     speed = {"num_steps": 2, "seconds": 1.0, "steps_per_second": 2.0}
-    recording.write_end(workdir, "identity_swap", speed, {"loss": 1.0}, digest.params_sha256(state.params))
+    built: Any = None  # the end needs neither the model nor the source
+    setting = recording.Setting(identity_swap.EXPERIMENT, built, dataset, built, manifest, pytest.fail)
+    recording.write_end(workdir, setting, speed, {"loss": 1.0}, digest.params_sha256(state.params))
     status, out, err = finish("identity_swap", *given, f"--workdir={workdir}")
     assert status == 0 and "already finished" in out and "training" not in err, err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

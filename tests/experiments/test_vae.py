@@ -55,7 +55,15 @@ def test_run_directory(train, tmp_path, pictures, flags):
     assert config["experiment"] == "vae" and config["num_steps"] == 30 and config["seed"] == 0
     assert manifest["steps_done"] == 30 and manifest["backend"] == "cpu" and manifest["cpu_threads"] == 4
     assert manifest["params_sha256"] == summary["params_sha256"] and len(summary["params_sha256"]) == 64
-    assert set(summary) == {"experiment", "num_steps", "seconds", "steps_per_second", "metrics", "params_sha256"}
+    assert set(summary) == {
+        "experiment",
+        "num_steps",
+        "seconds",
+        "steps_per_second",
+        "metrics",
+        "metrics_standard_error",
+        "params_sha256",
+    }
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     reported = [(line["step"], line["split"]) for line in lines]
     assert reported == [(10, "train"), (15, "train"), (15, "test"), (20, "train"), (30, "train"), (30, "test")]

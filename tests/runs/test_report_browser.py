@@ -40,7 +40,7 @@ def test_a_report_zooms_and_shows_values_and_fits_a_phone(honest, browser):
         )
 
     browser.get((honest / "report.html").as_uri())
-    until("views.length > 0")
+    until("typeof views !== 'undefined' && views.length > 0")
     browser.execute_script("window.view = views[0]; view.container().scrollIntoView({block: 'center'})")
     canvas = browser.execute_script("return view.container().querySelector('canvas')")
     step, value, dx, dy = browser.execute_script(LAST, canvas)
@@ -57,7 +57,7 @@ def test_a_report_zooms_and_shows_values_and_fits_a_phone(honest, browser):
         "Emulation.setDeviceMetricsOverride", dict(width=390, height=844, deviceScaleFactor=1, mobile=True)
     )
     browser.refresh()
-    until("views.length > 0")
+    until("typeof views !== 'undefined' && views.length > 0")
     browser.execute_script("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
     assert browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390]
     assert browser.execute_script("return views[0].container().getBoundingClientRect().right") <= 390
