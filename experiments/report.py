@@ -16,7 +16,7 @@ from pathlib import Path
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import Record, command, flag, report
-from genjax.runs.rows import experiments_of, found, grouped, read
+from genjax.runs.rows import experiments_of, found_in, grouped, read
 
 
 class Flags(Record):
@@ -35,11 +35,9 @@ def main(flags: Flags) -> None:
     """Reads the runs and writes the page."""
     if not flags.run:
         raise BadInput("give the directory of a run", parameter="run")
-    given = [expand_user(each, parameter="run") for each in flags.run]
-    rows = grouped(
-        read(path) for path in dict.fromkeys(path for each in given for path in found(each, parameter="run"))
-    )
-    single = given[0] if len(given) == 1 and (given[0] / "config.json").is_file() else None
+    rows = grouped(map(read, found_in(flags.run, parameter="run")))
+    first = expand_user(flags.run[0], parameter="run")
+    single = first if len(flags.run) == 1 and (first / "config.json").is_file() else None
     default = Path("comparison.html") if single is None else single / report.FILE
     output = expand_user(flags.out, parameter="out") if flags.out else default
     if output.is_dir():

@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from genjax.errors import BadInput
-from genjax.paths import expand_user
 from genjax.runs import Record, command, flag
-from genjax.runs.rows import Logged, found, read
+from genjax.runs.rows import Logged, found_in, read
 
 Copy = Callable[[str, str, Logged], bool]
 
@@ -107,8 +106,7 @@ def main(flags: Flags) -> None:
     """Copies each run, and prints a line for it."""
     if not flags.run:
         raise BadInput("give the directory of a run", parameter="run")
-    given = [expand_user(each, parameter="run") for each in flags.run]
-    folders = list(dict.fromkeys(path for each in given for path in found(each, parameter="run")))
+    folders = found_in(flags.run, parameter="run")
     for folder, run in zip(folders, map(read, folders), strict=True):
         name = str(folder.absolute())
         copied = TRACKERS[flags.to](flags.project, name, run)

@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 from docs import gallery
-from docs._ext import inventory, katex
+from docs._ext import generated, inventory, katex
 from docs._ext.docstrings import equations, summary, to_rst
 from docs._ext.lexicon import NotationError
 from docs._ext.notation import to_tex
@@ -145,16 +145,8 @@ def overview() -> str:
 
 
 def _generate(app: Sphinx) -> None:
-    folder = Path(app.srcdir) / "experiments"
-    folder.mkdir(exist_ok=True)
     wanted = {f"{page.name}.rst": source(page) for page in pages()} | {"index.rst": overview()}
-    for file in folder.glob("*.rst"):
-        if file.name not in wanted:
-            file.unlink()
-    for name, text in wanted.items():
-        file = folder / name
-        if not file.exists() or file.read_text() != text:
-            file.write_text(text)
+    generated.write(Path(app.srcdir) / "experiments", wanted, pattern="*.rst")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 
-from docs._ext import inventory, katex
+from docs._ext import generated, inventory, katex
 from docs._ext.docstrings import equations, summary, to_rst
 from docs._ext.inventory import Module, Symbol
 from docs._ext.lexicon import NotationError
@@ -111,13 +111,7 @@ def _table(paths: Iterable[str]) -> list[str]:
 def write_pages(folder: Path) -> None:
     """Writes the page of every module, and removes those of modules that are gone."""
     wanted = {f"{module.name}.rst": page(module) for module in inventory.modules()}
-    for file in folder.glob("genjax*.rst"):
-        if file.name not in wanted:
-            file.unlink()
-    for name, text in wanted.items():
-        file = folder / name
-        if not file.exists() or file.read_text() != text:
-            file.write_text(text)
+    generated.write(folder, wanted, pattern="genjax*.rst")
 
 
 def _generate(app: Sphinx) -> None:

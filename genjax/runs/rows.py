@@ -11,6 +11,7 @@ import numpy as np
 
 from genjax.drawing.charts import Series
 from genjax.errors import BadInput
+from genjax.paths import expand_user
 from genjax.runs import agreement, directory, opening
 from genjax.runs.experiment import Experiment
 from genjax.runs.flags import from_config
@@ -118,6 +119,12 @@ def found(path: Path, *, parameter: str = "runs") -> list[Path]:
 def logged(record: agreement.Record) -> Logged:
     """A run's record with its lines of metrics."""
     return Logged(record, directory.read_metrics(record.log) if record.log.is_file() else [])
+
+
+def found_in(given: Iterable[str], *, parameter: str) -> list[Path]:
+    """The directories of runs at all of these paths, each once; raises as `found` does."""
+    paths = [expand_user(each, parameter=parameter) for each in given]
+    return list(dict.fromkeys(run for path in paths for run in found(path, parameter=parameter)))
 
 
 def read(path: Path) -> Logged:
