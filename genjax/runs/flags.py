@@ -71,6 +71,7 @@ def flag(
     max_entries: int = MOST_ENTRIES,
     separator: str = ",",
     repeated: bool = False,
+    newer: bool = False,
 ) -> Any:
     """Declares a field of a `Record`.
 
@@ -83,10 +84,12 @@ def flag(
       max_entries: the most numbers in a tuple.
       separator: between the entries of a tuple on the command line.
       repeated: whether instead the flag is given once for each entry, which may then contain any character.
+      newer: whether the experiment once had no such flag. At its default it is left out of the name of a run's
+        directory, so that older runs keep theirs.
     """
     metadata = {"help": help, "at_least": at_least, "at_most": at_most, "may_be_empty": may_be_empty}
     metadata |= {"choices": choices and tuple(choices), "max_entries": max_entries, "separator": separator}
-    metadata |= {"repeated": repeated}
+    metadata |= {"repeated": repeated, "newer": newer}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -111,6 +114,7 @@ class Spec(NamedTuple):
     max_entries: int
     separator: str
     repeated: bool
+    newer: bool
 
     def parse(self, value: Any) -> Any:
         """Reads the flag's value from text, as on a command line, or from JSON.

@@ -23,11 +23,11 @@ from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import changes, command, devices, directory, hosts, interruption, opening, starting, unreported
 from genjax.runs.experiment import Built, Experiment
-from genjax.runs.flags import require
+from genjax.runs.flags import require, specs
 from genjax.runs.metrics import headline
 from genjax.runs.opening import Run
 from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config
-from genjax.runs.settings import IDENTITY_IF_GIVEN, NOT_IDENTITY, Flags
+from genjax.runs.settings import NOT_IDENTITY, Flags
 from genjax.stderr import print_line
 from genjax.training import checkpoint, determinism
 from genjax.training.compiled import keep_compiled
@@ -256,11 +256,9 @@ def _template(model: Model, placement: Placement) -> Any:
 def default_workdir(experiment: Experiment, flags: Flags, initial: starting.Initial | None = None) -> Path:
     """runs/NAME-DATASET-SEED-HASH, with a hash of the flags that identify the run, and of its initial weights."""
     known = flags if initial is None else flags.replace(initial_weights=initial.sha256)  # wherever their file is
-    identity = {
-        name: value
-        for name, value in config(experiment, known).items()
-        if name not in NOT_IDENTITY and (value is not None or name not in IDENTITY_IF_GIVEN)
-    }
+    left_out = {spec.name for spec in specs(type(known)) if spec.newer and getattr(known, spec.name) == spec.default}
+    left_out |= set(NOT_IDENTITY)
+    identity = {name: value for name, value in config(experiment, known).items() if name not in left_out}
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     dataset = flags.dataset.rpartition("/")[2].rpartition(":")[2]
     return Path("runs") / f"{experiment.name}-{dataset}-seed{flags.seed}-{short}"

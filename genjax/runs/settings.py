@@ -21,9 +21,6 @@ NOT_IDENTITY = (
 )
 """Flags that say only where a run's files are, where it runs and how it is shown. All others identify the run."""
 
-IDENTITY_IF_GIVEN = ("image_size", "label_column", "initial_weights")
-"""Newer flags, which are left out of the name of a run's directory at their default, so that older runs keep theirs."""
-
 CADENCE = ("log_every", "eval_every", "checkpoint_every", "steps_per_dispatch")
 """Flags that say when a run is looked at. No bit depends on them, but its metric lines do."""
 
@@ -53,9 +50,12 @@ class DataFlags(Record):
         at_least=1,
         at_most=2**14,
         separator="x",
+        newer=True,
     )
     label_column: str | None = flag(
-        None, "column of a table with the labels: its name in the header, or last; by default there are no labels"
+        None,
+        "column of a table with the labels: its name in the header, or last; by default there are no labels",
+        newer=True,
     )
     data_dir: str | None = flag(None, "directory of TensorFlow Datasets' data, as written by experiments.prepare")
     binarize: str = flag(
@@ -112,6 +112,7 @@ class RunFlags(Record):
     initial_weights: str | None = flag(
         None,
         "safetensors file of the parameters to start from, as experiments.export writes it; by default they are drawn",
+        newer=True,
     )
     workdir: str | None = flag(None, "run directory; by default runs/NAME-DATASET-SEED-(hash of the flags)")
     log_every: int = flag(100, "steps between two lines of training metrics", at_least=1)
