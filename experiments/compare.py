@@ -27,7 +27,7 @@ from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import Experiment, Record, command, flag
 from genjax.runs.metrics import Metric, headline
-from genjax.runs.rows import Row, best, describer, experiments_of, found, grouped, read, without_repeated_loss
+from genjax.runs.rows import Row, best, describer, experiments_of, found, grouped, held_out, read, without_repeated_loss
 from genjax.runs.settings import figure_formats
 
 
@@ -145,11 +145,7 @@ def main(flags: Flags) -> None:
     (out / "comparison.tex").write_text(in_latex, encoding="utf-8")
     save_csv(out / "comparison.csv", rows)
     series = {row.name: row.series() for row in rows}
-    along = {
-        metric: {row: of[metric]["test"] for row, of in series.items() if "test" in of.get(metric, {})}
-        for metric in metrics
-    }
-    drawn = {metric: of_rows for metric, of_rows in along.items() if of_rows}
+    drawn = {metric: evaluated for metric in metrics if (evaluated := held_out(series, metric))}
     if drawn:
         charts.save_comparison(out / "curves.png", drawn, unit=lambda metric: about(metric).unit)
     print(text)

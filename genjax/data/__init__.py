@@ -9,11 +9,11 @@ from pathlib import Path
 
 from genjax import lazy
 from genjax.data import array_file, digits, folder, tfds, toys
-from genjax.data.dataset import Dataset, Split, choose, from_arrays
+from genjax.data.dataset import Dataset, Split, choose, cut_validation, from_arrays
 from genjax.errors import BadInput, shorten
 from genjax.paths import expand_user
 
-__all__ = ["Dataset", "Split", "absolute", "choose", "from_arrays", "is_local", "load"]
+__all__ = ["Dataset", "Split", "absolute", "choose", "cut_validation", "from_arrays", "is_local", "load"]
 __getattr__, __dir__ = lazy.submodules(__name__)
 
 

@@ -38,8 +38,10 @@ class Split(NamedTuple):
     def sample(self, num: int) -> Split:
         """`num` examples that stand for the split, as `choose` draws them."""
         rows = choose(len(self.x), num)
-        if len(rows) == len(self.x):
-            return self
+        return self if len(rows) == len(self.x) else self.at(rows)
+
+    def at(self, rows: np.ndarray) -> Split:
+        """The examples of these indices."""
         return Split(self.x[rows], None if self.label is None else self.label[rows])
 
     def __repr__(self) -> str:
@@ -126,6 +128,28 @@ class Dataset(NamedTuple):
                 f"[{low:g}, {high:g}]; rescale them, or choose what takes any values, as a Gaussian likelihood does",
                 parameter=parameter,
             )
+
+
+def cut_validation(dataset: Dataset, num: int) -> tuple[Dataset, Dataset]:
+    """Cuts a validation split from the training split: a fixed random choice, as `choose` draws it.
+
+    Args:
+      dataset: with its training split in memory.
+      num: number of validation examples.
+
+    Returns:
+      The data set with the training examples that are left, and the same with the validation examples in the place of
+      the test split. Both keep the fingerprint of the whole.
+
+    Raises:
+      BadInput: no training example would be left.
+    """
+    count = len(dataset.train.x)
+    if not 0 < num < count:
+        raise BadInput(f"{num} of {count} training examples cannot be used for validation", parameter="num_validation")
+    chosen = choose(count, num)
+    kept = dataset._replace(train=dataset.train.at(np.delete(np.arange(count), chosen)))
+    return kept, kept._replace(test=dataset.train.at(np.sort(chosen)))
 
 
 def from_arrays(

@@ -114,7 +114,7 @@ def _series(lines: list[dict[str, Any]]) -> dict[str, Series]:
     """The values of each metric over the steps, by split."""
     series: dict[str, Series] = {}
     for name in sorted({name for line in lines for name in line} - {"step", "split"}):
-        for split in ("train", "test"):
+        for split in ("train", "validation", "test"):
             told = [line for line in lines if line["split"] == split and name in line]
             if told:
                 steps = np.array([line["step"] for line in told])
@@ -144,10 +144,10 @@ def _are_equal(of: Series, other: Series) -> bool:
 
 
 def _draw_series(ax: Any, of: Series) -> None:
-    """Draws a metric of each split; a single report, and all of the test split, with markers."""
+    """Draws a metric of each split; a single report, and all evaluations, with markers."""
     for split, (steps, values) in of.items():
         mean = values.mean(axis=1)
-        marked = split == "test" or len(steps) == 1
+        marked = split != "train" or len(steps) == 1
         (drawn,) = ax.plot(steps, mean, label=split, marker="." if marked else None)
         if values.shape[1] > 1:
             deviation = values.std(axis=1, ddof=1)

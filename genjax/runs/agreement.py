@@ -51,9 +51,10 @@ def read(workdir: Path) -> Record:
     if not path.exists():
         return Record(workdir, config, manifest, None)
     summary = stored.read_summary(workdir)
+    stopped = config.get("patience") and summary["num_steps"] < config.get("num_steps", 0)
     pairs = (
         ("experiment", summary["experiment"], "config.json", config["experiment"]),
-        ("num_steps", summary["num_steps"], "config.json", config.get("num_steps")),
+        *([] if stopped else [("num_steps", summary["num_steps"], "config.json", config.get("num_steps"))]),
         ("num_steps", summary["num_steps"], "manifest.json", manifest["steps_done"]),
         ("params_sha256", summary["params_sha256"], "manifest.json", manifest["params_sha256"]),
     )
@@ -66,22 +67,37 @@ def read(workdir: Path) -> Record:
 
 
 def checkpoint(record: Record, *, step: int | None = None) -> saved.Saved:
-    """The newest checkpoint of a run, or that of a step.
+    """The checkpoint that a run ends with, the newest of one that is not finished, or that of a step.
+
+    A run that ends with the parameters of its best evaluation has that checkpoint in a folder of its own.
 
     Raises:
       BadInput: it is missing, damaged or of another run, or does not agree with the other files.
     """
-    folder, manifest = record.workdir / "checkpoints", record.manifest
+    selected = (record.summary or {}).get("selected")
+    if selected is None or step not in (None, selected["step"]):
+        return _of_training(record, step=step)
+    _of_training(record, step=None)
+    folder = record.workdir / directory.BEST
+    found = saved.read(folder, step=selected["step"])
+    found.check_run(record.manifest.get("run"))
+    _check_params(record, found, folder)
+    return found
+
+
+def _of_training(record: Record, *, step: int | None) -> saved.Saved:
+    """A checkpoint from which training goes on, the newest or that of a step."""
+    folder = record.workdir / "checkpoints"
     found = saved.read(folder, step=step)
-    found.check_run(manifest.get("run"))
-    last = manifest["steps_done"] if record.summary else None
+    found.check_run(record.manifest.get("run"))
+    last = record.manifest["steps_done"] if record.summary else None
     if last is not None and step is None and found.step != last:
         raise BadInput(
             f"{folder} does not have checkpoint {last}, the last one of the run; `step` can choose another one: "
             f"{found.step}"
         )
-    if found.step == last and _params_sha256(found, manifest["params_sha256"]) != manifest["params_sha256"]:
-        raise BadInput(f"checkpoint {last} in {folder} has other parameters than manifest.json names")
+    if record.summary and found.step == last and "selected" not in record.summary:
+        _check_params(record, found, folder)
     lines = stored.metric_lines(record.log)
     stored.read_metrics(record.log)
     noted = (found.note or {}).get("metrics.jsonl")
@@ -90,6 +106,11 @@ def checkpoint(record: Record, *, step: int | None = None) -> saved.Saved:
         if found.step == last and len(lines) > noted["lines"]:
             raise BadInput(f"{record.log} has lines after step {last}, the last one of the run; restore it")
     return found
+
+
+def _check_params(record: Record, found: saved.Saved, folder: Path) -> None:
+    if _params_sha256(found, record.manifest["params_sha256"]) != record.manifest["params_sha256"]:
+        raise BadInput(f"checkpoint {found.step} in {folder} has other parameters than manifest.json names")
 
 
 def check(workdir: Path) -> Record:

@@ -20,8 +20,9 @@ def objection(
 ) -> str | None:
     """Why a run cannot go on with these flags, in words that may be empty, or None if it can.
 
-    The cadences change no bit. A larger `num_steps` changes none if the steps before compute the same with it, which is
-    read off the program itself, so that no page has to declare it.
+    The cadences change no bit, except that of the evaluations where one of them is selected. A larger `num_steps`
+    changes none if the steps before compute the same with it, which is read off the program itself, so that no page has
+    to declare it.
 
     Args:
       dataset: as used for training.
@@ -30,6 +31,8 @@ def objection(
     """
     if set(names) - {"num_steps", *CADENCE}:
         return ""
+    if "eval_every" in names and flags.select_by is not None:
+        return ", and the evaluations choose the parameters by `select_by`"
     if "num_steps" not in names:
         return None
     then, _ = from_config(experiment.flags, {name: value for name, value in recorded.items() if name != "experiment"})

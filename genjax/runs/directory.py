@@ -36,6 +36,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "orbax-checkpoint
 
 LOCK = ".lock"  # the file that is locked while a run is trained
 
+BEST = "best"
+"""The folder with the checkpoint of the best evaluation, of a run that ends with its parameters."""
+
 UNREPORTED = "unreported.npz"
 """Train metrics before an interruption that no line of metrics.jsonl has reported yet."""
 

@@ -75,6 +75,21 @@ def read_shuffled(flags: Flags, dataset: data.Dataset) -> batching.Source:
     return batching.source(dataset, batch_size=flags.batch_size, transform=transform, memory_limit=limit)
 
 
+def as_used(flags: Flags, dataset: data.Dataset) -> tuple[data.Dataset, data.Dataset | None]:
+    """A data set as it is used for training: drawn as 0 or 1 if it is binarized once, without the validation examples.
+
+    Returns:
+      The data set, and the same with the validation examples in the place of the test split if there are any.
+
+    Raises:
+      BadInput: there are not enough training examples, or they are not in memory.
+    """
+    if flags.num_validation and dataset.train.x.nbytes > flags.memory_limit * 2**20:
+        raise BadInput("it needs the training data in memory; raise `memory_limit`", parameter="num_validation")
+    used = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
+    return data.cut_validation(used, flags.num_validation) if flags.num_validation else (used, None)
+
+
 class Application(NamedTuple):
     """Something that a trained model computes from examples that it has not seen, such as their codes.
 

@@ -86,7 +86,7 @@ def best_evaluation(
       better: "higher" or "lower".
       error: the standard error of one evaluation.
     """
-    tests = [line for line in lines if line["split"] == "test" and name in line]
+    tests = [line for line in lines if line["split"] != "train" and name in line]
     sign = 1 if better == "lower" else -1
     best = min(tests, key=lambda line: sign * line[name])
     loss = sign * (tests[-1][name] - best[name])

@@ -23,7 +23,7 @@ from genjax.errors import BadInput
 from genjax.paths import expand_user
 from genjax.runs import agreement, sampling
 from genjax.runs import directory as run_directory
-from genjax.runs.experiment import Built, Experiment
+from genjax.runs.experiment import Built, Experiment, as_used
 from genjax.runs.flags import Record, flag, from_config, require
 from genjax.training import determinism
 from genjax.types import Array, Batch, Codec, Key, Model, Params
@@ -179,7 +179,7 @@ def _build(
             f"{record.workdir} was trained on data of fingerprint {fingerprint}, not {dataset.fingerprint}; give its "
             "place as `dataset` or `data_dir`"
         )
-    stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
+    stored, _ = as_used(flags, dataset)
     return stored, experiment.build(flags, stored, gradients.whole_batch)
 
 

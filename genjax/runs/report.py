@@ -13,10 +13,10 @@ from genjax.runs import report_sections as sections
 from genjax.runs.experiment import Experiment
 from genjax.runs.html import Html, chart, element, fold, joined, key, page, section, table
 from genjax.runs.metrics import headline
-from genjax.runs.rows import Row, describer, flags_of, grouped, logged, read, without_repeated_loss
+from genjax.runs.rows import Row, describer, flags_of, grouped, held_out, logged, read, without_repeated_loss
 
 FILE = "report.html"  # in the run directory
-SPLITS = {"train": "training", "test": "held out"}  # what a report calls them
+SPLITS = {"train": "training", "test": "held out", "validation": "validation"}  # what a report calls them
 
 Experiments = Mapping[str, Experiment]  # by name
 
@@ -98,11 +98,11 @@ def comparison(rows: Sequence[Row], experiments: Experiments) -> list[Html]:
     names = without_repeated_loss(rows, list(dict.fromkeys(name for of_row in series for name in of_row)))
     shown = headline(names, first)
     drawn = {}
-    for split in SPLITS:
+    by_row = {row.name: of_row for row, of_row in zip(rows, series, strict=True)}
+    for split in ("test", "train"):
         for name in [*shown, *(name for name in names if name not in shown)]:
-            curves = {
-                row.name: of[name][split] for row, of in zip(rows, series, strict=True) if split in of.get(name, {})
-            }
+            trained = {row: of[name]["train"] for row, of in by_row.items() if "train" in of.get(name, {})}
+            curves = trained if split == "train" else held_out(by_row, name)
             if curves:
                 spec = vega.curves(curves, ylabel=about(name).unit or name, order=list(colours))
                 drawn.setdefault(split, []).append(chart(name, spec))

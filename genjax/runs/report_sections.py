@@ -64,7 +64,11 @@ def seeds(row: Row) -> str:
 
 def state(row: Row) -> str:
     """How far the runs of a row have come."""
-    return row.note or str(row.runs[0].step)
+    if row.note:
+        return row.note
+    chosen = (row.runs[0].record.summary or {}).get("selected")
+    best = f", the parameters are those of step {chosen['step']}, selected by {chosen['metric']}" if chosen else ""
+    return f"{row.runs[0].step}{best}"
 
 
 def place(row: Row) -> Html:

@@ -187,8 +187,8 @@ def _by_steps(lines: list[dict[str, Any]]) -> dict[tuple[str, int, int], dict[st
     found, start = {}, 0
     for line in lines:
         step = line["step"]
-        if line["split"] == "test":
-            found["test", step, step] = line
+        if line["split"] != "train":
+            found[line["split"], step, step] = line
         else:
             found["train", start, step], start = line, step
     return found

@@ -43,8 +43,22 @@ class Logged(NamedTuple):
         """The final test metrics, of a run that is not finished those of its last evaluation; none before the first."""
         if self.record.summary:
             return self.record.summary["metrics"]
-        tests = [line for line in self.lines if line["split"] == "test"]
+        tests = [line for line in self.lines if line["split"] != "train"]
         return {name: value for name, value in tests[-1].items() if name not in ("step", "split")} if tests else {}
+
+
+def held_out(series: Mapping[str, dict[str, Series]], metric: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The values of a metric at the evaluations of the rows that have it, on the validation split if there is one.
+
+    Args:
+      series: what `Row.series` returns, by the name of the row.
+    """
+    found = {}
+    for name, of_row in series.items():
+        splits = of_row.get(metric, {})
+        if "validation" in splits or "test" in splits:
+            found[name] = splits.get("validation") or splits["test"]
+    return found
 
 
 class Row(NamedTuple):
@@ -77,7 +91,7 @@ class Row(NamedTuple):
         """The values along the runs by metric and split, at the steps that all seeds have: [T] and [T, seeds]."""
         found: dict[str, Series] = {}
         for name in sorted({name for run in self.runs for line in run.lines for name in line} - {"step", "split"}):
-            for split in ("train", "test"):
+            for split in ("train", "validation", "test"):
                 of_seeds = [
                     {
                         line["step"]: line[name]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,25 +15,39 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from genjax import data
-from genjax.data import batching, outline
+from genjax.data import outline
 from genjax.drawing import saving
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import changes, command, devices, directory, hosts, interruption, opening, starting, unreported
-from genjax.runs.experiment import Built, Experiment
-from genjax.runs.flags import require, specs
+from genjax.runs import (
+    changes,
+    command,
+    devices,
+    directory,
+    hosts,
+    interruption,
+    opening,
+    selection,
+    starting,
+    unreported,
+)
+from genjax.runs.assembling import assemble, default_workdir
+from genjax.runs.claiming import claim
+from genjax.runs.experiment import Experiment
 from genjax.runs.metrics import headline
 from genjax.runs.opening import Run
-from genjax.runs.recording import Recorder, SeedsRecorder, Setting, claim, config
-from genjax.runs.settings import NOT_IDENTITY, Flags
+from genjax.runs.recording import LOG, Recorder, Setting
+from genjax.runs.recording_seeds import SeedsRecorder
+from genjax.runs.settings import Flags
 from genjax.stderr import print_line
 from genjax.training import checkpoint, determinism
 from genjax.training.compiled import keep_compiled
-from genjax.training.evaluator import evaluator, standard_errors
+from genjax.training.evaluator import Evaluate, evaluator, standard_errors
 from genjax.training.fit import fit
 from genjax.training.placement import Placement, to_host
+from genjax.training.reading import Window
 from genjax.training.streams import streams
-from genjax.types import Model
+from genjax.types import Metrics, Model
 
 
 def main(experiment: Experiment) -> None:
@@ -103,7 +115,7 @@ def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -
     determinism.set_up(cpu_threads=flags.cpu_threads)
     keep_compiled()
     hosts.join(flags)
-    flags, dataset, stored, source, built, initial = assemble(experiment, flags)
+    flags, dataset, stored, source, validation, built, initial = assemble(experiment, flags)
     known = {} if initial is None else {starting.DIGEST: initial.sha256}
     workdir = expand_user(flags.workdir) if flags.workdir else default_workdir(experiment, flags, initial)
     flags = flags.replace(  # the same from any directory
@@ -114,7 +126,7 @@ def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -
     manifest = directory.manifest(
         seed=flags.seed, data_fingerprint=dataset.fingerprint, bits_of_devices=devices.bits_of(flags)
     ) | {"data": outline.record(stored), **known}
-    setting = Setting(experiment, built, stored, source, manifest, _warn)
+    setting = Setting(experiment, built, stored, source, manifest, _warn, validation)
     if hosts.is_first():
         held.enter_context(directory.locked(workdir))
         claim(workdir, setting, flags, objection=partial(changes.objection, experiment, flags, stored))
@@ -136,38 +148,6 @@ def _absolute(path: str | None, parameter: str) -> str | None:
     return None if path is None else str(expand_user(path, parameter=parameter).absolute())
 
 
-class Assembled(NamedTuple):
-    """What the flags of a run come to, before anything is written or trained."""
-
-    flags: Flags  # with all defaults
-    dataset: data.Dataset
-    stored: data.Dataset  # as used for training
-    source: batching.Source
-    built: Built
-    initial: starting.Initial | None  # the weights to start from, where they are given
-
-
-def assemble(experiment: Experiment, flags: Flags) -> Assembled:
-    """Loads the data, builds the model and reads initial weights; checks the flags against them and the machine.
-
-    Raises:
-      BadInput: the flags contradict each other, the data or the machine.
-    """
-    dataset = experiment.load(flags)
-    flags = experiment.resolve(flags, dataset)
-    require(flags)
-    devices.check(flags)
-    stored = batching.statically_binarized(dataset) if flags.binarize == "static" else dataset
-    source = experiment.source(flags, stored)
-    built = experiment.build(flags, stored, devices.reduction(flags))
-    state = jax.eval_shape(built.model.init, jax.random.key(0))
-    if flags.averaging and not getattr(state, "average", ()):
-        raise BadInput(f"{experiment.name} does not keep an average of its parameters", parameter="averaging")
-    devices.check_memory(flags, stored, source, state)
-    initial = None if flags.initial_weights is None else starting.read(flags.initial_weights, built.model)
-    return Assembled(flags, dataset, stored, source, built, initial)
-
-
 def _fit(run: _Prepared) -> None:
     """Trains from the last checkpoint to the end, and writes the results.
 
@@ -175,33 +155,26 @@ def _fit(run: _Prepared) -> None:
       Interrupted: a signal came while training; the step that had been reached is saved.
     """
     flags, (experiment, built, *_) = run.flags, run.setting
-    several = run.placement.num_seeds is not None
     name = directory.read_manifest(run.workdir).get("run")
+    template = _template(built.model, run.placement)
     with (
         interruption.awaited() as request,
         checkpoint.Checkpoints(run.workdir / "checkpoints", keep=2, run=name, warn=_warn) as checkpoints,
     ):
-        first_step, state = checkpoints.restore(_template(built.model, run.placement)) or (0, None)
+        first_step, state = checkpoints.restore(template) or (0, None)
         start = f"from step {first_step}" if first_step else "from the start"
         print_line(f"{experiment.name} on {run.setting.dataset.name}, {start}, in {run.workdir}")
-        make = SeedsRecorder if several else Recorder
-        recorder = make(run.setting, flags, run.workdir, first_step, checkpoints.note or {})
+        chosen = _selection(run, name)
+        recorder = _recorder(run, first_step, checkpoints.note or {}, chosen, template)
         pending = unreported.read(run.workdir, first_step, warn=_warn)
-        evaluate = evaluator(built.model, run.setting.source.test, placement=run.placement)
+        source = run.setting.watched[1]
+        evaluate = evaluator(built.model, source.test, placement=run.placement)
         began = time.monotonic()
-
-        def save(step: int, saved: Any) -> None:
-            if hosts.is_first():
-                recorder.sync()  # flush the metrics first: resuming relies on the lines before a checkpoint
-                if pending.start < step:
-                    unreported.write(run.workdir, step, pending)
-            checkpoints.save(step, saved, note=recorder.logs if hosts.is_first() else None)
-
         try:
             with devices.matrix_products(flags):
                 state = fit(
                     built.model,
-                    run.setting.source,
+                    source,
                     seed=flags.seed,
                     num_steps=flags.num_steps,
                     state=state,
@@ -210,16 +183,19 @@ def _fit(run: _Prepared) -> None:
                     eval_every=flags.eval_every,
                     checkpoint_every=flags.checkpoint_every,
                     report=recorder.report if hosts.is_first() else None,
-                    save=save,
+                    save=partial(_save, run, recorder, pending, checkpoints),
                     examine=recorder.examine,
                     interrupted=lambda: hosts.agreed(request.number) > 0,
+                    stop=None if chosen is None else lambda: chosen.stopped,
                     unreported=pending,
                     evaluate=evaluate,
                     watch=experiment.watch,
                     placement=run.placement,
                 )
             seconds, signal = time.monotonic() - began, hosts.agreed(request.number)
-            errors = {} if signal else standard_errors(evaluate, state, _test_key(run))
+            reached = int(np.ravel(to_host(state.step))[0])
+            state = chosen.restore(template) if chosen and not signal else state
+            final, errors = (None, {}) if signal else _measured(run, evaluate, state)
             state = to_host(state)
         except jax.errors.JaxRuntimeError as error:
             if jax.process_count() == 1:
@@ -227,17 +203,59 @@ def _fit(run: _Prepared) -> None:
             hosts.leave(error)
     if signal:
         recorder.close()
-        raise interruption.Interrupted(signal, _how_to_go_on(run, int(np.ravel(state.step)[0])))
+        raise interruption.Interrupted(signal, _how_to_go_on(run, reached))
     if hosts.is_first():
         (run.workdir / directory.UNREPORTED).unlink(missing_ok=True)
-        rate = round((flags.num_steps - first_step) / seconds, 1)
-        speed = {"num_steps": flags.num_steps, "seconds": round(seconds, 2), "steps_per_second": rate}
-        recorder.finish(jax.tree.map(jnp.asarray, state), speed, errors)
+        rate = round((reached - first_step) / seconds, 1)
+        speed = {"num_steps": reached, "seconds": round(seconds, 2), "steps_per_second": rate}
+        recorder.finish(jax.tree.map(jnp.asarray, state), speed, errors, final)
 
 
-def _test_key(run: _Prepared) -> Any:
-    """The key of the run's evaluations, or the keys of several runs."""
-    return run.placement.place_own(streams(run.flags.seed, num_seeds=run.placement.num_seeds).test)
+def _save(
+    run: _Prepared,
+    recorder: Recorder | SeedsRecorder,
+    pending: Window,
+    checkpoints: checkpoint.Checkpoints,
+    step: int,
+    state: Any,
+) -> None:
+    """Saves the state of a step, and the train metrics before it that no line has reported."""
+    if hosts.is_first():
+        recorder.sync()  # flush the metrics first: resuming relies on the lines before a checkpoint
+        if pending.start < step:
+            unreported.write(run.workdir, step, pending)
+    checkpoints.save(step, state, note=recorder.logs if hosts.is_first() else None)
+
+
+def _selection(run: _Prepared, name: str | None) -> selection.Selection | None:
+    """What keeps the best evaluation of the run, if the flags name a metric for it."""
+    flags = run.flags
+    if flags.select_by is None:
+        return None
+    better = selection.direction(run.setting.experiment, flags)
+    folder = run.workdir / directory.BEST
+    return selection.Selection(folder, flags.select_by, better=better, patience=flags.patience, run=name, warn=_warn)
+
+
+def _recorder(
+    run: _Prepared, first_step: int, logs: Any, chosen: selection.Selection | None, template: Any
+) -> Recorder | SeedsRecorder:
+    """Writes the directory of the run, from `first_step` on."""
+    if run.placement.num_seeds is not None:
+        return SeedsRecorder(run.setting, run.flags, run.workdir, first_step, logs)
+    recorder = Recorder(run.setting, run.flags, run.workdir, first_step, logs, chosen)
+    if chosen is not None:
+        chosen.resume(template, directory.read_metrics(run.workdir / LOG))
+    return recorder
+
+
+def _measured(run: _Prepared, evaluate: Evaluate, state: Any) -> tuple[Metrics | None, dict[str, np.ndarray]]:
+    """The metrics of the trained state on the test split if they are not known yet, and their standard errors."""
+    key = run.placement.place_own(streams(run.flags.seed, num_seeds=run.placement.num_seeds).test)
+    if run.setting.validation is None:
+        return None, standard_errors(evaluate, state, key)
+    evaluate = evaluator(run.setting.built.model, run.setting.source.test, placement=run.placement)
+    return to_host(evaluate(state, key)), standard_errors(evaluate, state, key)
 
 
 def _how_to_go_on(run: _Prepared, step: int) -> str:
@@ -251,17 +269,6 @@ def _template(model: Model, placement: Placement) -> Any:
     """The state's shapes and dtypes."""
     key = streams(0, num_seeds=placement.num_seeds).init
     return jax.eval_shape(model.init if placement.num_seeds is None else jax.vmap(model.init), key)
-
-
-def default_workdir(experiment: Experiment, flags: Flags, initial: starting.Initial | None = None) -> Path:
-    """runs/NAME-DATASET-SEED-HASH, with a hash of the flags that identify the run, and of its initial weights."""
-    known = flags if initial is None else flags.replace(initial_weights=initial.sha256)  # wherever their file is
-    left_out = {spec.name for spec in specs(type(known)) if spec.newer and getattr(known, spec.name) == spec.default}
-    left_out |= set(NOT_IDENTITY)
-    identity = {name: value for name, value in config(experiment, known).items() if name not in left_out}
-    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    dataset = flags.dataset.rpartition("/")[2].rpartition(":")[2]
-    return Path("runs") / f"{experiment.name}-{dataset}-seed{flags.seed}-{short}"
 
 
 def summary_line(workdir: Path, how: str, first: Sequence[str] = ()) -> str:

@@ -22,7 +22,8 @@ NOT_IDENTITY = (
 """Flags that say only where a run's files are, where it runs and how it is shown. All others identify the run."""
 
 CADENCE = ("log_every", "eval_every", "checkpoint_every", "steps_per_dispatch")
-"""Flags that say when a run is looked at. No bit depends on them, but its metric lines do."""
+"""Flags that say when a run is looked at. No bit depends on them, but its metric lines do. With `select_by`, the final
+parameters depend on `eval_every`."""
 
 SCHEDULES = ("constant", "cosine", "linear", "exponential")  # of the learning rate
 
@@ -63,6 +64,13 @@ class DataFlags(Record):
         "when pixels are drawn as 0 or 1: never, once (static) or at every step (dynamic)",
         choices=("none", "static", "dynamic"),
     )
+    num_validation: int = flag(
+        0,
+        "number of training examples, a fixed random choice, that are evaluated instead of the test split while "
+        "training, which is then evaluated once, at the end; 0 for none",
+        at_least=0,
+        newer=True,
+    )
     memory_limit: int = flag(
         HALF_OF_MEMORY,
         "MiB of training data kept in memory, by default half of the machine's; larger sets are streamed from disk, "
@@ -102,6 +110,23 @@ class OptimisationFlags(Record):
         "decay of an exponential moving average of the parameters, used by evaluation and sampling; 0 for none",
         at_least=0,
         at_most=0.999999,
+    )
+
+
+class SelectionFlags(Record):
+    """Selection."""
+
+    select_by: str | None = flag(
+        None,
+        "validation metric, such as negative_elbo: the run ends with the parameters of its best evaluation; by default "
+        "with the last ones",
+        newer=True,
+    )
+    patience: int = flag(
+        0,
+        "evaluations without a better --select_by after which training stops; 0 to train all steps",
+        at_least=0,
+        newer=True,
     )
 
 
@@ -154,5 +179,5 @@ class DeviceFlags(Record):
     process_id: int | None = flag(None, "index of this process, from 0, with --coordinator=HOST:PORT", at_least=0)
 
 
-class Flags(DeviceFlags, RunFlags, OptimisationFlags, DataFlags):  # the help shows the last one first
+class Flags(DeviceFlags, RunFlags, SelectionFlags, OptimisationFlags, DataFlags):  # the help shows the last one first
     """The flags that every experiment has; a page extends them."""

@@ -83,6 +83,17 @@ def _is_outline(value: Any) -> bool:
     )
 
 
+def _is_selected(value: Any) -> bool:
+    """Whether a value is what `Selection.best` gives."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"step", "metric", "value"}
+        and _is_whole(value["step"])
+        and _is_text(value["metric"])
+        and _is_number(value["value"])
+    )
+
+
 CONFIG = {"experiment": _NAME}  # what config.json holds beside the flags
 
 MANIFEST = {
@@ -120,6 +131,7 @@ SUMMARY = {
     "metrics_deviation": _METRICS._replace(is_optional=True),
     "metrics_standard_error": _METRICS._replace(is_optional=True),
     "metrics_of_seeds": Entry(_maps(_METRICS.is_valid), "numbers by name, for each seed", True),
+    "selected": Entry(_is_selected, "a step, with the name and value of a metric", True),
     "params_sha256": _HASHES,
 }
 """What summary.json holds, by name."""
@@ -197,7 +209,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         where = f"{path} has a line {number} that is not"
         line = _parse(text, f"{where} valid JSON")
         names = isinstance(line, dict) and {"step", "split"} <= line.keys()
-        if not names or not _is_whole(line["step"]) or line["split"] not in ("train", "test"):
+        if not names or not _is_whole(line["step"]) or line["split"] not in ("train", "validation", "test"):
             raise BadInput(f"{where} a line of metrics; {_REMEDY}")
         values = [value for name, value in line.items() if name not in ("step", "split")]
         if not all(_is_number(value) or _lists(_is_number)(value) for value in values):

@@ -40,6 +40,7 @@ def fit(
     save: Save | None = None,
     examine: Examine | None = None,
     interrupted: Callable[[], bool] | None = None,
+    stop: Callable[[], bool] | None = None,
     unreported: Window | None = None,
     evaluate: Evaluate | None = None,
     watch: Sequence[str] = ("loss",),
@@ -64,6 +65,8 @@ def fit(
         returns are added to those of the evaluation.
       interrupted: called between compiled calls. Once it returns True, the state that has been reached is given to
         `save` and returned; in a run of several processes it must return the same in all of them.
+      stop: called at the start and after each evaluation has been reported. Once it returns True, training ends as
+        after an interruption.
       unreported: the train metrics since the last line of the run that reached `state`. After an interruption it holds
         those of this one, so that the run reports the same lines as without it.
       evaluate: what `evaluator` returns for this model, source and placement, if the caller has compiled it already.
@@ -73,31 +76,30 @@ def fit(
         `report` gets arrays [seeds], and the progress bar shows means.
 
     Returns:
-      The model's state after `num_steps` updates, or fewer if the run was interrupted: see its `step`.
+      The model's state after `num_steps` updates, or fewer if it was interrupted or stopped: see its `step`.
 
     Raises:
       BadInput: an argument is not valid; or a metric or a parameter is not finite, in which case the message names it
         and the step, and nothing later is saved.
     """
     _check_kinds(model, source, state, watch, placement)
-    _check_callable(report=report, save=save, examine=examine, interrupted=interrupted)
+    _check_callable(report=report, save=save, examine=examine, interrupted=interrupted, stop=stop)
     _check_numbers(seed, placement, num_steps, steps_per_dispatch, log_every, eval_every, checkpoint_every)
     root = placement.place_own(streams(seed, num_seeds=placement.num_seeds))
     copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))  # the loop donates its state, so results are copied out
     state = _initial(model, root.init, placement) if state is None else copy(placement.place_own(state))
-    step = int(np.ravel(to_host(state.step))[0])
+    first = step = int(np.ravel(to_host(state.step))[0])
     evaluate = (evaluate or evaluator(model, source.test, placement=placement)) if eval_every else None
-    arrays, batches = _stored(source.train, seed, step, steps_per_dispatch, placement)
-    start = jax.jit(placement.wrap(lambda key, shared: source.train.start(shared[0], shared[1], key)))
-    carried = start(root.data, (arrays, np.int32(step)))
+    carried, batches = _begin(source.train, root.data, seed, step, steps_per_dispatch, placement)
     run = _dispatcher(model, source.train, steps_per_dispatch, placement)
 
     own = (state, carried, copy(root.data), copy(root.train))
     hooks = {"report": report, "save": save, "examine": examine, "unreported": unreported}
     pace = Pace(steps_per_dispatch, fixed=jax.process_count() > 1)
-    unread = None  # the results of the last dispatch: they are read while the device works on the next
+    # unread are the results of the last dispatch: they are read while the device works on the next
+    unread, stopped = [], stop is not None and stop()
     with Reader(step, num_steps, log_every=log_every, watch=watch, progress=progress, **hooks) as reader:
-        while step < num_steps and not (interrupted is not None and interrupted()):
+        while step < num_steps and not stopped and not (interrupted is not None and interrupted()):
             end = min(step + pace.steps(), _next(eval_every, step, num_steps), _next(checkpoint_every, step, num_steps))
             began = time.monotonic()
             own, logs = run(own, (batches(step, end - step), np.int32(step), np.int32(end - step)))
@@ -109,14 +111,15 @@ def fit(
                 results = results._replace(test=evaluate(own[0], root.test), examined=examined)
             if end == _next(checkpoint_every, step, num_steps):
                 results = results._replace(saved=copy(own[0]))
-            if unread is not None:
-                reader.read(unread)
-                pace.count(unread.step - unread.start, time.monotonic() - unread.began)
-            step, unread = end, results
-        if unread is not None:
-            reader.read(unread)
-            if step < num_steps:
-                reader.read_interrupted(step, copy(own[0]))
+            ends = results.test is not None and stop is not None  # or may end: it is read before the next is called
+            for each in [*unread, results] if ends else unread:
+                reader.read(each)
+                pace.count(each.step - each.start, time.monotonic() - each.began)
+            step, unread, stopped = end, [] if ends else [results], bool(ends and stop and stop())
+        for each in unread:
+            reader.read(each)
+        if first < step < num_steps:
+            reader.read_interrupted(step, copy(own[0]))
     return own[0]
 
 
@@ -160,6 +163,15 @@ def _dispatcher(model: Model, stream: Stream, most: int, placement: Placement) -
         return (state, carried, data_key, train_key), logs
 
     return jax.jit(placement.wrap(dispatch), donate_argnums=0)
+
+
+def _begin(
+    stream: Stream, key: Key, seed: int, step: int, most: int, placement: Placement
+) -> tuple[Any, Callable[[int, int], Any]]:
+    """What a stream carries at a step, and the function (first step, number) -> what a dispatch reads from."""
+    arrays, batches = _stored(stream, seed, step, most, placement)
+    start = jax.jit(placement.wrap(lambda key, shared: stream.start(shared[0], shared[1], key)))
+    return start(key, (arrays, np.int32(step))), batches
 
 
 def _stored(

@@ -15,7 +15,7 @@ from genjax.data import pairs
 from genjax.errors import BadInput
 from genjax.losses import weighted
 from genjax.models.identity_swap import BRIEF, FREER
-from genjax.runs import auxiliary, directory, recording
+from genjax.runs import auxiliary, claiming, directory, recording
 from genjax.runs.settings import NOT_IDENTITY
 from genjax.training import checkpoint, digest
 
@@ -129,7 +129,7 @@ def test_nothing_is_trained_to_build_a_swap_and_its_encoders_come_with_its_direc
 def test_a_finished_run_and_a_directory_of_other_flags_train_no_encoder(finish, tmp_path):
     workdir = tmp_path / "run"
     flags = identity_swap.resolve(SQUARES, None)
-    config = recording.config(identity_swap.EXPERIMENT, flags)
+    config = claiming.config(identity_swap.EXPERIMENT, flags)
     directory.claim(workdir, config, free=NOT_IDENTITY)
     given = [
         f"--{name}={','.join(map(str, np.atleast_1d(getattr(SQUARES, name))))}"

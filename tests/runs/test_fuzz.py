@@ -13,7 +13,7 @@ import pytest
 
 from genjax import data, memory
 from genjax.errors import BadInput
-from genjax.runs import command, runner
+from genjax.runs import assembling, command
 from genjax.runs.flags import Spec, specs
 from genjax.runs.settings import Flags as Shared
 
@@ -104,7 +104,7 @@ def attempt(name, arguments):
     refusal = None
     try:
         flags = command.parse(experiment.flags, [name, *arguments])
-        runner.assemble(experiment if own else experiment._replace(load=load), flags)
+        assembling.assemble(experiment if own else experiment._replace(load=load), flags)
     except BadInput as error:
         refusal = error
     assert refusal is None or is_one_line(refusal, known), arguments

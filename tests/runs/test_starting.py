@@ -16,7 +16,7 @@ from genjax.data import batching
 from genjax.errors import BadInput
 from genjax.gradients import whole_batch
 from genjax.models import descent
-from genjax.runs import directory, opening, reproduce, runner, starting
+from genjax.runs import assembling, directory, opening, reproduce, starting
 from genjax.training import placement, weights
 from genjax.training.digest import params_sha256
 from genjax.training.fit import fit
@@ -138,7 +138,7 @@ def test_the_weights_belong_to_the_identity_of_a_run_and_their_place_does_not(st
 
     def workdir(path):
         own = flags.replace(initial_weights=None if path is None else str(path))
-        return runner.default_workdir(vae.EXPERIMENT, own, runner.assemble(vae.EXPERIMENT, own).initial)
+        return assembling.default_workdir(vae.EXPERIMENT, own, assembling.assemble(vae.EXPERIMENT, own).initial)
 
     run, copy = started
     other = changed(file, tmp_path / "other", lambda w: w | {NAME: w[NAME] + 1})
@@ -162,7 +162,7 @@ def test_the_weights_belong_to_the_identity_of_a_run_and_their_place_does_not(st
 
 
 def test_runs_without_weights_keep_their_directories():
-    assert runner.default_workdir(vae.EXPERIMENT, vae.Flags()).name == "vae-digits-seed0-c217472c"
+    assert assembling.default_workdir(vae.EXPERIMENT, vae.Flags()).name == "vae-digits-seed0-c217472c"
 
 
 @pytest.mark.slow
