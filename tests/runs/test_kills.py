@@ -75,14 +75,14 @@ def test_a_run_that_is_stopped_at_random_moments_loses_nothing(start, whole, tmp
             process.send_signal(number)
         out, err = process.communicate(timeout=600)
         assert "Traceback" not in err, err
-        if process.returncode == 0:  # it was finished before
+        if out:  # it was finished before, though perhaps its process was not
             assert outcome(workdir) == whole
             done.append(stopped)
             workdir, saved = tmp_path / str(len(done)), 0
             continue
         stopped += 1
         before, saved = saved, newest(workdir)
-        assert saved >= before and not out
+        assert saved >= before
         if number == signal.SIGKILL:
             assert process.returncode == -number
         else:
