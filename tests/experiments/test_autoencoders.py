@@ -127,12 +127,18 @@ def test_flags_out_of_range(flags, line):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "flag"), [("autoencoder", "--latent_dim=1"), ("visualise", "--num_neighbours=5"), ("sparse", "--seed=1")]
+    ("name", "pictures"),
+    [("autoencoder", {"reconstructions.png", "latent_map.png", "pca_latent_map.png"}), ("sparse", set())],
 )
-def test_vectors_are_not_drawn_as_images(train, tmp_path, name, flag):
-    train(name, tmp_path / "run", *SMALL, "--dataset=curve", flag)
-    drawn = {"autoencoder": {"latent_map.png", "pca_latent_map.png"}, "visualise": {"maps.png"}, "sparse": set()}
-    assert written(tmp_path / "run") == drawn[name] | {"curves.png"}
+def test_vectors_are_drawn_as_points_and_not_as_images(train, tmp_path, name, pictures):
+    train(name, tmp_path / "run", *SMALL, "--dataset=curve", *(["--latent_dim=1"] if pictures else []))
+    assert written(tmp_path / "run") == pictures | {"curves.png"}
+
+
+@pytest.mark.slow
+def test_vectors_of_two_dimensions_have_no_map(finish, tmp_path):
+    status, _, err = finish("visualise", "--dataset=curve", f"--workdir={tmp_path / 'run'}")
+    assert status == 2 and "a map has two dimensions, so the data need more; curve has 2" in err.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -185,7 +191,7 @@ def test_contractive_on_the_curve(train, tmp_path):
     measured = train("contractive", tmp_path / "run", *SMALL)["metrics"]
     assert {"rank_correlation", "sensitivity_ratio", "pca_rank_correlation", "pca_sensitivity_ratio"} <= set(measured)
     assert measured["pca_sensitivity_ratio"] > 1
-    assert written(tmp_path / "run") == {"curve.png", "curves.png"}
+    assert written(tmp_path / "run") == {"curve.png", "curves.png", "reconstructions.png"}
 
 
 @pytest.mark.slow

@@ -43,7 +43,10 @@ def test_run_directory(train, tmp_path, pictures, flags):
 @pytest.mark.slow
 def test_data_without_classes_are_refused(finish, tmp_path):
     status, _, err = finish("classifier", "--dataset=curve", f"--workdir={tmp_path / 'run'}")
-    assert status == 2 and "'curve' has no classes" in err.splitlines()[-1]
+    assert (
+        status == 2
+        and "a classifier needs 2 classes or more, and data set 'curve' has no labels" in err.splitlines()[-1]
+    )
 
 
 @pytest.mark.slow

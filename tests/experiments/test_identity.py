@@ -263,7 +263,7 @@ def test_two_pictures_are_swapped(train, finish, tmp_path, people):
     for wrong, said in (
         (flags[:2], "--source: give a run, a target and a source"),
         ((*flags[:2], f"--source={tmp_path / 'none.png'}"), "none.png is unreadable"),
-        ((f"--run={tmp_path / 'none'}", *flags[1:]), "is not a finished run"),
+        ((f"--run={tmp_path / 'none'}", *flags[1:]), "none does not exist"),
     ):
         status, _, err = finish("swap_faces", *wrong)
         assert status == 2 and said in err.splitlines()[-1]

@@ -93,8 +93,8 @@ def test_samples_are_a_function_of_run_and_seed(runs, finish, tmp_path):
     ("arguments", "message"),
     [
         (("generate",), "--run: give the directory of a trained run"),
-        (("latent_space",), "--run: give the directory of a trained autoencoder or VAE"),
-        (("generate", "--run=/nowhere"), "/nowhere is not a finished run: it has no config.json"),
+        (("latent_space",), "--run: give the directory of a trained run"),
+        (("generate", "--run=/nowhere"), "/nowhere does not exist"),
     ],
 )
 def test_what_is_no_run_is_refused(finish, arguments, message):
