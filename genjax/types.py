@@ -69,6 +69,18 @@ class StatefulNetwork(NamedTuple):
     refresh: Callable[[Params, Any], Params]  # params, statistics -> params
 
 
+class Flow(NamedTuple):
+    """A bijection of vectors whose Jacobian has a known determinant, with parameters: a normalising flow, or its layer.
+
+    `forward(params, z, *context)` -> (u [B, d], log |det du/dz| [B]) for z [B, d], and `inverse(params, u, *context)`
+    -> (z, log |det dz/du|), in nats. `inverse` is None where it has no closed form, as of a planar layer.
+    """
+
+    init: Callable[[Key], Params]
+    forward: Callable[..., tuple[Array, Array]]
+    inverse: Callable[..., tuple[Array, Array]] | None = None
+
+
 class Codec(NamedTuple):
     """A model's encoder and decoder, each with its own parameters."""
 

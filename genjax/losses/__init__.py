@@ -26,6 +26,7 @@ from genjax.losses.divergence import (
     gaussian_kl_to_standard_full_covariance,
     gaussian_kl_to_standard_per_dimension,
 )
+from genjax.losses.flows import flow_posterior, flow_prior
 from genjax.losses.identity import arcface_logits, feature_matching, identity_loss, mean_absolute_error
 from genjax.losses.latent import DIAGONAL_GAUSSIAN, FULL_COVARIANCE_GAUSSIAN, STANDARD_NORMAL, Posterior, Prior
 from genjax.losses.likelihood import (
@@ -82,6 +83,8 @@ __all__ = [
     "discretized_logistic_likelihood",
     "dragan_penalty",
     "feature_matching",
+    "flow_posterior",
+    "flow_prior",
     "gaussian_kl",
     "gaussian_kl_per_dimension",
     "gaussian_kl_to_standard",
