@@ -86,6 +86,14 @@ SHOWN = (
             "maps.png": "Digits in two dimensions, by an autoencoder and by principal components.",
         },
     ),
+    Shown(
+        "flow",
+        {
+            "density.png": "Points of a mixture of eight Gaussians, a flow's log-density, and the true one.",
+            "samples.png": "Draws from the flow over held-out points.",
+        },
+    ),
+    Shown("made", {"samples.png": "Draws from a masked autoencoder, pixel by pixel."}),
     Shown("sfnn", {"samples.png": "An inverse problem with several answers: the data, and two networks' answers."}),
     Shown("gan", {"samples.png": "Generated digits."}),
     Shown(

@@ -18,11 +18,13 @@ SLOW = {
     "compression": f"--hidden=8 --latent_dims=2,4 --bits=2 {FOLDER}",
     "contractive": f"--hidden=8 --latent_dim=2 {FOLDER}",
     "denoising": "--hidden=8 --latent_dim=4 --batch_size=16",
+    "flow": "--hidden=8 --num_layers=2",
     "identity_encoder": f"--features=4,8 {FOLDER}",
     "identity_swap": "--features=4,8 --discriminator_features=4,8 --num_blocks=2 --encoder_steps=4 --dataset=PICTURES "
     "--batch_size=2",
     "iwae": f"--hidden=8 --latent_dim=2 --num_test_samples=4 {FOLDER}",
     "linear_pca": "--batch_size=100",
+    "made": f"--hidden=8 --num_masks=2 {FOLDER}",
     "outliers": f"--hidden=8 {FOLDER}",
     "sparse": "--num_units=30 --num_draws=2 --batch_size=16",
     "visualise": f"--hidden=8 {FOLDER}",

@@ -18,9 +18,11 @@ from experiments import (
     compression,
     contractive,
     denoising,
+    flow,
     gan,
     iwae,
     linear_pca,
+    made,
     outlier_charts,
     outliers,
     sfnn,
@@ -34,7 +36,7 @@ from genjax.models import autoencoder
 from genjax.types import Batch
 
 FOLLOWERS = (autoencoder_page, classifier, compression, contractive, denoising, gan, iwae, linear_pca, outliers, sfnn)
-FOLLOWERS += (sparse, vae, visualise)
+FOLLOWERS += (flow, made, sparse, vae, visualise)
 
 
 @pytest.mark.parametrize("page", FOLLOWERS, ids=lambda page: page.__name__)

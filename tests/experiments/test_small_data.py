@@ -18,6 +18,7 @@ PAGES = {
     "compression": {"hidden": (8,), "latent_dims": (2, 4), "bits": (2,)},
     "contractive": {"hidden": (8,), "latent_dim": 2},
     "denoising": {"hidden": (8,), "latent_dim": 4},
+    "flow": {"hidden": (8,), "num_layers": 2},
     "gan": {"hidden": (8,)},
     "identity_encoder": {"features": (4, 8)},
     "identity_swap": {
@@ -29,6 +30,7 @@ PAGES = {
     },
     "iwae": {"hidden": (8,), "latent_dim": 2, "num_test_samples": 4},
     "linear_pca": {"latent_dim": 2},
+    "made": {"hidden": (8,)},
     "outliers": {"hidden": (8,)},
     "sfnn": {"hidden": (4,), "num_stochastic": 2, "num_draws": 2},
     "sparse": {"num_units": 30, "num_draws": 2},

@@ -7,6 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from genjax import losses
+from genjax.types import Flow
 
 A = np.array([[0.3, -1.2, 0.7], [1.1, 0.4, -0.5]])
 B = np.array([[-0.6, 0.8, 1.3], [0.2, -0.9, 1.7]])  # no entry equals that of A, and none is 0: |.| has derivatives
@@ -16,6 +17,13 @@ LABEL = np.array([2, 0])
 
 def layer(x):
     return jax.nn.sigmoid(x @ jnp.asarray(W, x.dtype))
+
+
+def stretch(params, z):
+    """A flow of its two params that is not linear: the change of variables z + sin(z) / 2, scaled and shifted."""
+    scale, shift = params
+    u = scale * (z + jnp.sin(z) / 2) + shift
+    return u, jnp.sum(jnp.log(scale * (1 + jnp.cos(z) / 2)), axis=-1)
 
 
 LOWER = np.array([[0.9, 0.0], [-0.4, 1.3]])
@@ -46,6 +54,7 @@ def game(pair):
 
 X = np.array([[0.0, 1.0, 0.5], [0.25, 0.5, 0.75]])
 KEY = jax.random.key(0)
+FLOW = Flow(lambda key: (), stretch, stretch)
 DIFFERENTIABLE = {
     "squared_error": (losses.squared_error, A, B),
     "binary_cross_entropy": (losses.binary_cross_entropy, A, B),
@@ -79,6 +88,12 @@ DIFFERENTIABLE = {
     "STANDARD_NORMAL": (lambda z: losses.STANDARD_NORMAL.negative_log_density((), z), A),
     "DIAGONAL_GAUSSIAN": posterior(losses.DIAGONAL_GAUSSIAN, A, B),
     "FULL_COVARIANCE_GAUSSIAN": posterior(losses.FULL_COVARIANCE_GAUSSIAN, A[:, :2], np.stack([LOWER, 2 * LOWER])),
+    "flow_prior": (lambda z, s: losses.flow_prior(FLOW).negative_log_density((1 + s**2, s), z), A, B),
+    "flow_posterior": (
+        lambda m, s: losses.flow_posterior(FLOW).sample_and_negative_log_density((m, s, (), (1 + s**2, s)), KEY),
+        A,
+        B,
+    ),
     "SQUARED_ERROR": (losses.SQUARED_ERROR.loss, A, B),
     "CROSS_ENTROPY": (losses.CROSS_ENTROPY.loss, A, B),
     "MINIMAX": game(losses.MINIMAX),

@@ -20,10 +20,12 @@ from genjax.models import (
     autoencoder,
     classifier,
     descent,
+    flow,
     gan,
     identity_encoder,
     identity_swap,
     importance_weighted,
+    made,
     moving_average,
     regressor,
     sfnn,
@@ -61,6 +63,43 @@ def vae_of(objective, **options):
     def build(**more):
         parts = vae.VAE(networks.gaussian_heads(mlp(DIM, 4)), mlp(2, DIM), BERNOULLI, 2)
         return vae.model(parts, ADAM, objective(parts), **options, **more)
+
+    return build
+
+
+def flow_vae_of(objective):
+    """A VAE whose prior is a flow of couplings and whose posterior has an inverse autoregressive one."""
+
+    def build(**more):
+        layers = dict(num_layers=2, hidden=(5,), activation=jnp.tanh)
+        posterior = networks.inverse_autoregressive_flow(2, context_dim=3, **layers)
+        encoder = networks.flow_heads(mlp(DIM, 7), drawing_flow(posterior), 2)
+        prior = losses.flow_prior(drawing_flow(networks.coupling_flow(2, **layers)))
+        parts = vae.VAE(encoder, mlp(2, DIM), BERNOULLI, 2, prior, losses.flow_posterior(posterior))
+        return vae.model(parts, ADAM, objective(parts), **more)
+
+    return build
+
+
+def drawing_flow(of):
+    """Of layers whose networks draw from their keys themselves, as `drawing` does."""
+    return of._replace(init=lambda key: of.init(jax.random.split(key, 1)[0]))
+
+
+def build_flow(**more):
+    layers = drawing_flow(networks.masked_autoregressive_flow(DIM, 2, hidden=(5,), activation=jnp.tanh))
+    parts = flow.FlowDensity(layers, (DIM,))
+    return flow.model(parts, ADAM, flow.objective(parts), **more)
+
+
+def made_of(num_masks):
+    def build(**more):
+        draw = np.random.RandomState(0)
+        orders = [draw.permutation(DIM) + 1 for _ in range(num_masks)]
+        masks = [networks.mask_degrees(order, (5, 4), draw=draw) for order in orders]
+        parts = made.parts((DIM,), masks, activation=jnp.tanh)
+        parts = parts._replace(network=drawing(parts.network))
+        return made.model(parts, ADAM, made.objective(parts), **more)
 
     return build
 
@@ -179,6 +218,11 @@ CASES = {
     "vae": Case(vae_of(vae.objective, averaging=0.9), draws=True),
     "iwae": Case(vae_of(partial(importance_weighted.objective, num_samples=3)), draws=True),
     "dreg": Case(vae_of(partial(importance_weighted.doubly_reparameterized_objective, num_samples=3)), draws=True),
+    "flow_vae": Case(flow_vae_of(vae.objective), draws=True),
+    "flow_iwae": Case(flow_vae_of(partial(importance_weighted.objective, num_samples=3)), draws=True),
+    "flow": Case(build_flow),
+    "made": Case(made_of(1)),
+    "made_of_two_masks": Case(made_of(2)),
     "classifier": Case(build_classifier),
     "regressor": Case(build_regressor, label="vector"),
     "sfnn": Case(build_sfnn, draws=True, label="vector"),
@@ -202,7 +246,7 @@ def batch_of(case, dtype=jnp.float32):
 
 
 @functools.cache
-def made(case):
+def built(case):
     """The model, a batch, and its compiled functions, once for all tests."""
     model = case.build()
     return model, batch_of(case), jax.jit(model.init)(jax.random.key(5)), jax.jit(model.train_step)
@@ -257,7 +301,7 @@ def test_the_four_functions(case, key, no_key_reuse):
 @every_model
 def test_initial_draws_differ(case):
     """No two networks are drawn from one key, so that none of their kernels of equal shapes are equal."""
-    kernels = [leaf for leaf in jax.tree.leaves(made(case)[2].params) if np.std(leaf) > 0]
+    kernels = [leaf for leaf in jax.tree.leaves(built(case)[2].params) if np.std(leaf) > 0]
     for i, one in enumerate(kernels):
         for other in kernels[:i]:
             assert one.shape != other.shape or not np.array_equal(one, other)
@@ -265,7 +309,7 @@ def test_initial_draws_differ(case):
 
 @every_model
 def test_seeds_side_by_side_are_those_alone(case, key):
-    model, batch, state, step = made(case)
+    model, batch, state, step = built(case)
     # two states, of which the second has moved; two keys
     states = [state, step(state, batch, key)[0]]
     keys = jax.random.split(key, 2)
@@ -281,7 +325,7 @@ def test_seeds_side_by_side_are_those_alone(case, key):
     [pytest.param(case, id=name) for name, case in CASES.items() if case.sums and not case.draws],
 )
 def test_shards_in_order_are_the_whole_batch(case, key):
-    _, batch, state, step = made(case)
+    _, batch, state, step = built(case)
     sharded = case.build(reduction=gradients.ordered(2))
     found = jax.jit(sharded.train_step)(state, batch, key)
     chex.assert_trees_all_close(found, step(state, batch, key), rtol=1e-4, atol=1e-5)
@@ -289,7 +333,7 @@ def test_shards_in_order_are_the_whole_batch(case, key):
 
 @every_model
 def test_a_checkpoint_is_the_state(case, key, tmp_path):
-    model, batch, state, step = made(case)
+    model, batch, state, step = built(case)
     state, _ = step(state, batch, key)
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(0, state)
