@@ -24,7 +24,7 @@ from genjax.networks.masked import mask_degrees, masked_mlp
 from genjax.networks.mlp import mlp
 from genjax.types import Array, Flow, Key, Network, Params
 
-Activation = Callable[[Array], Array]
+Activation = Callable[[Array], Array]  # of hidden layers
 
 
 def planar_flow(dim: int, num_layers: int) -> Flow:

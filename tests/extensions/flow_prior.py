@@ -1,7 +1,6 @@
-"""A VAE with a learned prior, a normalizing flow of affine couplings (RealNVP; Dinh et al. 2017, equations 7 and 8).
+"""A VAE with a learned prior, a normalizing flow of affine couplings (RealNVP; Dinh et al. 2017).
 
-    p(z) = N(u; 0, I) prod_l |det df_l/df_{l-1}|,   u = f_L(...f_1(z)),
-    f_l(z) = b z + (1 - b) (z e^{s(b z)} + t(b z)),   b_j = 1 for every other j, in turn
+    p(z) = N(u; 0, I) prod_l |det df_l/df_{l-1}|,   u = f_L(...f_1(z))
 
 python flow_prior.py --num_layers=6
 """
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 
 from genjax import networks, runs
 from genjax.drawing import pictures
-from genjax.losses import BERNOULLI, STANDARD_NORMAL, Prior
+from genjax.losses import BERNOULLI, flow_prior
 from genjax.models import vae
 from genjax.runs import flag
 
@@ -28,50 +27,12 @@ class Flags(runs.Flags):
     flow_width: int = flag(32, "hidden units of the network in each layer of the flow", at_least=1)
 
 
-def coupling(network, params, z, layer):
-    """s and t of a layer, 0 where it keeps z, from what it keeps."""
-    kept = (jnp.arange(z.shape[1]) % 2 == layer % 2)[None]
-    s, t = jnp.split(network.apply(params, jnp.where(kept, z, 0)), 2, axis=1)
-    return jnp.where(kept, 0, jnp.tanh(s)), jnp.where(kept, 0, t)  # e^s from 1/e to e
-
-
-def to_noise(network, params, z):
-    """u [B, d], and log |det du/dz| [B]."""
-    log_determinant = jnp.zeros(len(z))
-    for layer, of_layer in enumerate(params):
-        s, t = coupling(network, of_layer, z, layer)
-        z, log_determinant = z * jnp.exp(s) + t, log_determinant + jnp.sum(s, axis=1)
-    return z, log_determinant
-
-
-def from_noise(network, params, u):
-    for layer, of_layer in reversed(list(enumerate(params))):
-        s, t = coupling(network, of_layer, u, layer)
-        u = (u - t) * jnp.exp(-s)
-    return u
-
-
-def flow_prior(network, num_layers):
-    """The prior of z [B, d], of which each layer has a network z -> (s, t) [B, 2d]."""
-
-    def negative_log_density(params, z):
-        u, log_determinant = to_noise(network, params, z)
-        return STANDARD_NORMAL.negative_log_density((), u) - log_determinant
-
-    return Prior(
-        init=lambda key: [network.init(each) for each in jax.random.split(key, num_layers)],
-        negative_log_density=negative_log_density,
-        sample=lambda params, shape, key: from_noise(network, params, jax.random.normal(key, shape)),
-    )
-
-
 def build(flags, dataset, reduction):
     shape, d = dataset.train.x.shape[1:], flags.latent_dim
     encoder = networks.mlp(shape, (2 * d,), hidden=flags.hidden, activation=jax.nn.relu)
     decoder = networks.mlp((d,), shape, hidden=flags.hidden[::-1], activation=jax.nn.relu)
-    network = networks.mlp((d,), (2 * d,), hidden=(flags.flow_width,), activation=jnp.tanh)
-    prior = flow_prior(network, flags.num_layers)
-    parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, d, prior)
+    flow = networks.coupling_flow(d, flags.num_layers, hidden=(flags.flow_width,), activation=jnp.tanh)
+    parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, d, flow_prior(flow))
     return runs.Built(vae.model(parts, runs.optimizer(flags), vae.objective(parts), reduction=reduction), parts)
 
 

@@ -375,51 +375,6 @@ def test_dropout_draws_in_training_alone(with_running_moments):
     np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-# The flow
-
-
-def flow(key, dim):
-    """A flow of five layers, its network and params; far from the identity."""
-    network = networks.mlp((dim,), (2 * dim,), hidden=(8,), activation=jnp.tanh)
-    prior = flow_prior.flow_prior(network, 5)
-    return prior, network, jax.tree.map(lambda a: 1.3 * a, prior.init(key))
-
-
-def test_the_density_is_by_change_of_variables(key, float64):
-    prior, network, params = flow(key, 3)
-    z = jax.random.normal(jax.random.fold_in(key, 1), (6, 3))
-    u, log_determinant = jax.jit(flow_prior.to_noise, static_argnums=0)(network, params, z)
-    assert float(jnp.abs(u - z).max()) > 0.3
-
-    @jax.jit
-    def generated_and_slope(u):
-        def generator(u):
-            return flow_prior.from_noise(network, params, u[None])[0]
-
-        return generator(u), jax.jacfwd(generator)(u)
-
-    generated, slopes = zip(*map(generated_and_slope, u), strict=True)
-    np.testing.assert_allclose(generated, z, rtol=1e-10)
-    slope = np.linalg.slogdet(np.stack(slopes))[1]
-    np.testing.assert_allclose(log_determinant, -slope, rtol=1e-9)
-    expected = scipy.stats.norm.logpdf(u).sum(1) - slope
-    np.testing.assert_allclose(prior.negative_log_density(params, z), -expected, rtol=1e-9)
-
-
-def test_the_density_integrates_to_1_and_has_the_moments_of_its_samples(key):
-    prior, _, params = flow(key, 2)
-    axis = np.linspace(-16, 16, 321)
-    z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    mass = np.exp(-np.float64(jax.jit(prior.negative_log_density)(params, jnp.float32(z)))) * (axis[1] - axis[0]) ** 2
-    np.testing.assert_allclose(mass.sum(), 1, atol=1e-3)
-    mean = mass @ z
-    covariance = (z - mean).T @ ((z - mean) * mass[:, None])
-    draws = np.float64(prior.sample(params, (40_000, 2), key))
-    np.testing.assert_allclose(draws.mean(0), mean, atol=0.03)
-    np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.06)
-    assert np.abs(covariance - np.eye(2)).max() > 0.2
-
-
 # As commands
 
 OPTIONS = ("", "--shards=2", "--num_seeds=2")

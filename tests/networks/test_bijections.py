@@ -186,9 +186,12 @@ def test_affine_layers_are_the_gaussian_that_scipy_knows(float64, draw):
     kernel[:, :, 0] = coefficients  # the shifts alone depend on z
     params[1] = {"layer_1": {"kernel": jnp.asarray(kernel.reshape(3, 6)), "bias": 0.3 * draw(6)}}
 
+    inverse = flow.inverse
+    assert inverse is not None
+
     @jax.jit
     def generated(u):
-        return flow.inverse(params, u[None])[0][0]
+        return inverse(params, u[None])[0][0]
 
     mean, factor = np.asarray(generated(jnp.zeros(3))), np.asarray(jax.jit(jax.jacfwd(generated))(jnp.zeros(3)))
     z = np.asarray(draw(6, 3))
