@@ -39,10 +39,10 @@ FLOWS = {
     "masked_autoregressive_flow": networks.masked_autoregressive_flow(D, 3, **options),
     "inverse_autoregressive_flow": networks.inverse_autoregressive_flow(D, 3, **options),
 }
-WITH_CONTEXT = {
+WITH_CONTEXT = {  # autoregressive flows of one layer, whose first dimension has nothing but the context before it
     "coupling_flow": networks.coupling_flow(D, 3, context_dim=CONTEXT, **options),
-    "masked_autoregressive_flow": networks.masked_autoregressive_flow(D, 3, context_dim=CONTEXT, **options),
-    "inverse_autoregressive_flow": networks.inverse_autoregressive_flow(D, 3, context_dim=CONTEXT, **options),
+    "masked_autoregressive_flow": networks.masked_autoregressive_flow(D, 1, context_dim=CONTEXT, **options),
+    "inverse_autoregressive_flow": networks.inverse_autoregressive_flow(D, 1, context_dim=CONTEXT, **options),
     "amortized": networks.amortized(networks.planar_flow(D, 3)),
 }
 
