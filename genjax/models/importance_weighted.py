@@ -36,15 +36,16 @@ def importance_sampler(params: Params, x: Array, *context: Any, parts: vae.VAE) 
     posterior = vae.encode(params, x, *context, parts=parts)
 
     def log_weight(key: Key) -> Array:
-        return _log_weight(params, vae.draw(params, posterior, key, *context, parts=parts), x, *context, parts=parts)
+        drawn = vae.draw(params, posterior, key, *context, parts=parts)
+        return _log_weight(parts.prior_params(params), drawn, x, *context, parts=parts)
 
     return log_weight
 
 
-def _log_weight(params: Params, drawn: vae.Pass, x: Array, *context: Any, parts: vae.VAE) -> Array:
+def _log_weight(prior_params: Params, drawn: vae.Pass, x: Array, *context: Any, parts: vae.VAE) -> Array:
     """Log w [B] of one pass."""
     negative_log_p = parts.likelihood.negative_log_likelihood(drawn.output, x)
-    negative_log_prior = vae.negative_log_prior(params, drawn.z, *context, parts=parts)
+    negative_log_prior = parts.prior.negative_log_density(prior_params, drawn.z, *context)
     return drawn.negative_log_q - negative_log_prior - negative_log_p
 
 
@@ -75,7 +76,8 @@ def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gra
         -grad_theta L_k = sum_i v_i (dlog w_i / dtheta),   -grad_phi L_k = sum_i v_i^2 (dlog w_i / dz_i) (dz_i / dphi),
         v_i = w_i / sum_j w_j
 
-    with theta the parameters of decoder and prior, phi those of the encoder. It is also unbiased, and its
+    with theta the parameters of decoder and prior, phi those of the encoder, as far as they act through z: those that a
+    `losses.vamp_prior` reads belong to theta. It is also unbiased, and its
     signal-to-noise ratio does not vanish as k grows (Tucker et al. 2018, equation 8).
 
     Raises:
@@ -89,7 +91,7 @@ def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gra
         def at(z: Array) -> Array:
             output = parts.decoder.apply(theta["decoder"], z, *context)
             drawn = vae.Pass(posterior, z, negative_log_density(posterior, z), output)
-            return _log_weight(theta, drawn, x, *context, parts=parts)
+            return _log_weight(theta["prior"], drawn, x, *context, parts=parts)
 
         return jax.vmap(at)(z)
 
@@ -115,7 +117,7 @@ def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gra
         posterior = vae.encode(params, batch.x, *context, parts=parts)
         keys = jax.random.split(key, num_samples)
         z = jax.vmap(lambda key: parts.posterior.sample_and_negative_log_density(posterior, key)[0])(keys)
-        theta = {name: part for name, part in params.items() if name != "encoder"}
+        theta = {"decoder": params["decoder"], "prior": parts.prior_params(params)}
         loss, log_w = bound(theta, z, jax.lax.stop_gradient(posterior), batch.x, context)
         return loss, {"negative_elbo": -jnp.mean(log_w, axis=0)}
 

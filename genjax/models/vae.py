@@ -29,7 +29,8 @@ class VAE(NamedTuple):
 
     Its params are {"encoder": ..., "decoder": ...}, with "prior" where the prior has parameters. A conditional VAE
     models p(x|context): `context` reads from a batch what encoder, decoder and prior take after their other arguments,
-    `lambda batch: (batch.label,)` for one conditional on the label (Sohn, Lee & Yan 2015).
+    as `LabelContext(10)` does for one of 10 classes (Sohn, Lee & Yan 2015). A prior that reads more than
+    its own params has them from `prior_params`, as `losses.vamp_prior` those of `with_encoder`.
     """
 
     encoder: Network  # x [B, ...], *context -> the posterior's parameters; of DIAGONAL_GAUSSIAN mean and log-variance
@@ -39,6 +40,28 @@ class VAE(NamedTuple):
     prior: Prior = STANDARD_NORMAL
     posterior: Posterior = DIAGONAL_GAUSSIAN
     context: Callable[[Any], tuple[Any, ...]] = lambda batch: ()  # batch -> context
+    prior_params: Callable[[Params], Params] = lambda params: params.get("prior", ())  # which of them the prior reads
+
+
+class LabelContext(NamedTuple):
+    """The context of a VAE that is conditional on the label: batch -> (label [B],)."""
+
+    num_classes: int
+
+    def __call__(self, batch: Batch) -> tuple[Any, ...]:
+        """Reads the label of a batch.
+
+        Raises:
+          ValueError: the batch has none.
+        """
+        if batch.label is None:
+            raise ValueError(f"a VAE conditional on {self.num_classes} classes needs labels, and the batch has none")
+        return (batch.label,)
+
+
+def num_classes(parts: VAE) -> int:
+    """The number of classes of a VAE that is conditional on the label, 0 of another one."""
+    return parts.context.num_classes if isinstance(parts.context, LabelContext) else 0
 
 
 class Pass(NamedTuple):
@@ -48,6 +71,11 @@ class Pass(NamedTuple):
     z: Array  # [B, d], a draw from q(z|x)
     negative_log_q: Array  # [B], -log q(z|x) in nats
     output: Any  # the decoder's
+
+
+def with_encoder(params: Params) -> Params:
+    """The params that a `losses.vamp_prior` reads: its pseudo-inputs, and those of the encoder."""
+    return {"pseudo_inputs": params["prior"], "encoder": params["encoder"]}
 
 
 def init_params(key: Key, *, parts: VAE) -> Params:
@@ -93,12 +121,12 @@ def rates(params: Params, drawn: Pass, *context: Any, parts: VAE) -> Array:
     """
     if parts.prior.kl is None:
         return (negative_log_prior(params, drawn.z, *context, parts=parts) - drawn.negative_log_q)[:, None]
-    return parts.prior.kl(params.get("prior", ()), drawn.posterior, *context)
+    return parts.prior.kl(parts.prior_params(params), drawn.posterior, *context)
 
 
 def negative_log_prior(params: Params, z: Array, *context: Any, parts: VAE) -> Array:
     """The prior's -log p(z), in nats: z [B, d] -> [B]."""
-    return parts.prior.negative_log_density(params.get("prior", ()), z, *context)
+    return parts.prior.negative_log_density(parts.prior_params(params), z, *context)
 
 
 def terms(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> tuple[Array, Array]:
@@ -184,7 +212,7 @@ def reconstruct(params: Params, x: Array, *context: Any, parts: VAE) -> Array:
 
 def sample_prior(params: Params, num: int, key: Key, *context: Any, parts: VAE) -> Array:
     """Codes z ~ p(z): [num, d]; a context has `num` rows."""
-    return parts.prior.sample(params.get("prior", ()), (num, parts.latent_dim), key, *context)
+    return parts.prior.sample(parts.prior_params(params), (num, parts.latent_dim), key, *context)
 
 
 def generate(params: Params, num: int, key: Key, *context: Any, parts: VAE) -> Array:
@@ -206,10 +234,13 @@ def model(
       options: the keyword arguments of `descent.model`.
 
     Returns:
-      A Model; `sample` gives the means E[x|z] at z ~ p(z).
+      A Model; `sample` gives the means E[x|z] at z ~ p(z). If the VAE is conditional on the label, it takes labels,
+      [num]; without them it draws one class after the other.
     """
 
     def sample(state: descent.State, num: int, key: Key, *context: Any) -> Array:
+        if not context and num_classes(parts):
+            context = (jnp.arange(num) % num_classes(parts),)
         z = sample_prior(state.evaluation_params, num, key, *context, parts=parts)
         return decode(state.evaluation_params, z, *context, parts=parts)
 
@@ -218,7 +249,7 @@ def model(
 
 
 def codec(parts: VAE) -> Codec:
-    """The encoder x -> posterior mean and the decoder z -> E[x|z] as networks."""
+    """The encoder x -> posterior mean and the decoder z -> E[x|z] as networks, of the context too if there is one."""
 
     def encode_mean(params: Params, x: Array, *context: Any) -> Array:
         return parts.posterior.mean(encode({"encoder": params}, x, *context, parts=parts))
