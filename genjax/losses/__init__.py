@@ -47,6 +47,7 @@ from genjax.losses.penalty import (
     weight_l1,
     weight_l2,
 )
+from genjax.losses.priors import class_prior, mixture_prior, vamp_prior
 from genjax.losses.reconstruction import (
     CROSS_ENTROPY,
     RECONSTRUCTIONS,
@@ -55,6 +56,7 @@ from genjax.losses.reconstruction import (
     binary_cross_entropy,
     squared_error,
 )
+from genjax.losses.spherical import UNIFORM_ON_SPHERE, VON_MISES_FISHER, von_mises_fisher_kl_to_uniform
 
 __all__ = [
     "BERNOULLI",
@@ -69,6 +71,8 @@ __all__ = [
     "RECONSTRUCTIONS",
     "SQUARED_ERROR",
     "STANDARD_NORMAL",
+    "UNIFORM_ON_SPHERE",
+    "VON_MISES_FISHER",
     "WASSERSTEIN",
     "Adversarial",
     "Likelihood",
@@ -78,6 +82,7 @@ __all__ = [
     "arcface_logits",
     "binary_cross_entropy",
     "binomial_likelihood",
+    "class_prior",
     "code_kl",
     "code_l1",
     "discretized_logistic_likelihood",
@@ -98,11 +103,14 @@ __all__ = [
     "lipschitz_penalty",
     "mean_absolute_error",
     "mean_logit",
+    "mixture_prior",
     "r1_penalty",
     "sigmoid_jacobian_norm",
     "softmax_cross_entropy",
     "squared_error",
     "tikhonov_penalty",
+    "vamp_prior",
+    "von_mises_fisher_kl_to_uniform",
     "weight_l1",
     "weight_l2",
     "weighted",

@@ -23,7 +23,15 @@ from genjax.networks.bijections import (
     permutation,
     planar,
 )
-from genjax.networks.combinators import full_covariance_heads, gaussian_heads, with_label, with_log_variance
+from genjax.networks.combinators import (
+    flattened,
+    full_covariance_heads,
+    gaussian_heads,
+    unit_vectors,
+    von_mises_fisher_heads,
+    with_label,
+    with_log_variance,
+)
 from genjax.networks.convolution import convolution, transposed_convolution, upsampled_convolution
 from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
 from genjax.networks.equinox import from_equinox, stateful_from_equinox
@@ -56,6 +64,7 @@ __all__ = [
     "coupling_flow",
     "dcgan_discriminator",
     "dcgan_generator",
+    "flattened",
     "flow_heads",
     "from_equinox",
     "from_linen",
@@ -93,7 +102,9 @@ __all__ = [
     "stateful_from_nnx",
     "transposed_convolution",
     "unit_norm_rows",
+    "unit_vectors",
     "upsampled_convolution",
+    "von_mises_fisher_heads",
     "with_label",
     "with_log_variance",
 ]

@@ -56,6 +56,28 @@ def full_covariance_heads(network: Network, latent_dim: int) -> Network:
     return Network(network.init, apply)
 
 
+def von_mises_fisher_heads(network: Network) -> Network:
+    """Reads the last output dimension, d + 1, as a von Mises-Fisher (mean direction [B, d], concentration [B]).
+
+        mu = y_{1..d} / ||y_{1..d}||,   k = 1 + softplus(y_{d+1})
+
+    The encoder of a VAE whose codes lie on the unit sphere. As in the code of Davidson et al. (2018), the concentration
+    is above 1, so that no posterior becomes uniform.
+    """
+
+    def apply(params: Params, *inputs: Array) -> tuple[Array, Array]:
+        y = network.apply(params, *inputs)
+        return unit_vectors(y[..., :-1]), 1 + jax.nn.softplus(y[..., -1])
+
+    return Network(network.init, apply)
+
+
+def unit_vectors(x: Array) -> Array:
+    """Vectors [..., d] divided by their lengths, or by 1e-6 if they are shorter: x / ||x||."""
+    # not a division, which XLA turns into a product with the reciprocal in some programs only, with other bits
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-12))
+
+
 def with_log_variance(network: Network, *, initial: float = 0.0) -> Network:
     """Adds one learned scalar: apply returns (the network's output, log_variance []).
 
@@ -97,5 +119,17 @@ def with_label(network: Network, num_classes: int) -> Network:
         one_hot = one_hot.reshape(x.shape[0], *(1,) * (x.ndim - 2), num_classes)
         labelled = jnp.concatenate([x, jnp.broadcast_to(one_hot, (*x.shape[:-1], num_classes))], axis=-1)
         return network.apply(params, labelled)
+
+    return Network(network.init, apply)
+
+
+def flattened(network: Network) -> Network:
+    """Flattens x before a network of vectors: x [B, ...] -> [B, D], in row-major order.
+
+    With `with_label` inside, the label is appended once, where it would otherwise be appended at each pixel.
+    """
+
+    def apply(params: Params, x: Array, *inputs: Array) -> Any:
+        return network.apply(params, x.reshape(x.shape[0], -1), *inputs)
 
     return Network(network.init, apply)

@@ -27,6 +27,7 @@ from genjax.stochastic.variables import (
     sample_gaussian_full_covariance,
     score_gradient,
 )
+from genjax.stochastic.von_mises_fisher import log_scaled_bessel, mean_resultant_length, sample_von_mises_fisher
 
 __all__ = [
     "Corruption",
@@ -38,8 +39,10 @@ __all__ = [
     "inverse_transform",
     "irwin_hall",
     "laplace_quantile",
+    "log_scaled_bessel",
     "logistic_quantile",
     "masking_noise",
+    "mean_resultant_length",
     "pathwise_gradient",
     "rayleigh_noise",
     "rayleigh_quantile",
@@ -48,6 +51,7 @@ __all__ = [
     "sample_bernoulli",
     "sample_gaussian",
     "sample_gaussian_full_covariance",
+    "sample_von_mises_fisher",
     "score_gradient",
     "sum_of_uniforms_normal",
 ]
