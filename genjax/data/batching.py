@@ -200,6 +200,28 @@ def streamed(split: Split, *, batch_size: int, scale: float, transform: Transfor
     return Stream(None, lambda arrays, step, key: (), next, feed)
 
 
+def joined(first: Stream, second: Stream) -> Stream:
+    """Batches of two streams of `Batch` from memory, the rows of the first before those of the second.
+
+    Raises:
+      ValueError: a stream that is read from the disk.
+    """
+    if first.feed is not None or second.feed is not None:
+        raise ValueError("joined: a stream that is read from the disk cannot be joined with another")
+
+    def start(arrays: Any, step: Array, key: Key) -> Any:
+        keys = jax.random.split(key)
+        return first.start(arrays[0], step, keys[0]), second.start(arrays[1], step, keys[1])
+
+    def next(arrays: Any, carried: Any, step: Array, key: Key) -> tuple[Any, Batch]:
+        keys = jax.random.split(key)
+        one, batch = first.next(arrays[0], carried[0], step, keys[0])
+        two, more = second.next(arrays[1], carried[1], step, keys[1])
+        return (one, two), jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch, more)
+
+    return Stream((first.arrays, second.arrays), start, next)
+
+
 def held_out(split: Split, *, batch_size: int, scale: float, transform: Transform | None = None) -> HeldOut:
     """A split in batches of at most `batch_size`, with every example once.
 
