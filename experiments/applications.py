@@ -29,7 +29,8 @@ from genjax.types import Array, Batch, Key, Params
 NUM_DRAWS = 10
 """Draws of z over which the bound of an example is averaged."""
 
-Encode = Callable[[Params, Array], Array]  # params, x [B, ...] -> z [B, d]
+Encode = Callable[..., Array]  # params, x [B, ...], then the context -> z [B, d]
+Context = Callable[[Batch], tuple[Any, ...]]  # examples -> what a conditional model takes beside them
 
 
 def of_autoencoder(flags: Any, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:
@@ -45,17 +46,24 @@ def of_autoencoder(flags: Any, parts: autoencoder.Autoencoder) -> dict[str, runs
 
 
 def of_vae(flags: Any, parts: vae.VAE) -> dict[str, runs.Application]:
-    """Of a VAE that is not conditional."""
+    """Of a VAE; of one that is conditional on the label, given labels."""
+    application = partial(runs.Application, num_classes=vae.num_classes(parts))
 
-    def encode(params: Params, x: Array) -> Array:
-        return parts.posterior.mean(vae.encode(params, x, parts=parts))
+    def encode(params: Params, x: Array, *label: Array) -> Array:
+        return parts.posterior.mean(vae.encode(params, x, *label, parts=parts))
+
+    def reconstruct(params: Params, x: Array, key: Key, *label: Array) -> Array:
+        return vae.reconstruct(params, x, *label, parts=parts)
+
+    def decode(params: Params, z: Array, key: Key, *label: Array) -> Array:
+        return vae.decode(params, z, *label, parts=parts)
 
     return {
-        "codes": runs.Application(lambda params, x, key: encode(params, x)),
-        "reconstructions": runs.Application(lambda params, x, key: vae.reconstruct(params, x, parts=parts)),
-        "scores": runs.Application(partial(vae_scores, parts=parts)),
-        "latent_mahalanobis": of_codes(encode),
-        "decoded": runs.Application(lambda params, z, key: vae.decode(params, z, parts=parts), read=read_codes),
+        "codes": application(lambda params, x, key, *label: encode(params, x, *label)),
+        "reconstructions": application(reconstruct),
+        "scores": application(partial(vae_scores, parts=parts)),
+        "latent_mahalanobis": of_codes(encode, parts.context)._replace(num_classes=vae.num_classes(parts)),
+        "decoded": application(decode, read=read_codes),
     }
 
 
@@ -88,49 +96,52 @@ def autoencoder_scores(params: Params, x: Array, *, parts: autoencoder.Autoencod
     return {"squared_error": squared_error(autoencoder.reconstruct(params, x, parts=parts), x)} | own
 
 
-def vae_scores(params: Params, x: Array, key: Key, *, parts: vae.VAE) -> dict[str, Array]:
+def vae_scores(params: Params, x: Array, key: Key, *label: Array, parts: vae.VAE) -> dict[str, Array]:
     """The negative ELBO and its two terms, means over draws of z, and the squared error of the reconstruction: [B]."""
-    terms = jax.vmap(lambda key: vae.terms(params, x, key, parts=parts))(jax.random.split(key, NUM_DRAWS))
+    terms = jax.vmap(lambda key: vae.terms(params, x, key, *label, parts=parts))(jax.random.split(key, NUM_DRAWS))
     distortion, rate = (jnp.mean(term, axis=0) for term in terms)
-    error = squared_error(vae.reconstruct(params, x, parts=parts), x)
+    error = squared_error(vae.reconstruct(params, x, *label, parts=parts), x)
     return {"negative_elbo": distortion + rate, "distortion": distortion, "rate": rate, "squared_error": error}
 
 
-def fit_codes(encode: Encode, params: Params, known: Batch) -> tuple[Array, Array]:
+def fit_codes(
+    encode: Encode, params: Params, known: Batch, *, context: Context = lambda examples: ()
+) -> tuple[Array, Array]:
     """Mean and precision of the codes of training examples: [d] and [d, d].
 
     The precision is the pseudo-inverse of the covariance, so that units that are always 0 do not count.
     """
     from sklearn.covariance import EmpiricalCovariance
 
-    z = np.asarray(jax.jit(encode)(params, known.x), np.float64)
+    z = np.asarray(jax.jit(encode)(params, known.x, *context(known)), np.float64)
     fitted = EmpiricalCovariance().fit(z)
     return jnp.asarray(fitted.location_, jnp.float32), jnp.asarray(fitted.precision_, jnp.float32)
 
 
-def of_codes(encode: Encode) -> runs.Application:
+def of_codes(encode: Encode, context: Context = lambda examples: ()) -> runs.Application:
     """The Mahalanobis distance of codes from those of the training examples."""
 
-    def each(params: Params, x: Array, key: Key, fitted: tuple[Array, Array]) -> Array:
-        return latent_mahalanobis(encode, params, x, fitted)
+    def each(params: Params, x: Array, key: Key, *given: Any) -> Array:
+        *label, fitted = given
+        return latent_mahalanobis(encode(params, x, *label), fitted)
 
-    return runs.Application(each, partial(fit_codes, encode))
+    return runs.Application(each, partial(fit_codes, encode, context=context))
 
 
-def latent_mahalanobis(encode: Encode, params: Params, x: Array, fitted: tuple[Array, Array]) -> Array:
+def latent_mahalanobis(z: Array, fitted: tuple[Array, Array]) -> Array:
     """Squared Mahalanobis distance of codes from those of the training examples.
 
         (z - m)^T S^-1 (z - m)
 
     Args:
-      x: [B, ...].
+      z: [B, d].
       fitted: m and S^-1, from `fit_codes`.
 
     Returns:
       [B], >= 0.
     """
     mean, precision = fitted
-    difference = encode(params, x) - mean[None]
+    difference = z - mean[None]
     return jnp.sum((difference @ precision) * difference, axis=1)
 
 
@@ -138,13 +149,13 @@ def latent_mahalanobis(encode: Encode, params: Params, x: Array, fitted: tuple[A
 
 
 def vae_generator(flags: Any, parts: vae.VAE) -> runs.Generator:
-    """How a VAE that is not conditional makes new data: means of p(x|z), and draws from it."""
+    """How a VAE makes new data: means of p(x|z), and draws from it; given labels if it is conditional on them."""
 
-    def draw(params: Params, z: Array, key: Key) -> Array:
-        return parts.likelihood.sample(parts.decoder.apply(params["decoder"], z), key)
+    def draw(params: Params, z: Array, key: Key, *label: Array) -> Array:
+        return parts.likelihood.sample(parts.decoder.apply(params["decoder"], z, *label), key)
 
-    prior = partial(vae.sample_prior, parts=parts)
-    return runs.Generator(partial(vae.decode, parts=parts), parts.latent_dim, prior, draw)
+    prior, decode = partial(vae.sample_prior, parts=parts), partial(vae.decode, parts=parts)
+    return runs.Generator(decode, parts.latent_dim, prior, draw, vae.num_classes(parts))
 
 
 def autoencoder_generator(flags: Any, parts: autoencoder.Autoencoder) -> runs.Generator:

@@ -7,7 +7,7 @@
 What --to can be depends on the experiment: codes, reconstructions, scores, latent_mahalanobis and decoded (from codes)
 of autoencoders and VAEs; denoised; compressed and decompressed; classes, probabilities and features of a classifier;
 vectors of an identity encoder. A wrong value lists those of the run. No training data are read except for
-latent_mahalanobis, which is the distance from their codes.
+latent_mahalanobis, which is the distance from their codes. A conditional model needs --label, the examples' class.
 
 The input is a picture, a folder of pictures, a .npy or .npz array [N, ...], or a .csv or .parquet table with a row
 per example. Pictures of another size are refused unless --resize is given. A suffix of --out chooses what is written:
@@ -55,6 +55,13 @@ class Flags(opening.OpeningFlags):
     )
     resize: bool = flag(False, "cut pictures to the model's proportions, resize them, and convert their colours")
     batch_size: int = flag(500, "number of examples that are computed together", at_least=1, at_most=10**6)
+    label: tuple[int, ...] = flag(
+        (),
+        "class of the examples, for a conditional model, or a class for each of them",
+        at_least=0,
+        may_be_empty=True,
+        max_entries=10**6,
+    )
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
 
 
@@ -74,6 +81,23 @@ def chosen(run: runs.Run, to: str | None) -> runs.Application:
     if to is None or to not in known:
         raise BadInput(f"expected one of {', '.join(known)}, for a run of {run.experiment.name}", parameter="to")
     return known[to]
+
+
+def check_label(run: runs.Run, application: runs.Application, flags: Flags) -> None:
+    """Checks that there are classes if the model needs them."""
+    num_classes = application.num_classes
+    if bool(flags.label) != bool(num_classes):
+        problem = f"is conditional: give a class from 0 to {num_classes - 1}" if num_classes else "is not conditional"
+        raise BadInput(f"{run.directory}: this run of {run.experiment.name} {problem}", parameter="label")
+    if any(label >= num_classes for label in flags.label):
+        raise BadInput(f"the run has classes 0 to {num_classes - 1}, not {max(flags.label)}", parameter="label")
+
+
+def labels(application: runs.Application, flags: Flags, num: int) -> list[np.ndarray]:
+    """The labels of `num` rows, [num], as the only entry; none if the model is not conditional."""
+    if len(flags.label) not in (0, 1, num):
+        raise BadInput(f"expected one class, or {num}, one for each example, not {len(flags.label)}", parameter="label")
+    return [np.resize(np.array(flags.label, np.int32), num)] if application.num_classes else []
 
 
 def open_rows(run: runs.Run, application: runs.Application, path: Path, flags: Flags) -> Rows:
@@ -96,6 +120,7 @@ def computed(
     if application.fit is not None:
         known = opening.read(run, run.dataset.train, jax.random.fold_in(key, len(rows.names)), at_most=10_000)
         fitted = (application.fit(run.params, known),)
+    label = labels(application, flags, len(rows.names))
     binarized = run.flags.binarize != "none" and rows.kind != "rows"
     compiled = jax.jit(application.each)
     starts = range(0, len(rows.names), size)
@@ -105,8 +130,9 @@ def computed(
         num = len(jax.tree.leaves(x)[0])
         if binarized:
             x = np.asarray(batching.dynamic_binarization(jnp.asarray(x), draw_key))
-        whole = jax.tree.map(lambda leaf: np.resize(leaf, (size, *leaf.shape[1:])), x)  # of one compiled size
-        found = compiled(run.params, whole, each_key, *fitted)
+        given = x, [rows_of[start : start + num] for rows_of in label]
+        whole, of_class = jax.tree.map(lambda leaf: np.resize(leaf, (size, *leaf.shape[1:])), given)  # compiled once
+        found = compiled(run.params, whole, each_key, *of_class, *fitted)
         found = found if isinstance(found, dict) else {str(flags.to): found}
         if flags.of is not None and flags.of not in found:
             raise BadInput(f"expected one of {', '.join(found)}", parameter="of")
@@ -205,6 +231,7 @@ def main(flags: Flags) -> None:
     refuse_unwritable(folder, parameter="out")
     run = flags.open_run(with_data=False)
     application = chosen(run, flags.to)
+    check_label(run, application, flags)
     if application.fit is not None:
         run = flags.open_run()
     rows = open_rows(run, application, expand_user(str(flags.input), parameter="input"), flags)

@@ -139,14 +139,20 @@ def save_picture(path: Path, run: runs.Run, made: dict[str, np.ndarray], flags: 
     pictures.save_samples(path, x, title=title, columns=columns, captions=captions)
 
 
-def measure(run: runs.Run, x: np.ndarray, flags: Flags) -> dict[str, float]:
-    """How the samples compare with the run's data, and how those of probabilistic PCA do."""
+def measure(run: runs.Run, x: np.ndarray, flags: Flags, label: np.ndarray | None = None) -> dict[str, float]:
+    """How the samples compare with the run's data, and how those of probabilistic PCA do.
+
+    Args:
+      label: the classes that were asked of a conditional model, for the share of samples that are of them.
+    """
     if flags.components or (run.dataset.num_classes or 0) < 2:
         reference = reference_classifier.without_classes(run.dataset, num_samples=len(x))
     else:
         cache = run.directory.resolve().parent
         reference = reference_classifier.reference(run.flags, run.dataset, num_samples=len(x), cache=cache)
     found, generator = sample_quality(x, reference), generator_of(run)
+    if label is not None and reference.num_classes:
+        found["class_accuracy"] = float(np.mean(reference.predict(x) == label))
     known = run.dataset.scaled(run.dataset.train.sample(10_000))
     if generator is None or generator.latent_dim >= min(len(known), known[0].size):
         return found
@@ -156,7 +162,7 @@ def measure(run: runs.Run, x: np.ndarray, flags: Flags) -> dict[str, float]:
         ),
         reference,
     )
-    return found | {f"ppca_{name}": of_linear[name] for name in found if not REFERENCE.search(name)}
+    return found | {f"ppca_{name}": value for name, value in of_linear.items() if not REFERENCE.search(name)}
 
 
 def main(flags: Flags) -> None:
@@ -170,7 +176,7 @@ def main(flags: Flags) -> None:
     np.savez(out / "samples.npz", step=run.step, **made)  # type: ignore[arg-type] # none of the names is an argument
     save_picture(out / "samples.png", run, made, flags)
     if flags.measure:
-        quality = measure(run, x, flags)
+        quality = measure(run, x, flags, made.get("label"))
         directory.write_json(out / "quality.json", {"step": run.step, **quality})
         print(", ".join(f"{name} {value:.4f}" for name, value in quality.items()))
     sha256 = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import applications
+from experiments import applications, latent_parts
 from genjax import data, networks, runs
 from genjax.data import batching
 from genjax.data.outline import Outline
@@ -28,7 +28,7 @@ from genjax.evaluation import latent, likelihood
 from genjax.gradients import Reduction
 from genjax.losses import BERNOULLI
 from genjax.models import importance_weighted, vae
-from genjax.runs import flag, showing
+from genjax.runs import flag
 from genjax.runs.flags import LARGEST_WHOLE
 from genjax.training.evaluator import evaluator
 from genjax.types import Batch, Key, Metrics, Network, Params
@@ -39,7 +39,7 @@ OBJECTIVES = {
 }
 
 
-class Flags(runs.Flags):
+class Flags(latent_parts.Flags, runs.Flags):
     """Importance-weighted autoencoder."""
 
     binarize: str = "dynamic"
@@ -110,14 +110,19 @@ def stage_rate(flags: Flags, dataset: data.Dataset) -> optax.Schedule:
     return optax.piecewise_constant_schedule(flags.learning_rate, {int(end): 10 ** (-1 / 7) for end in ends})
 
 
+def build_networks(flags: Flags, dataset: data.Dataset, shapes: latent_parts.Shapes) -> tuple[Network, Network]:
+    """Encoder and decoder, before the heads."""
+    hidden = flags.hidden
+    encoder = networks.mlp(shapes.x, (shapes.outputs,), hidden=hidden, activation=jnp.tanh)
+    decoder = networks.mlp((shapes.codes,), shapes.decoded, hidden=hidden[::-1], activation=jnp.tanh)
+    return encoder, with_output_bias(decoder, f"layer_{len(hidden) + 1}", pixel_means(dataset))
+
+
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks and the model."""
     dataset.require_bounded("a Bernoulli likelihood", parameter="dataset")
-    shape, hidden = dataset.train.x.shape[1:], flags.hidden
-    encoder = networks.mlp(shape, (2 * flags.latent_dim,), hidden=hidden, activation=jnp.tanh)
-    decoder = networks.mlp((flags.latent_dim,), shape, hidden=hidden[::-1], activation=jnp.tanh)
-    decoder = with_output_bias(decoder, f"layer_{len(hidden) + 1}", pixel_means(dataset))
-    parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, flags.latent_dim)
+    make = partial(build_networks, flags, dataset)
+    parts = latent_parts.build(flags, dataset, make, lambda decoder: (decoder, BERNOULLI), flat=True)
     rate = stage_rate(flags, dataset) if flags.learning_rate_schedule == "constant" else None
     optimizer = runs.optimizer(flags, learning_rate=rate, b1=flags.adam_b1, b2=0.999, eps=1e-4)
     objective = OBJECTIVES[flags.gradient](parts, num_samples=flags.num_samples)
@@ -127,19 +132,17 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Measures the likelihood of all held-out images and the information in the latent units; draws pictures."""
-    x, params, parts = trained.examples.x, trained.params, trained.parts
     test_key, sample_key, rate_key = jax.random.split(trained.key, 3)
-    title = "reconstructions, E[x|z] at the mean of q(z|x)"
-    showing.save_reconstructions(trained, partial(vae.reconstruct, parts=parts), title=title)
-    z = jax.random.normal(sample_key, (100, parts.latent_dim))
-    showing.save_samples(trained, vae.decode(params, z, parts=parts), title="E[x|z] at z drawn from N(0, I)")
-    mean, log_variance = jax.jit(lambda params, x: vae.encode(params, x, parts=parts))(params, x)
-    information, divergence = jax.jit(latent.rate_parts)(mean, log_variance, rate_key)
-    return held_out_likelihood(flags, trained, test_key) | {
-        "active_units": float(jnp.sum(latent.active_units(mean))),
-        "information": float(information),
-        "aggregate_divergence": float(divergence),
-    }
+    mean = latent_parts.save_pictures(flags, trained, sample_key)
+    measured = held_out_likelihood(flags, trained, test_key)
+    measured["active_units"] = float(jnp.sum(latent.active_units(mean)))
+    if latent_parts.has_gaussian_rate_parts(flags):
+        encode = jax.jit(partial(vae.encode, parts=trained.parts))
+        examples = trained.examples
+        posterior = encode(trained.params, examples.x, *trained.parts.context(examples))
+        information, divergence = jax.jit(latent.rate_parts)(*posterior, rate_key)
+        measured |= {"information": float(information), "aggregate_divergence": float(divergence)}
+    return measured | latent_parts.class_accuracy(trained)
 
 
 def held_out_likelihood(flags: Flags, trained: runs.Trained, key: Key) -> dict[str, float]:
@@ -149,7 +152,7 @@ def held_out_likelihood(flags: Flags, trained: runs.Trained, key: Key) -> dict[s
     logits = jnp.asarray(np.log(1 / pixel_means(dataset) - 1) * -1, jnp.float32)
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        log_weight = importance_weighted.importance_sampler(params, batch.x, parts=trained.parts)
+        log_weight = latent_parts.importance_sampler(params, batch, parts=trained.parts)
         estimate = likelihood.log_likelihood(log_weight, key, num_samples=flags.num_test_samples, chunk_size=50)
         pixels = BERNOULLI.negative_log_likelihood(jnp.broadcast_to(logits[None], batch.x.shape), batch.x)
         return {
@@ -178,6 +181,7 @@ EXPERIMENT = runs.Experiment(
     summarise,
     watch=("loss", "negative_elbo"),
     resolve=resolve,
+    prepare=latent_parts.prepare,
     codec=vae.codec,
     applications=applications.of_vae,
     generator=applications.vae_generator,

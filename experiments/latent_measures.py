@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import runs
+from genjax import data, runs
 from genjax.data import choose
 from genjax.evaluation import latent, neighbours
 from genjax.runs import opening
@@ -36,27 +36,70 @@ class Space(NamedTuple):
     train_label: Array | None
     train_z: Array
     class_names: tuple[str, ...] | None
+    prior: Callable[[int, Key], Array] | None = None  # num, key -> draws [num, d], where it is not N(0, I)
+
+    @property
+    def prior_name(self) -> str:
+        """What the draws of `completeness` are drawn from."""
+        return "N(0, I)" if self.prior is None else "the model's prior"
 
     def distance(self, x: Array) -> np.ndarray:
         """To the training images, [N]: root mean squared over the 5 nearest."""
         return np.sqrt(neighbours.knn_distance(x, self.train_x, num_neighbours=min(5, len(self.train_x))))
 
 
-def open_space(run: runs.Run, key: Key) -> Space:
-    """Encodes the run's data."""
+def num_classes(run: runs.Run) -> int:
+    """The number of classes of a model that is conditional on the label, 0 of another one."""
+    declared = run.experiment.generator
+    return 0 if declared is None else declared(run.flags, run.parts).num_classes
+
+
+def open_space(run: runs.Run, key: Key, label: int | None = None) -> Space:
+    """Encodes the run's data, or those of one class; a conditional model needs a class."""
     codec, params = run.codec(), run.params
     train_key, test_key = jax.random.split(key)
-    train = opening.read(run, run.dataset.train, train_key, at_most=10_000)
-    test = opening.read(run, run.dataset.test, test_key, at_most=2000)
+    train = opening.read(run, of_class(run.dataset.train, label), train_key, at_most=10_000)
+    test = opening.read(run, of_class(run.dataset.test, label), test_key, at_most=2000)
+    given = [] if label is None or not num_classes(run) else [label]
+
+    def context(num: int) -> list[Array]:
+        return [jnp.full(num, each, jnp.int32) for each in given]
 
     def encode(x: Array) -> Array:
-        return opening.apply(codec.encoder.apply, params["encoder"], x)
+        return opening.apply(lambda params, x: codec.encoder.apply(params, x, *context(len(x))), params["encoder"], x)
 
     def decode(z: Array) -> Array:
-        return opening.apply(codec.decoder.apply, params["decoder"], z)
+        return opening.apply(lambda params, z: codec.decoder.apply(params, z, *context(len(z))), params["decoder"], z)
+
+    declared = run.experiment.generator
+    own = None if declared is None or codec.has_prior else declared(run.flags, run.parts).prior
+
+    def draw_prior(num: int, key: Key) -> Array:
+        assert own is not None
+        return own(params, num, key, *context(num))
 
     z, train_z, names = encode(test.x), encode(train.x), run.dataset.class_names
-    return Space(encode, decode, codec.has_prior, test.x, test.label, z, train.x, train.label, train_z, names)
+    return Space(
+        encode,
+        decode,
+        codec.has_prior,
+        test.x,
+        test.label,
+        z,
+        train.x,
+        train.label,
+        train_z,
+        names,
+        None if own is None else draw_prior,
+    )
+
+
+def of_class(split: data.Split, label: int | None) -> data.Split:
+    """The examples of one class, or all of them."""
+    if label is None or split.label is None:
+        return split
+    rows = split.label == label
+    return split._replace(x=split.x[rows], label=split.label[rows])
 
 
 def continuity(space: Space, *, num_walks: int, num_frames: int, key: Key) -> tuple[dict[str, float], dict[str, Array]]:
@@ -94,12 +137,13 @@ def completeness(space: Space, key: Key) -> tuple[dict[str, float], dict[str, Ar
     """Whether codes drawn at random decode to something like the data.
 
     Returns:
-      The numbers `radius`, `inside_*` and `distance_*`, and the decoded draws from the prior and from the codes'
+      The numbers `radius`, `inside_*` and `distance_*`, and the decoded draws from the prior (of an autoencoder, from
+      N(0, I)) and from the codes'
       Gaussian, [DRAWS, ...].
     """
     dim = space.z.shape[1]
     noise = jax.random.normal(key, (DRAWS, dim))
-    draws = {"prior": noise}
+    draws = {"prior": noise if space.prior is None else space.prior(DRAWS, key)}
     # what a plain autoencoder has for a prior: the Gaussian of its codes
     centre, spread = jnp.mean(space.train_z, axis=0), jnp.cov(space.train_z, rowvar=False).reshape(dim, dim)
     values, vectors = jnp.linalg.eigh(spread)

@@ -7,7 +7,8 @@ It writes pictures (grid, walks, traversals, concepts, completeness) and latent_
 DIR/latent_space. The numbers are:
 
     inside_*               fraction of decoded draws that are as near to the training images as 99 % of the held-out
-                           images are; drawn from N(0, I), and from a Gaussian fitted to the codes
+                           images are; drawn from the prior (of an autoencoder, from N(0, I)), and from a Gaussian
+                           fitted to the codes
     largest_slope_*        largest ||x_{t+1} - x_t|| / ||z_{t+1} - z_t|| along walks between held-out codes, z in
                            units of the codes' standard deviation
     step_irregularity_*    standard deviation of ||x_{t+1} - x_t|| over its mean along a walk; 0 for even steps
@@ -22,8 +23,11 @@ Distances are root mean squared over the 5 nearest training images.
 
 A latent space is regular if it is continuous, so that near codes decode to similar images, and complete, so that each
 code drawn from the prior decodes to an image like the data. With --beside, both runs are held against these two
-properties: a table is printed and written to beside.json, and beside.png has the same walks and the same draws from
-N(0, I) through both decoders.
+properties: a table is printed and written to beside.json, and beside.png has the same walks through both decoders, and
+draws from the prior of each.
+
+With --label, the space is that of one class: its examples, and for a conditional model, which needs it, the decoder of
+this label.
 
 For a run on `faces`, the vectors of four factors (smile, mouth_open, hair_tone, yaw) are held against exact renders in
 face_concepts.json and .png, beside those in principal components and in pixels, and the yaw is regressed along walks
@@ -47,11 +51,12 @@ from genjax import memory, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import latent
+from genjax.losses import DIAGONAL_GAUSSIAN
 from genjax.models import vae
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import command, directory, flag, opening
 from genjax.runs.settings import figure_formats
-from genjax.types import Array
+from genjax.types import Array, Batch
 
 SHOWN, TRAVERSED = 4, 10  # walks and dimensions in a picture
 
@@ -62,8 +67,8 @@ REGULARITY = {  # property: {number: the term for it}
         "middle_distance_linear": "distance of a walk's middle to the training images",
     },
     "completeness": {
-        "inside_prior": "share of the draws from N(0, I) that decode into the data's radius",
-        "distance_prior": "distance of decoded draws from N(0, I) to the training images",
+        "inside_prior": "share of the draws from the prior that decode into the data's radius",
+        "distance_prior": "distance of decoded draws from the prior to the training images",
         "inside_code_gaussian": "the same share of draws from a Gaussian fitted to the codes",
     },
 }
@@ -73,6 +78,7 @@ class Flags(opening.OpeningFlags):
     """Latent space."""
 
     beside: str | None = flag(None, "directory of a second run on the same data, to compare with")
+    label: int | None = flag(None, "class to explore alone; a conditional model needs one", at_least=0)
     seed: int = flag(0, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     num_levels: int = flag(
         15, "number of images along each side of the grid and in each traversal", at_least=2, at_most=1000
@@ -134,9 +140,11 @@ def draw_walks(frames: dict[str, Array], out: Path) -> None:
     )
 
 
-def draw_completeness(numbers: dict[str, float], images: dict[str, Array], out: Path, columns: int = 20) -> None:
+def draw_completeness(
+    numbers: dict[str, float], images: dict[str, Array], prior_name: str, out: Path, columns: int = 20
+) -> None:
     """Decoded draws from the prior and from the codes' Gaussian."""
-    names = {"prior": "N(0, I)", "code_gaussian": "codes' Gaussian"}
+    names = {"prior": prior_name, "code_gaussian": "codes' Gaussian"}
     pictures.save_captioned_grid(
         out / "completeness.png",
         jnp.concatenate([pictures.in_rows(some[: 3 * columns], columns=columns) for some in images.values()]),
@@ -166,8 +174,8 @@ def draw_beside(names: tuple[str, str], walks: list[Array], draws: list[Array], 
     pictures.save_captioned_grid(
         out / "beside.png",
         jnp.stack([*rows, *(row for rows in shown for row in rows)]),
-        title="straight walks between held-out images, and decoded draws from N(0, I)",
-        rows=captions + [f"{name}: N(0, I)" for name, rows in zip(names, shown, strict=True) for _ in rows],
+        title="straight walks between held-out images, and decoded draws from the prior",
+        rows=captions + [f"{name}: prior" for name, rows in zip(names, shown, strict=True) for _ in rows],
     )
 
 
@@ -176,13 +184,13 @@ class Explored(NamedTuple):
 
     numbers: dict[str, float]
     walks: Array  # straight ones, [num_walks, num_frames, ...]
-    draws: Array  # decoded draws from N(0, I)
+    draws: Array  # decoded draws from the prior
 
 
 def explore(run: runs.Run, flags: Flags, out: Path | None) -> Explored:
     """Measures a run's latent space, and draws it if there is a folder for the pictures."""
     read_key, walk_key, draw_key, concept_key = jax.random.split(jax.random.key(flags.seed), 4)
-    space = latent_measures.open_space(run, read_key)
+    space = latent_measures.open_space(run, read_key, flags.label)
     per_image = 4 * math.prod(space.x.shape[1:])
     memory.require(3 * flags.num_walks * flags.num_frames * per_image, "a set of all walks", parameter="num_walks")
     memory.require(flags.num_levels**2 * per_image, "a grid of decoded codes", parameter="num_levels")
@@ -194,15 +202,16 @@ def explore(run: runs.Run, flags: Flags, out: Path | None) -> Explored:
     if out is not None:
         draw_grid(space, out, flags.num_levels)
         draw_walks(frames, out)
-        draw_completeness(numbers, draws, out)
-    if run.dataset.num_classes is not None:
+        draw_completeness(numbers, draws, space.prior_name, out)
+    if run.dataset.num_classes is not None and flags.label is None:
         of_concepts, moved = latent_measures.concepts(space, concept_key)
         numbers |= of_concepts
         if out is not None:
             draw_concepts(space, moved, out)
-    if space.has_prior:
-        encode = jax.jit(lambda params, x: vae.encode(params, x, parts=run.parts))
-        numbers |= latent_measures.prior_moments(*encode(run.params, space.x))
+    if space.has_prior and run.parts.posterior is DIAGONAL_GAUSSIAN:
+        encode = jax.jit(lambda params, x, *context: vae.encode(params, x, *context, parts=run.parts))
+        context = run.parts.context(Batch(space.x, space.label))
+        numbers |= latent_measures.prior_moments(*encode(run.params, space.x, *context))
     numbers = {name: round(float(value), 6) for name, value in numbers.items()}
     return Explored(numbers, frames["linear"], draws["prior"])
 
@@ -210,7 +219,7 @@ def explore(run: runs.Run, flags: Flags, out: Path | None) -> Explored:
 def explore_faces(run: runs.Run, flags: Flags, out: Path) -> dict[str, float]:
     """Measures and draws what needs the factors of rendered faces; prints the table of concepts."""
     read_key, _, _, concept_key = jax.random.split(jax.random.key(flags.seed), 4)
-    space = latent_measures.open_space(run, read_key)
+    space = latent_measures.open_space(run, read_key, flags.label)
     if flags.regressor_steps:
         read = swap_judges.find_or_train_regressor(
             num_steps=flags.regressor_steps, image_size=space.x.shape[1], cache=run.directory.resolve().parent
@@ -248,6 +257,20 @@ def compare(run: runs.Run, other: runs.Run, found: tuple[Explored, Explored], ou
             print(f"  {term:74} " + " ".join(f"{value:14.4f}" for value in table[word][number]))
 
 
+def check_label(run: runs.Run, label: int | None) -> None:
+    """Checks that there is a class if the model needs one, and that there are examples of it."""
+    if label is None:
+        if latent_measures.num_classes(run):
+            raise BadInput(f"{run.directory}: this run is conditional; give the class to explore", parameter="label")
+        return
+    classes = run.dataset.require_classes("a space of one class", parameter="label")
+    found = [int(np.sum(split.label == label)) for split in (run.dataset.train, run.dataset.test)]
+    if label >= classes or min(found) < 2:
+        raise BadInput(
+            f"{run.dataset.name} has {found} examples of class {label}; two of each are needed", parameter="label"
+        )
+
+
 def main(flags: Flags) -> None:
     """Explores, draws and writes."""
     out = expand_user(flags.out or flags.directory / "latent_space", parameter="out")
@@ -257,12 +280,13 @@ def main(flags: Flags) -> None:
         opened.append(runs.open(flags.beside, data_dir=flags.data_dir, dataset=flags.dataset))
     for run in opened:
         run.codec()  # a model without one is refused before anything is written
+        check_label(run, flags.label)
         first = opened[0]
         if (run.dataset.fingerprint, run.flags.binarize) != (first.dataset.fingerprint, first.flags.binarize):
             raise BadInput(f"it was trained on other data than {flags.run}", parameter="beside")
     out.mkdir(parents=True, exist_ok=True)
     found = explore(opened[0], flags, out)
-    if opened[0].dataset.name == "faces":
+    if opened[0].dataset.name == "faces" and flags.label is None:
         found.numbers.update(explore_faces(opened[0], flags, out))
     directory.write_json(out / "latent_space.json", {"step": opened[0].step, **found.numbers})
     for name, value in found.numbers.items():

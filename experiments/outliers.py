@@ -235,7 +235,7 @@ def more_scores(
     fitted = applications.fit_codes(encode, params, Batch(jnp.asarray(known)))
     found = jax.jit(partial(applications.autoencoder_scores, parts=parts))(params, x)
     del found["squared_error"]
-    found["latent_mahalanobis"] = applications.latent_mahalanobis(encode, params, jnp.asarray(x), fitted)
+    found["latent_mahalanobis"] = applications.latent_mahalanobis(encode(params, jnp.asarray(x)), fitted)
     return {name: np.asarray(score) for name, score in found.items()}
 
 

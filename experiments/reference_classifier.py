@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -154,6 +154,24 @@ def without_classes(dataset: data.Dataset, *, num_samples: int) -> sample_qualit
         predict=lambda x: np.zeros(len(np.asarray(x)), int),
         num_classes=0,
     )
+
+
+class Predictor(NamedTuple):
+    """A classifier as one function."""
+
+    predict: Callable[[ArrayLike], np.ndarray]  # x [N, ...] in [0, 1] -> classes [N]
+    accuracy: float  # on the held-out examples
+
+
+def predictor(flags: runs.Flags, dataset: data.Dataset, cache: Path) -> Predictor:
+    """The classifier of a run's data, as `find_or_train` returns it, for reading samples of known classes."""
+    parts, found = find_or_train(flags, dataset, cache)
+    probabilities = _in_batches(partial(classifier.probabilities, parts=parts), found.params)
+
+    def predict(x: ArrayLike) -> np.ndarray:
+        return probabilities(x).argmax(axis=1)
+
+    return Predictor(predict, float(np.mean(predict(dataset.test.x / dataset.scale) == dataset.test.label)))
 
 
 def _check_numbers(dataset: data.Dataset, num_samples: int) -> None:

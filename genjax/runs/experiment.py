@@ -97,10 +97,12 @@ class Application(NamedTuple):
     through the key.
     """
 
-    each: Callable[..., Any]  # params, x [B, ...], key, then what `fit` returned -> [B, ...], or several by name
+    # params, x [B, ...], key, labels [B] if there are classes, what `fit` returned -> [B, ...], or several by name
+    each: Callable[..., Any]
     fit: Callable[[Params, Batch], Any] | None = None  # from the training data, at most 10 000 examples: arrays
     read: Callable[[Path], Any] | None = None  # rows of another kind than the model's examples: arrays [N, ...]
     pack: Callable[[str, np.ndarray], dict[str, np.ndarray]] | None = None  # name, values -> a file's arrays
+    num_classes: int = 0  # of a model that is conditional on the label
 
 
 class Generator(NamedTuple):

@@ -120,11 +120,13 @@ def _of_application(run: opening.Run, application: Application) -> Function:
         known = opening.read(run, run.dataset.train, jax.random.key(0), at_most=10_000)
         return (application.fit(run.params, known),)
 
-    def call(tree: Any, x: Array, key: Array) -> Any:
+    def call(tree: Any, x: Array, key: Array, *label: Array) -> Any:
         params, of_data = tree
-        return application.each(params, x, jax.random.wrap_key_data(key), *of_data)
+        return application.each(params, x, jax.random.wrap_key_data(key), *label, *of_data)
 
     inputs = {"x": _rows(run.dataset.train.x.shape[1:]), "key": jax.ShapeDtypeStruct((2,), jnp.uint32)}
+    if application.num_classes:
+        inputs["label"] = _rows((), jnp.int32)
     about = "of examples, as `experiments.apply` computes it"
     return Function(call, lambda: (run.params, fitted()), inputs, about, application.fit is not None)
 
