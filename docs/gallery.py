@@ -46,6 +46,31 @@ SHOWN = (
             "latent_map.png": "The codes of held-out digits along their two main axes, coloured by label.",
         },
     ),
+    Shown(
+        "vae",
+        {
+            "samples.png": "Digits that were asked for, a class in each column.",
+            "reconstructions.png": "Held-out digits, above their reconstructions from eight numbers and the label.",
+        },
+        ("--conditional", "--prior=class"),
+        "vae_conditional",
+    ),
+    Shown(
+        "vae",
+        {
+            "components.png": "The pseudo-inputs of a VampPrior, above what they decode to.",
+            "samples.png": "Decoded draws from this prior.",
+        },
+        ("--prior=vamp",),
+        "vae_vamp",
+    ),
+    Shown(
+        "semi_supervised",
+        {
+            "analogies.png": "Held-out digits, and their codes decoded as each class; 100 labels were known.",
+            "samples.png": "A class in each column.",
+        },
+    ),
     Shown("iwae", {"samples.png": "Decoded draws from the prior of the importance-weighted autoencoder."}),
     Shown(
         "autoencoder",

@@ -139,3 +139,27 @@ def test_a_limit_chooses_how_a_split_is_read(split):
     assert read[NUM - 1].feed is not None and read[NUM].feed is None
     with pytest.raises(BadInput, match="a number from 1 to 23"):
         batching.source(dataset, batch_size=24, memory_limit=0)
+
+
+def test_joined_batches_are_those_of_both_streams_under_keys_of_their_own(key):
+    first = batching.shuffled(Split(np.arange(10.0)[:, None], np.full(10, -1)), batch_size=3, scale=1.0)
+    second = batching.shuffled(Split(np.arange(10.0)[:, None] + 100, np.arange(10)), batch_size=2, scale=1.0)
+    stream = batching.joined(first, second)
+    keys = jax.random.split(key)
+    arrays = jax.device_put(stream.arrays)
+    carried = stream.start(arrays, jnp.int32(0), key)
+    alone = [s.start(s.arrays, jnp.int32(0), k) for s, k in zip((first, second), keys, strict=True)]
+    seen = []
+    for step in range(6):  # over the ends of both epochs
+        carried, batch = stream.next(arrays, carried, jnp.int32(step), key)
+        for i, each in enumerate((first, second)):
+            alone[i], own = each.next(arrays[i], alone[i], jnp.int32(step), keys[i])
+            rows = slice(0, 3) if i == 0 else slice(3, 5)
+            np.testing.assert_array_equal(batch.x[rows], own.x)
+            np.testing.assert_array_equal(batch.label[rows], own.label)
+        seen.append(np.asarray(batch.x[:, 0]))
+    assert not np.array_equal(seen[0][:2], seen[0][3:] - 100)  # the two orders differ
+    assert len({*np.concatenate([each[:3] for each in seen[:3]])}) == 9  # nothing comes twice in an epoch
+    fed = first._replace(feed=lambda key, step: iter(()))
+    with pytest.raises(ValueError, match="joined: a stream that is read from the disk"):
+        batching.joined(fed, second)

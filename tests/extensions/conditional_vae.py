@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from genjax import networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.losses import BERNOULLI, GAUSSIAN, Prior, gaussian_kl_per_dimension
+from genjax.losses import BERNOULLI, class_prior
 from genjax.models import vae
 from genjax.runs import flag
 
@@ -23,24 +23,6 @@ class Flags(runs.Flags):
     learning_rate: float = 1e-3
     hidden: tuple[int, ...] = flag((256,), "widths of the encoder's hidden layers, mirrored by the decoder", at_least=1)
     latent_dim: int = flag(4, "number of latent dimensions", at_least=1)
-
-
-def class_prior(num_classes, latent_dim):
-    """p(z|y) = N(m_y, diag e^{t_y}), both learned; its params are tables [K, d]."""
-
-    def init(key):
-        zeros = jnp.zeros((num_classes, latent_dim))
-        return {"mean": zeros, "log_variance": zeros}
-
-    def of_label(params, label):
-        return params["mean"][label], params["log_variance"][label]
-
-    return Prior(
-        init,
-        negative_log_density=lambda params, z, label: GAUSSIAN.negative_log_likelihood(of_label(params, label), z),
-        sample=lambda params, shape, key, label: GAUSSIAN.sample(of_label(params, label), key),
-        kl=lambda params, output, label: gaussian_kl_per_dimension(*output, *of_label(params, label)),
-    )
 
 
 def build(flags, dataset, reduction):
@@ -58,7 +40,7 @@ def build(flags, dataset, reduction):
         BERNOULLI,
         flags.latent_dim,
         class_prior(num_classes, flags.latent_dim),
-        context=lambda batch: (batch.label,),
+        context=vae.LabelContext(num_classes),
     )
     return runs.Built(vae.model(parts, runs.optimizer(flags), vae.objective(parts), reduction=reduction), parts)
 

@@ -109,26 +109,6 @@ def test_a_conditional_vae_is_a_vae_for_each_label(key, digits):
         np.testing.assert_allclose(samples[drawn], vae.decode(of_class, z, parts=plain)[drawn], rtol=1e-4)
 
 
-def test_the_prior_of_a_class(key):
-    prior = conditional_vae.class_prior(3, 2)
-    mean, log_variance = jax.random.normal(key, (2, 3, 2))
-    params, label = {"mean": mean, "log_variance": log_variance}, jnp.array([2, 0])
-    m, std = np.asarray(mean)[[2, 0]], np.exp(np.asarray(log_variance) / 2)[[2, 0]]
-    p = scipy.stats.norm(m, std)
-    z = np.array([[0.3, -1.0], [2.0, 0.5]])
-    found = prior.negative_log_density(params, jnp.float32(z), label)
-    np.testing.assert_allclose(found, -p.logpdf(z).sum(1), rtol=1e-4)
-    q = scipy.stats.norm(np.array([[0.5, -0.2], [1.0, 0.1]]), np.array([[0.6, 1.1], [0.9, 0.4]]))
-    grid = np.linspace(-12, 12, 4001)[:, None, None]
-    kl = np.trapezoid(q.pdf(grid) * (q.logpdf(grid) - p.logpdf(grid)), grid, axis=0)
-    output = jnp.float32(q.mean()), jnp.float32(2 * np.log(q.std()))
-    assert prior.kl is not None
-    np.testing.assert_allclose(prior.kl(params, output, label), kl, rtol=1e-3, atol=1e-5)
-    draws = np.asarray(prior.sample(params, (20_000, 2), key, jnp.arange(20_000) % 2 * 2))
-    np.testing.assert_allclose(draws[1::2].mean(0), m[0], atol=5 * std[0].max() / 100)
-    np.testing.assert_allclose(draws[1::2].std(0), std[0], rtol=0.05)
-
-
 # The beta-TCVAE
 
 

@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from genjax import losses
-from genjax.types import Flow
+from genjax.types import Flow, Network
 
 A = np.array([[0.3, -1.2, 0.7], [1.1, 0.4, -0.5]])
 B = np.array([[-0.6, 0.8, 1.3], [0.2, -0.9, 1.7]])  # no entry equals that of A, and none is 0: |.| has derivatives
@@ -52,9 +52,16 @@ def game(pair):
     return lambda a, b: pair.discriminator(a, b) + 2 * pair.generator(a, b), A, B
 
 
+def prior_of(prior, *parameters):
+    """Its negative log-density at Z as a function of its parameters."""
+    return lambda *given: prior.negative_log_density(dict(zip(parameters, given, strict=True)), Z)
+
+
 X = np.array([[0.0, 1.0, 0.5], [0.25, 0.5, 0.75]])
 KEY = jax.random.key(0)
 FLOW = Flow(lambda key: (), stretch, stretch)
+Z = np.array([[0.6, -0.8], [0.0, 1.0]])
+AFFINE = Network(lambda key: (), lambda p, u: (u @ p, u @ p - 1))
 DIFFERENTIABLE = {
     "squared_error": (losses.squared_error, A, B),
     "binary_cross_entropy": (losses.binary_cross_entropy, A, B),
@@ -93,6 +100,28 @@ DIFFERENTIABLE = {
         lambda m, s: losses.flow_posterior(FLOW).sample_and_negative_log_density((m, s, (), (1 + s**2, s)), KEY),
         A,
         B,
+    ),
+    "UNIFORM_ON_SPHERE": (lambda k: losses.UNIFORM_ON_SPHERE.kl((), (Z, k)), np.array([0.4, 7.0])),
+    "VON_MISES_FISHER": (
+        lambda m, k: losses.VON_MISES_FISHER.negative_log_density((m, k), Z),
+        Z[::-1],
+        np.array([0.4, 7.0]),
+    ),
+    "von_mises_fisher_kl_to_uniform": (
+        lambda k: losses.von_mises_fisher_kl_to_uniform(k, 3),
+        np.array([0.4, 7.0]),
+    ),
+    "mixture_prior": (
+        prior_of(losses.mixture_prior(3, 2), "logits", "mean", "log_variance"),
+        A[0],
+        A.reshape(3, 2),
+        B.reshape(3, 2),
+    ),
+    "vamp_prior": (prior_of(losses.vamp_prior(AFFINE, A), "pseudo_inputs", "encoder"), A, W),
+    "class_prior": (
+        lambda m, s: losses.class_prior(3, 2).negative_log_density({"mean": m, "log_variance": s}, Z, LABEL),
+        A.reshape(3, 2),
+        B.reshape(3, 2),
     ),
     "SQUARED_ERROR": (losses.SQUARED_ERROR.loss, A, B),
     "CROSS_ENTROPY": (losses.CROSS_ENTROPY.loss, A, B),

@@ -28,6 +28,7 @@ from genjax.models import (
     made,
     moving_average,
     regressor,
+    semi_supervised,
     sfnn,
     vae,
 )
@@ -78,6 +79,12 @@ def flow_vae_of(objective):
         parts = vae.VAE(encoder, mlp(2, DIM), BERNOULLI, 2, prior, losses.flow_posterior(posterior))
         return vae.model(parts, ADAM, objective(parts), **more)
 
+
+def vae_with(encoder, **fields):
+    def build(**more):
+        parts = vae.VAE(encoder, mlp(2, DIM), BERNOULLI, 2, **fields)
+        return vae.model(parts, ADAM, vae.objective(parts), **more)
+
     return build
 
 
@@ -102,6 +109,32 @@ def made_of(num_masks):
         return made.model(parts, ADAM, made.objective(parts), **more)
 
     return build
+
+
+GAUSSIAN_ENCODER = networks.gaussian_heads(mlp(DIM, 4))
+VAMP = losses.vamp_prior(GAUSSIAN_ENCODER, jnp.full((3, DIM), 0.5), scale=0.1)
+
+
+def conditional_parts():
+    return vae.VAE(
+        networks.gaussian_heads(networks.with_label(mlp(DIM + CLASSES, 4), CLASSES)),
+        networks.with_label(mlp(2 + CLASSES, DIM), CLASSES),
+        BERNOULLI,
+        2,
+        losses.class_prior(CLASSES, 2),
+        context=vae.LabelContext(CLASSES),
+    )
+
+
+def build_conditional(**more):
+    parts = conditional_parts()
+    return vae.model(parts, ADAM, vae.objective(parts), **more)
+
+
+def build_semi_supervised(**more):
+    parts = semi_supervised.SemiSupervised(conditional_parts(), classifier.Classifier(mlp(DIM, 4), mlp(4, CLASSES)))
+    objective = semi_supervised.objective(parts, labelled_fraction=0.1, labelled_share=0.5, classification_weight=0.1)
+    return semi_supervised.model(parts, ADAM, objective, **more)
 
 
 def build_classifier(**more):
@@ -223,6 +256,18 @@ CASES = {
     "flow": Case(build_flow),
     "made": Case(made_of(1)),
     "made_of_two_masks": Case(made_of(2)),
+    "vae_mixture": Case(vae_with(GAUSSIAN_ENCODER, prior=losses.mixture_prior(3, 2)), draws=True),
+    "vae_vamp": Case(vae_with(GAUSSIAN_ENCODER, prior=VAMP, prior_params=vae.with_encoder), draws=True),
+    "vae_spherical": Case(
+        vae_with(
+            networks.von_mises_fisher_heads(mlp(DIM, 3)),
+            prior=losses.UNIFORM_ON_SPHERE,
+            posterior=losses.VON_MISES_FISHER,
+        ),
+        draws=True,
+    ),
+    "vae_conditional": Case(build_conditional, draws=True),
+    "semi_supervised": Case(build_semi_supervised, draws=True),
     "classifier": Case(build_classifier),
     "regressor": Case(build_regressor, label="vector"),
     "sfnn": Case(build_sfnn, draws=True, label="vector"),
