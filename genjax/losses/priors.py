@@ -86,7 +86,7 @@ def vamp_prior(
         raise ValueError("the VampPrior needs a posterior with a negative_log_density")
 
     def init(key: Key) -> Params:
-        return start + scale * jax.random.normal(key, start.shape) if scale else jnp.asarray(start)
+        return start + scale * jax.random.normal(key, start.shape) if scale else jnp.array(start)  # a copy
 
     def components(params: Params) -> tuple[Any, Array]:
         u = params["pseudo_inputs"]
@@ -120,8 +120,8 @@ def class_prior(num_classes: int, latent_dim: int) -> Prior:
     """
 
     def init(key: Key) -> Params:
-        zeros = jnp.zeros((num_classes, latent_dim))
-        return {"mean": zeros, "log_variance": zeros}
+        shape = num_classes, latent_dim
+        return {"mean": jnp.zeros(shape), "log_variance": jnp.zeros(shape)}  # arrays of their own, to be donated
 
     def of(params: Params, label: Array) -> tuple[Array, Array]:
         return params["mean"][label], params["log_variance"][label]

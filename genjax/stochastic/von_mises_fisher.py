@@ -25,8 +25,8 @@ _PROPOSALS = 100  # at most, of which each is accepted with a probability of 0.6
 class _Ratios(NamedTuple):
     """I_{j+1}(k) / I_j(k) in two forms, each exact where the other one cancels."""
 
-    scaled: list[Array]  # divided by k, of the orders j = nu_0, ..., nu, from nu_0 = 0 or 1/2 on
-    gap: Array  # 1 less the ratio, of j = nu
+    scaled: Array  # divided by k, of the orders j = nu, nu - 1, ..., nu_0, which is 0 or 1/2: [orders, ...]
+    gap: Array  # 1 less the ratio, of j = nu: [...]
 
 
 def _ratios(concentration: Array, latent_dim: int) -> _Ratios:
@@ -44,17 +44,15 @@ def _ratios(concentration: Array, latent_dim: int) -> _Ratios:
     root = jnp.sqrt(a**2 + jnp.square(k) * rest)
     ratio = rest / (a + root)
     gap = (a + (a**2 + jnp.square(k) * rest * slope) / (root + k * rest)) / (a + root)
-    found, wanted = [], gap
-    while True:
-        if order <= nu:
-            found.append(ratio)
-        if order == nu:
-            wanted = gap
-        if order < 1:
-            return _Ratios(found[::-1], wanted)
-        ratio = 1 / (2 * order + jnp.square(k) * ratio)
-        gap = (2 * order - k * gap) / (2 * order + k - k * gap)
-        order -= 1
+
+    def down(carried: tuple[Array, Array], order: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        ratio, gap = carried
+        lower = 1 / (2 * order + jnp.square(k) * ratio), (2 * order - k * gap) / (2 * order + k - k * gap)
+        return lower, lower
+
+    orders = jnp.arange(_FURTHER + int(nu), dtype=k.dtype)
+    _, (ratios, gaps) = jax.lax.scan(down, (ratio, gap), order - orders)
+    return _Ratios(ratios[_FURTHER - 1 :], gaps[_FURTHER - 1])
 
 
 def mean_resultant_length(concentration: Array, latent_dim: int) -> Array:
@@ -71,7 +69,7 @@ def mean_resultant_length(concentration: Array, latent_dim: int) -> Array:
 
     Source: Mardia & Jupp 2000, equation 9.3.8.
     """
-    return concentration * _ratios(concentration, latent_dim).scaled[-1]
+    return concentration * _ratios(concentration, latent_dim).scaled[0]
 
 
 def mean_resultant_gap(concentration: Array, latent_dim: int) -> Array:
@@ -102,7 +100,7 @@ def log_scaled_bessel(concentration: Array, latent_dim: int) -> Array:
         first = jnp.log(ratio) + 0.5 * math.log(2 / math.pi)
     else:
         first = jnp.log(jax.scipy.special.i0e(k))
-    return first + sum((jnp.log(ratio) for ratio in _ratios(k, latent_dim).scaled[:-1]), jnp.zeros_like(k))
+    return first + jnp.sum(jnp.log(_ratios(k, latent_dim).scaled[1:]), axis=0)
 
 
 @log_scaled_bessel.defjvp

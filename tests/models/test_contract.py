@@ -112,7 +112,7 @@ def made_of(num_masks):
 
 
 GAUSSIAN_ENCODER = networks.gaussian_heads(mlp(DIM, 4))
-VAMP = losses.vamp_prior(GAUSSIAN_ENCODER, jnp.full((3, DIM), 0.5), scale=0.1)
+VAMP = losses.vamp_prior(GAUSSIAN_ENCODER, jnp.linspace(0.1, 0.9, 3 * DIM).reshape(3, DIM))
 
 
 def conditional_parts():

@@ -1,0 +1,211 @@
+"""Priors, posteriors and labels of the pages whose model is a VAE: what runs and commands make of their flags."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import apply, generate, iwae, latent_parts, latent_space, semi_supervised, vae
+from genjax import data, gradients, runs
+from genjax.errors import BadInput
+from genjax.models import importance_weighted
+from genjax.models import vae as vae_model
+from genjax.runs import runner
+from genjax.training.determinism import DEFAULT_CPU_THREADS
+
+SMALL = dict(num_steps=2, hidden=(8,), eval_every=2, log_every=2, latent_dim=2)
+POSTERIORS = ("diagonal", "full_covariance", "von_mises_fisher")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory):
+    """A run whose pseudo-inputs and examples have labels."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NPROC", str(DEFAULT_CPU_THREADS))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr(latent_parts.reference_classifier, "NUM_STEPS", 60)
+        flags = vae.Flags(**SMALL, conditional=True, prior="vamp", num_components=20, num_importance_samples=3)
+        yield runs.train(vae.EXPERIMENT, flags, workdir=folder / "run")
+
+
+def built(page, dataset, **flags):
+    return page.build(page.Flags(**SMALL | flags), dataset, gradients.whole_batch)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize("prior", latent_parts.PRIORS)
+def test_every_choice_trains_and_weighs_or_is_refused(digits, prior, posterior, conditional):
+    flags = dict(prior=prior, posterior=posterior, conditional=conditional, num_components=5)
+    on_sphere = posterior == "von_mises_fisher"
+    for page in (vae, iwae):
+        if (on_sphere and prior in ("mixture", "class")) or (prior == "class" and not conditional):
+            with pytest.raises(BadInput, match=r"^prior: "):
+                built(page, digits, **flags)
+            continue
+        model, parts, _ = built(page, digits, **flags)
+        assert vae_model.num_classes(parts) == 10 * conditional
+        assert vae_model.codec(parts).has_prior == (prior == "standard" and not on_sphere)
+
+        def trace(key, page=page, model=model, parts=parts):
+            state, batch = model.init(key), runs.read_shuffled(page.Flags(**SMALL), digits).test.read
+            examples = batch((jnp.zeros((4, 8, 8, 1), jnp.uint8), jnp.arange(4, dtype=jnp.int32)), key)
+            log_w = importance_weighted.importance_sampler(
+                state.params, examples.x, *parts.context(examples), parts=parts
+            )
+            return model.train_step(state, examples, key), log_w(key), model.sample(state, 3, key)
+
+        _, log_w, samples = jax.eval_shape(trace, jax.random.key(0))
+        assert log_w.shape == (4,) and samples.shape == (3, 8, 8, 1)
+
+
+def test_codes_on_a_sphere_are_directions(digits, key):
+    _, parts, _ = built(vae, digits, posterior="von_mises_fisher")
+    params = vae_model.init_params(key, parts=parts)
+    z = jax.random.normal(key, (3, 2))
+    found = vae_model.decode(params, 7 * z, parts=parts)
+    np.testing.assert_allclose(found, vae_model.decode(params, z, parts=parts), rtol=1e-4)
+    with pytest.raises(BadInput, match="latent_dim: a sphere is in 2 dimensions or more, not in 1"):
+        built(vae, digits, posterior="von_mises_fisher", latent_dim=1)
+
+
+def test_pseudo_inputs_start_from_rows_of_their_class_or_around_the_mean(digits, key):
+    label = np.asarray(digits.train.label)
+    scaled = np.asarray(digits.scaled(digits.train))
+    rows = latent_parts.rows_of_data(digits, 25, 10)
+    where = [np.flatnonzero((scaled == row).all((1, 2, 3))) for row in rows]
+    assert [label[found[0]] for found in where] == [k % 10 for k in range(25)]
+    assert len({found[0] for found in where}) == 25
+    assert len(np.unique(latent_parts.rows_of_data(digits, 40, 0), axis=0)) == 40
+    _, parts, _ = built(vae, digits, prior="vamp", num_components=300, pseudo_inputs="mean")
+    u = np.asarray(vae_model.init_params(key, parts=parts)["prior"])
+    np.testing.assert_allclose(u.mean(0), scaled.mean(0), atol=5 * 0.01 / np.sqrt(300))
+    assert u.std(0).mean() == pytest.approx(0.01, rel=0.05)
+
+
+def test_newer_flags_leave_the_name_of_an_older_runs_directory():
+    name = runner.default_workdir(vae.EXPERIMENT, vae.Flags())
+    assert name.name == "vae-digits-seed0-c217472c"
+    assert runner.default_workdir(vae.EXPERIMENT, vae.Flags(prior="vamp")) != name
+    # without --prior=vamp the number is of nothing, but it is not the default
+    assert runner.default_workdir(vae.EXPERIMENT, vae.Flags(num_components=3)) != name
+
+
+def test_a_conditional_run_is_pictured_and_measured(conditional):
+    found = {path.name for path in conditional.directory.iterdir()}
+    assert {"samples.png", "reconstructions.png", "components.png", "latent_map.png"} <= found
+    metrics = conditional.metrics
+    assert 0 <= metrics["class_accuracy"] <= 1 and metrics["held_out_class_accuracy"] > 0.5
+    # by hand: three importance samples of each of the 500 held-out digits, of its own class
+    assert metrics["negative_log_likelihood"] < metrics["negative_elbo"] + 1
+    opened = runs.open(conditional.directory, with_data=False)  # whose pseudo-inputs are those of the checkpoint
+    np.testing.assert_array_equal(opened.params["prior"], conditional.params["prior"])
+
+
+def test_labels_are_given_to_the_commands(conditional, digits, tmp_path):
+    run, parts, params = conditional, conditional.parts, conditional.params
+    base = dict(run=str(run.directory))
+    generate.main(generate.Flags(**base, label=(3, 7), num=4, out=str(tmp_path)))
+    made = np.load(tmp_path / "samples.npz")
+    np.testing.assert_array_equal(made["label"], [3, 7, 3, 7])
+    expected = run.sample(4, jax.random.key(0), jnp.array([3, 7, 3, 7]))
+    np.testing.assert_array_equal(made["x"], expected)
+
+    x = digits.test.x[:3]
+    np.save(tmp_path / "x.npy", x)
+    of = dict(**base, input=str(tmp_path / "x.npy"), out=str(tmp_path / "out.npz"), batch_size=2)
+    for label in ((4,), (4, 1, 0)):
+        apply.main(apply.Flags(**of, to="reconstructions", label=label))
+        each = jnp.resize(jnp.array(label), 3)
+        rebuilt = vae_model.reconstruct(params, jnp.float32(x) / 16, each, parts=parts)
+        np.testing.assert_allclose(np.load(tmp_path / "out.npz")["reconstructions"], rebuilt, atol=1e-5)
+    for to in ("codes", "scores", "latent_mahalanobis"):
+        apply.main(apply.Flags(**of, to=to, label=(4,)))
+        assert all(np.isfinite(a).all() for name, a in np.load(tmp_path / "out.npz").items() if name != "example")
+    for label, message in (
+        ((), "label: .*: this run of vae is conditional: give a class from 0 to 9"),
+        ((10,), "label: the run has classes 0 to 9, not 10"),
+        ((1, 2), "label: expected one class, or 3, one for each example, not 2"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            apply.main(apply.Flags(**of, to="codes", label=label))
+
+
+@pytest.mark.slow
+def test_the_space_of_one_class_is_explored(conditional, tmp_path):
+    base = dict(run=str(conditional.directory), num_walks=3, num_levels=3, num_frames=3, out=str(tmp_path / "out"))
+    with pytest.raises(BadInput, match=r"label: .*: this run is conditional; give the class to explore"):
+        latent_space.main(latent_space.Flags(**base))
+    with pytest.raises(BadInput, match=re.escape("digits has [0, 0] examples of class 12")):
+        latent_space.main(latent_space.Flags(**base, label=12))
+    assert not (tmp_path / "out").exists()
+    latent_space.main(latent_space.Flags(**base, label=5))
+    numbers = json.loads((tmp_path / "out" / "latent_space.json").read_text())
+    assert np.isfinite(list(numbers.values())).all() and "concept_latent" not in numbers
+    assert "prior_moment_mean" not in numbers  # they are those of N(0, I)
+    space = latent_space.latent_measures.open_space(conditional, jax.random.key(0), 5)
+    assert set(np.asarray(space.label)) == set(np.asarray(space.train_label)) == {5}
+    assert space.prior_name == "the model's prior" and space.prior is not None
+    expected = vae_model.sample_prior(conditional.params, 4, jax.random.key(1), jnp.full(4, 5), parts=conditional.parts)
+    np.testing.assert_array_equal(space.prior(4, jax.random.key(1)), expected)
+
+
+# Few labels
+
+
+def test_labels_are_kept_for_a_balanced_choice(digits):
+    label = np.asarray(digits.train.label)
+    rows = semi_supervised.labelled_rows(label, semi_supervised.Flags(num_labels=103), 10)
+    assert len(np.unique(rows)) == 103
+    np.testing.assert_array_equal(np.bincount(label[rows]), [11] * 3 + [10] * 7)
+    np.testing.assert_array_equal(
+        rows, semi_supervised.labelled_rows(label, semi_supervised.Flags(num_labels=103, seed=5), 10)
+    )
+    other = semi_supervised.labelled_rows(label, semi_supervised.Flags(num_labels=103, label_seed=1), 10)
+    assert not np.array_equal(rows, other)
+    stream = semi_supervised.source(semi_supervised.Flags(num_labels=20, num_labelled=10, batch_size=30), digits).train
+    (hidden, unknown), (known, given) = stream.arrays
+    assert len(hidden) == 1277 and set(unknown) == {-1} and np.array_equal(np.bincount(given), [2] * 10)
+    assert not any((hidden == row).all((1, 2, 3)).any() for row in known)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(num_labels=9), "num_labels: expected a number from 10, one for each class, to 1296, not 9"),
+        (dict(num_labelled=128), "num_labelled: expected at most `num_labels`, 100, and fewer than `batch_size`, 128"),
+        (
+            dict(num_labels=1296),
+            "num_labels: class 2 has 125 training examples, not 130, the share of each class in 1296",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_kept_are_refused(digits, given, message):
+    with pytest.raises(BadInput, match=message):
+        semi_supervised.source(semi_supervised.Flags(**given), digits)
+
+
+def test_a_few_labels_train_a_classifier(monkeypatch, tmp_path):
+    monkeypatch.setenv("NPROC", str(DEFAULT_CPU_THREADS))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    flags = semi_supervised.Flags(
+        **SMALL | dict(num_steps=60, hidden=(32,), learning_rate=3e-3, eval_every=60) | {"classification_weight": 30.0}
+    )
+    run = runs.train(semi_supervised.EXPERIMENT, flags, workdir=tmp_path / "run")
+    assert run.metrics["error"] < 0.5 and 0 < run.metrics["nearest_neighbour_error"] < 0.3
+    assert {"samples.png", "analogies.png"} <= {path.name for path in run.directory.iterdir()}
+    generate.main(generate.Flags(run=str(run.directory), label=(2,), num=3, out=str(tmp_path / "made")))
+    np.save(tmp_path / "x.npy", run.dataset.test.x[:3])
+    apply.main(
+        apply.Flags(run=str(run.directory), input=str(tmp_path / "x.npy"), to="classes", out=str(tmp_path / "out.npz"))
+    )
+    assert np.load(tmp_path / "out.npz")["class"].shape == (3,)
