@@ -13,11 +13,8 @@ from genjax.stochastic.von_mises_fisher import log_scaled_bessel, mean_resultant
 from genjax.types import Array, Key, Params
 
 
-def log_sphere_area(latent_dim: int) -> float:
-    """The logarithm of the area of the unit sphere of R^d.
-
-    log(2 pi^{d/2} / Gamma(d/2))
-    """
+def _log_sphere_area(latent_dim: int) -> float:
+    """The logarithm of the area of the unit sphere of R^d, 2 pi^{d/2} / Gamma(d/2)."""
     return math.log(2) + latent_dim / 2 * math.log(math.pi) - math.lgamma(latent_dim / 2)
 
 
@@ -60,11 +57,11 @@ def von_mises_fisher_kl_to_uniform(concentration: Array, latent_dim: int) -> Arr
     """
     normaliser = -latent_dim / 2 * math.log(2 * math.pi) - log_scaled_bessel(concentration, latent_dim)
     distance = -concentration * mean_resultant_gap(concentration, latent_dim)
-    return distance + normaliser + log_sphere_area(latent_dim)
+    return distance + normaliser + _log_sphere_area(latent_dim)
 
 
 def _uniform_negative_log_density(params: Params, z: Array, *context: Any) -> Array:
-    return jnp.full(z.shape[:-1], log_sphere_area(z.shape[-1]), z.dtype)
+    return jnp.full(z.shape[:-1], _log_sphere_area(z.shape[-1]), z.dtype)
 
 
 def _uniform_sample(params: Params, shape: tuple[int, int], key: Key, *context: Any) -> Array:

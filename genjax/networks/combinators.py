@@ -59,7 +59,7 @@ def full_covariance_heads(network: Network, latent_dim: int) -> Network:
 def von_mises_fisher_heads(network: Network) -> Network:
     """Reads the last output dimension, d + 1, as a von Mises-Fisher (mean direction [B, d], concentration [B]).
 
-        mu = y_{1..d} / ||y_{1..d}||,   k = 1 + softplus(y_{d+1})
+        y = (v, a),   mu = v / ||v||,   k = 1 + softplus(a)
 
     The encoder of a VAE whose codes lie on the unit sphere. As in the code of Davidson et al. (2018), the concentration
     is above 1, so that no posterior becomes uniform.

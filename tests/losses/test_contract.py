@@ -52,6 +52,11 @@ def game(pair):
     return lambda a, b: pair.discriminator(a, b) + 2 * pair.generator(a, b), A, B
 
 
+def at_z(density):
+    """The posterior's negative log-density at Z as a function of its parameters."""
+    return lambda m, s: density.negative_log_density((m, s), Z)
+
+
 def prior_of(prior, *parameters):
     """Its negative log-density at Z as a function of its parameters."""
     return lambda *given: prior.negative_log_density(dict(zip(parameters, given, strict=True)), Z)
@@ -101,9 +106,9 @@ DIFFERENTIABLE = {
         A,
         B,
     ),
-    "UNIFORM_ON_SPHERE": (lambda k: losses.UNIFORM_ON_SPHERE.kl((), (Z, k)), np.array([0.4, 7.0])),
+    "UNIFORM_ON_SPHERE": (lambda z: losses.UNIFORM_ON_SPHERE.negative_log_density((), z) + z[:, 0], Z),
     "VON_MISES_FISHER": (
-        lambda m, k: losses.VON_MISES_FISHER.negative_log_density((m, k), Z),
+        at_z(losses.VON_MISES_FISHER),
         Z[::-1],
         np.array([0.4, 7.0]),
     ),

@@ -56,6 +56,12 @@ def test_a_mixture_of_one_is_a_gaussian(key, float64):
     )
 
 
+def test_components_and_codes_are_drawn_from_keys_of_their_own(key, no_key_reuse):
+    prior = losses.mixture_prior(2, 3)
+    params = prior.init(jax.random.clone(key))
+    assert prior.sample(params, (4, 3), key).shape == (4, 3)
+
+
 # The VampPrior
 
 
@@ -189,7 +195,7 @@ def test_the_prior_moves_pseudo_inputs_and_encoder(key, float64):
 
     def score(encoder):
         output = vae.encode({"encoder": encoder}, x, parts=parts)
-        return jnp.mean(-losses.DIAGONAL_GAUSSIAN.negative_log_density(output, z))
+        return jnp.mean(-GAUSSIAN.negative_log_likelihood(output, z))
 
     expected = jax.tree.map(lambda a, b: a - b, plain["encoder"], jax.grad(score)(params["encoder"]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), doubly["encoder"], expected)

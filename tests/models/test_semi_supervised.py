@@ -1,11 +1,12 @@
 """The semi-supervised VAE against enumeration in NumPy, an exact mixture, and the objective's two ends."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import scipy.special
 import scipy.stats
 
 from genjax.losses import GAUSSIAN, class_prior
@@ -16,7 +17,7 @@ C = 3
 MEANS = np.array([[2.0, -1.0], [-0.5, 0.5], [0.0, 1.5]])
 
 
-def made(key):
+def made(key) -> Any:
     """z ~ N(m_y, I), x = W z + e, with the exact q(z|x, y): parts, params, x, and log p(x, y) [B, C]."""
     w = np.array([[1.2, 0.0, 0.0], [0.0, 0.7, 0.0]])  # rows at right angles, so that the posterior is diagonal
     v = 0.4
@@ -51,7 +52,7 @@ def test_with_the_exact_posteriors_the_bounds_are_the_evidence(key, float64):
         np.testing.assert_allclose(one, -joint[:, c], rtol=1e-10)
     # at q(y|x) = p(y|x) the bound without a label is the mixture's evidence
     found = semi_supervised.unlabelled_bound(jnp.asarray(joint), bounds)
-    np.testing.assert_allclose(found, -scipy.special.logsumexp(joint, axis=1), rtol=1e-10)
+    np.testing.assert_allclose(found, -np.log(np.exp(joint).sum(1)), rtol=1e-10)
 
 
 def test_the_bound_without_a_label_is_enumerated(key, float64):
@@ -60,7 +61,7 @@ def test_the_bound_without_a_label_is_enumerated(key, float64):
     entropy = scipy.stats.entropy(q, axis=1)
     found = semi_supervised.unlabelled_bound(jnp.asarray(logits), jnp.asarray(bounds))
     np.testing.assert_allclose(found, (q * bounds).sum(1) - entropy, rtol=1e-10)
-    least = -scipy.special.logsumexp(-bounds, axis=1)
+    least = -np.log(np.exp(-bounds).sum(1))
     assert np.all(found > least)
     at_best = semi_supervised.unlabelled_bound(jnp.asarray(-bounds), jnp.asarray(bounds))
     np.testing.assert_allclose(at_best, least, rtol=1e-10)
