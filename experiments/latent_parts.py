@@ -1,6 +1,6 @@
 """The priors and posteriors by name of the pages whose model is a VAE, and what these pages draw and measure of them.
 
-A new posterior is an entry of `POSTERIORS`, a new prior one of `PRIORS`.
+A new posterior is an entry of `latent_posteriors.POSTERIORS`, a new prior one of `PRIORS`.
 """
 
 from __future__ import annotations
@@ -16,57 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import reference_classifier
+from experiments.latent_posteriors import POSTERIORS, Kind
 from genjax import data, losses, networks, runs
 from genjax.data.outline import Outline
 from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.losses import Likelihood, Posterior, Prior
+from genjax.losses import Likelihood, Prior
 from genjax.models import importance_weighted, vae
 from genjax.runs import flag, sampling, showing
 from genjax.types import Array, Network, Params
 
 SHOWN_CLASSES, SHOWN_COMPONENTS = 20, 50  # in a picture
-
-
-class Kind(NamedTuple):
-    """A family of posteriors, and what goes with it."""
-
-    posterior: Posterior
-    num_outputs: Callable[[int], int]  # d -> outputs of the encoder's network
-    heads: Callable[[Network, int], Network]  # network, d -> the encoder
-    prior: Prior  # its standard one
-    prior_name: str
-    spherical: bool = False  # whether codes are unit vectors
-
-
-def _full_covariance_kl(params: Params, output: tuple[Array, Array], *context: Any) -> Array:
-    return losses.gaussian_kl_to_standard_full_covariance(*output)[:, None]
-
-
-POSTERIORS: Mapping[str, Kind] = {
-    "diagonal": Kind(
-        losses.DIAGONAL_GAUSSIAN,
-        lambda d: 2 * d,
-        lambda network, d: networks.gaussian_heads(network),
-        losses.STANDARD_NORMAL,
-        "N(0, I)",
-    ),
-    "full_covariance": Kind(
-        losses.FULL_COVARIANCE_GAUSSIAN,
-        lambda d: 2 * d + d * (d - 1) // 2,
-        networks.full_covariance_heads,
-        losses.STANDARD_NORMAL._replace(kl=_full_covariance_kl),
-        "N(0, I)",
-    ),
-    "von_mises_fisher": Kind(
-        losses.VON_MISES_FISHER,
-        lambda d: d + 1,
-        lambda network, d: networks.von_mises_fisher_heads(network),
-        losses.UNIFORM_ON_SPHERE,
-        "the uniform density on the sphere",
-        spherical=True,
-    ),
-}
 
 
 class Setting(NamedTuple):
@@ -104,9 +64,31 @@ def _mixture(setting: Setting) -> Chosen:
     return Chosen(losses.mixture_prior(setting.flags.num_components, setting.flags.latent_dim))
 
 
+def _flow(setting: Setting) -> Chosen:
+    _refuse_on_sphere(setting)
+    if setting.flags.latent_dim < 2:
+        raise BadInput("the couplings of a flow need 2 dimensions or more", parameter="latent_dim")
+    layers = networks.coupling_flow(setting.flags.latent_dim, 4, hidden=(64,), activation=jnp.tanh)
+    prior = losses.flow_prior(layers)
+    if not setting.num_classes:
+        return Chosen(prior)
+    # the same for each class
+    return Chosen(
+        prior._replace(
+            negative_log_density=lambda params, z, *label: prior.negative_log_density(params, z),
+            sample=lambda params, shape, key, *label: prior.sample(params, shape, key),
+        )
+    )
+
+
 def _vamp(setting: Setting) -> Chosen:
     """The pseudo-inputs of a conditional model have labels, the classes in turn."""
-    dataset, num = setting.dataset, setting.flags.num_components
+    dataset, num, posterior = setting.dataset, setting.flags.num_components, setting.kind.posterior
+    if posterior.negative_log_density is None:
+        raise BadInput(
+            f"a VampPrior needs the density of its posteriors, which {setting.flags.posterior} has at draws alone",
+            parameter="prior",
+        )
     label = (jnp.arange(num) % setting.num_classes,) if setting.num_classes else ()
     start, scale = np.zeros((num, *dataset.train.x.shape[1:]), np.float32), 0.0
     if not isinstance(dataset.train.x, Outline):  # of a trained run, whose pseudo-inputs are in the checkpoint
@@ -115,9 +97,7 @@ def _vamp(setting: Setting) -> Chosen:
         else:
             known = dataset.scaled(dataset.train.sample(10_000))
             start, scale = start + known.mean(axis=0), 0.01
-    prior = losses.vamp_prior(
-        setting.encoder, jnp.asarray(start), scale=scale, posterior=setting.kind.posterior, context=label
-    )
+    prior = losses.vamp_prior(setting.encoder, jnp.asarray(start), scale=scale, posterior=posterior, context=label)
     return Chosen(prior, vae.with_encoder)
 
 
@@ -144,6 +124,7 @@ def _of_class(setting: Setting) -> Chosen:
 PRIORS: Mapping[str, Callable[[Setting], Chosen]] = {
     "standard": _standard,
     "mixture": _mixture,
+    "flow": _flow,
     "vamp": _vamp,
     "class": _of_class,
 }
@@ -154,8 +135,8 @@ class Flags(runs.Record):
 
     prior: str = flag(
         "standard",
-        "prior p(z): standard (N(0, I), or uniform on the sphere), a learned mixture of Gaussians, vamp (a VampPrior), "
-        "or class (a learned Gaussian for each class of a conditional model)",
+        "prior p(z): standard (N(0, I), or uniform on the sphere), a learned mixture of Gaussians, a learned flow of "
+        "affine couplings, vamp (a VampPrior), or class (a learned Gaussian for each class of a conditional model)",
         choices=PRIORS,
         newer=True,
     )
@@ -227,6 +208,7 @@ def prior_name(flags: Any) -> str:
     """The prior in words, for titles."""
     return {
         "standard": POSTERIORS[flags.posterior].prior_name,
+        "flow": "the learned flow",
         "mixture": f"the learned mixture of {flags.num_components} Gaussians",
         "vamp": f"the VampPrior of {flags.num_components} pseudo-inputs",
         "class": "the Gaussian of each class",

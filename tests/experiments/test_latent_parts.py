@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import apply, generate, iwae, latent_parts, latent_space, semi_supervised, vae
+from experiments import apply, generate, iwae, latent_parts, latent_posteriors, latent_space, semi_supervised, vae
 from genjax import data, gradients, runs
 from genjax.errors import BadInput
 from genjax.models import importance_weighted
@@ -17,7 +17,6 @@ from genjax.runs import runner
 from genjax.training.determinism import DEFAULT_CPU_THREADS
 
 SMALL = dict(num_steps=2, hidden=(8,), eval_every=2, log_every=2, latent_dim=2)
-POSTERIORS = ("diagonal", "full_covariance", "von_mises_fisher")
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +41,14 @@ def built(page, dataset, **flags):
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize("posterior", latent_posteriors.POSTERIORS)
 @pytest.mark.parametrize("prior", latent_parts.PRIORS)
 def test_every_choice_trains_and_weighs_or_is_refused(digits, prior, posterior, conditional):
     flags = dict(prior=prior, posterior=posterior, conditional=conditional, num_components=5)
-    on_sphere = posterior == "von_mises_fisher"
+    on_sphere, behind_flow = posterior == "von_mises_fisher", posterior in ("planar", "iaf")
     for page in (vae, iwae):
-        if (on_sphere and prior in ("mixture", "class")) or (prior == "class" and not conditional):
+        refused = (on_sphere and prior in ("mixture", "flow", "class")) or (behind_flow and prior == "vamp")
+        if refused or (prior == "class" and not conditional):
             with pytest.raises(BadInput, match=r"^prior: "):
                 built(page, digits, **flags)
             continue

@@ -1,0 +1,86 @@
+"""The posteriors by name of the pages whose model is a VAE, each with its encoder's heads and its standard prior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from genjax import losses, networks
+from genjax.losses import Posterior, Prior
+from genjax.types import Array, Flow, Network, Params
+
+
+class Kind(NamedTuple):
+    """A family of posteriors, and what goes with it."""
+
+    posterior: Posterior
+    num_outputs: Callable[[int], int]  # d -> outputs of the encoder's network
+    heads: Callable[[Network, int], Network]  # network, d -> the encoder
+    prior: Prior  # its standard one
+    prior_name: str
+    spherical: bool = False  # whether codes are unit vectors
+
+
+def _full_covariance_kl(params: Params, output: tuple[Array, Array], *context: Any) -> Array:
+    return losses.gaussian_kl_to_standard_full_covariance(*output)[:, None]
+
+
+def _planar(d: int) -> tuple[Flow, int]:
+    """Ten planar layers, with parameters of their own for each example."""
+    flow = networks.planar_flow(d, 10)
+    return networks.amortized(flow), networks.num_parameters(flow)
+
+
+def _inverse_autoregressive(d: int) -> tuple[Flow, int]:
+    """Four inverse autoregressive layers, which read a context of 32 numbers."""
+    flow = networks.inverse_autoregressive_flow(d, 4, hidden=(64,), activation=jnp.tanh, context_dim=32)
+    return flow, 32
+
+
+def _flow_kind(make: Callable[[int], tuple[Flow, int]]) -> Kind:
+    """A diagonal Gaussian followed by a flow, which d -> (flow, size of its context) makes."""
+
+    def of(output: Any) -> Posterior:
+        return losses.flow_posterior(make(output[0].shape[-1])[0])
+
+    posterior = Posterior(
+        lambda output, key: of(output).sample_and_negative_log_density(output, key),
+        lambda output: of(output).mean(output),
+    )
+    return Kind(
+        posterior,
+        lambda d: 2 * d + make(d)[1],
+        lambda network, d: networks.flow_heads(network, make(d)[0], d),
+        losses.STANDARD_NORMAL._replace(kl=None),
+        "N(0, I)",
+    )
+
+
+POSTERIORS: Mapping[str, Kind] = {
+    "diagonal": Kind(
+        losses.DIAGONAL_GAUSSIAN,
+        lambda d: 2 * d,
+        lambda network, d: networks.gaussian_heads(network),
+        losses.STANDARD_NORMAL,
+        "N(0, I)",
+    ),
+    "full_covariance": Kind(
+        losses.FULL_COVARIANCE_GAUSSIAN,
+        lambda d: 2 * d + d * (d - 1) // 2,
+        networks.full_covariance_heads,
+        losses.STANDARD_NORMAL._replace(kl=_full_covariance_kl),
+        "N(0, I)",
+    ),
+    "von_mises_fisher": Kind(
+        losses.VON_MISES_FISHER,
+        lambda d: d + 1,
+        lambda network, d: networks.von_mises_fisher_heads(network),
+        losses.UNIFORM_ON_SPHERE,
+        "the uniform density on the sphere",
+        spherical=True,
+    ),
+    "planar": _flow_kind(_planar),
+    "iaf": _flow_kind(_inverse_autoregressive),
+}
