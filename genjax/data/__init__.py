@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from genjax import lazy
-from genjax.data import array_file, digits, folder, tfds, toys
+from genjax.data import array_file, digits, folder, sprites, tfds, toys
 from genjax.data.dataset import Dataset, Split, choose, cut_validation, from_arrays
 from genjax.errors import BadInput, shorten
 from genjax.paths import expand_user
@@ -26,6 +27,7 @@ def _faces() -> Dataset:
 EMBEDDED = {
     "digits": digits.load,
     "faces": _faces,
+    **{name: partial(sprites.load, name) for name in sprites.GRIDS},
     "curve": toys.curve,
     "inverse_sine": toys.inverse_sine,
     "ring": toys.ring,
@@ -42,7 +44,7 @@ def load(
     size: int | Sequence[int] | None = None,
     label_column: str | None = None,
 ) -> Dataset:
-    """The data set with this name: `digits`, `faces`, a toy, `folder:PATH`, `file:PATH`, or one of TFDS in `data_dir`.
+    """The data set with this name: one of `EMBEDDED`, `folder:PATH`, `file:PATH`, or one of TFDS in `data_dir`.
 
     Args:
       name: as above.

@@ -41,8 +41,9 @@ class DataFlags(Record):
 
     dataset: str = flag(
         "digits",
-        "name of the data set: digits, faces, curve, inverse_sine, ring or grid (built in), a name from TensorFlow "
-        "Datasets such as mnist, folder:PATH with images, or file:PATH, a .npy, .npz, .csv or .parquet",
+        "name of the data set: digits, faces, sprites, sprites_64, curve, inverse_sine, ring or grid (built in), a "
+        "name from TensorFlow Datasets such as mnist, folder:PATH with images, or file:PATH, a .npy, .npz, .csv or "
+        ".parquet",
     )
     image_size: tuple[int, ...] | None = flag(
         None,
