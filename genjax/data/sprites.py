@@ -1,8 +1,8 @@
 """Sprites whose factors are enumerated: every combination of shape, scale, orientation and position exactly once.
 
-A picture is a function of five factors, in the manner of dSprites (Matthey et al. 2017). Since the data set is the whole
-population, expectations over the factors are finite sums, and the mutual information between a code and a factor has no
-sampling error. Of one scale, all shapes have the same area, and a shape is placed by its centroid:
+A picture is a function of five factors, in the manner of dSprites (Matthey et al. 2017). Since the data set is the
+whole population, expectations over the factors are finite sums, and the mutual information between a code and a factor
+has no sampling error. Of one scale, all shapes have the same area, and a shape is placed by its centroid:
 
     area = s^2,   square: max(|u|, |v|) < s/2,   ellipse: u^2 / 4 + v^2 < s^2 / (2 pi),
     heart: a square of side a that stands on a corner, and discs of diameter a on its upper sides, a^2 (1 + pi/4) = s^2
@@ -64,9 +64,7 @@ class Grid(NamedTuple):
 
 SPRITES = Grid(size=16, scales=(3.0, 4.0, 5.0), num_orientations=8, num_positions=8, stride=1)
 """4608 pictures of 16 x 16 pixels, the data set `sprites`."""
-SPRITES_64 = Grid(
-    size=64, scales=(10.0, 12.0, 14.0, 16.0, 18.0, 20.0), num_orientations=20, num_positions=16, stride=2
-)
+SPRITES_64 = Grid(size=64, scales=(10.0, 12.0, 14.0, 16.0, 18.0, 20.0), num_orientations=20, num_positions=16, stride=2)
 """92 160 pictures of 64 x 64 pixels, the data set `sprites_64`."""
 
 

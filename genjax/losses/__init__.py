@@ -1,7 +1,7 @@
 """Losses as pure functions: one value per example, [B], in nats unless stated otherwise; larger = worse.
 
-`weight_l1`, `weight_l2`, `tikhonov_penalty` and `code_kl` are single numbers, [], of the parameters or of the whole
-batch.
+`weight_l1`, `weight_l2`, `tikhonov_penalty`, `code_kl` and `dip_penalty` are single numbers, [], of the parameters or
+of the whole batch.
 """
 
 from genjax.losses.adversarial import (
@@ -17,6 +17,17 @@ from genjax.losses.adversarial import (
     mean_logit,
     r1_penalty,
     weighted,
+)
+from genjax.losses.aggregate import (
+    RateSplit,
+    aggregate_log_density,
+    code_covariance,
+    dip_penalty,
+    permute_dimensions,
+    split_rate,
+    stratified_log_weights,
+    total_correlation,
+    weighted_log_weights,
 )
 from genjax.losses.classification import softmax_cross_entropy
 from genjax.losses.divergence import (
@@ -78,13 +89,17 @@ __all__ = [
     "Likelihood",
     "Posterior",
     "Prior",
+    "RateSplit",
     "Reconstruction",
+    "aggregate_log_density",
     "arcface_logits",
     "binary_cross_entropy",
     "binomial_likelihood",
     "class_prior",
+    "code_covariance",
     "code_kl",
     "code_l1",
+    "dip_penalty",
     "discretized_logistic_likelihood",
     "dragan_penalty",
     "feature_matching",
@@ -104,14 +119,19 @@ __all__ = [
     "mean_absolute_error",
     "mean_logit",
     "mixture_prior",
+    "permute_dimensions",
     "r1_penalty",
     "sigmoid_jacobian_norm",
     "softmax_cross_entropy",
+    "split_rate",
     "squared_error",
+    "stratified_log_weights",
     "tikhonov_penalty",
+    "total_correlation",
     "vamp_prior",
     "von_mises_fisher_kl_to_uniform",
     "weight_l1",
     "weight_l2",
     "weighted",
+    "weighted_log_weights",
 ]

@@ -10,7 +10,7 @@ Every function takes the context of a conditional VAE as its last positional arg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Unpack
 
@@ -131,7 +131,7 @@ def negative_log_prior(params: Params, z: Array, *context: Any, parts: VAE) -> A
 
 def terms(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> tuple[Array, Array]:
     """The two terms of `negative_elbo`: (distortion [B], rate [B]), in nats."""
-    distortion, by_dimension = _distortion_and_rates(params, x, key, *context, parts=parts)
+    _, distortion, by_dimension = _pass_and_terms(params, x, key, *context, parts=parts)
     return distortion, jnp.sum(by_dimension, axis=-1)
 
 
@@ -151,11 +151,19 @@ def negative_elbo(params: Params, x: Array, key: Key, *context: Any, parts: VAE)
     return distortion + rate
 
 
-def _distortion_and_rates(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> tuple[Array, Array]:
-    """The distortion [B], and the rate of each latent dimension [B, d]."""
+def _pass_and_terms(params: Params, x: Array, key: Key, *context: Any, parts: VAE) -> tuple[Pass, Array, Array]:
+    """A pass, its distortion [B], and the rate of each latent dimension [B, d]."""
     drawn = forward(params, x, key, *context, parts=parts)
     distortion = parts.likelihood.negative_log_likelihood(drawn.output, x)
-    return distortion, rates(params, drawn, *context, parts=parts)
+    return drawn, distortion, rates(params, drawn, *context, parts=parts)
+
+
+class Penalty(NamedTuple):
+    """What an objective adds to the weighted negative ELBO: a named function of the pass, and its weight."""
+
+    name: str
+    weight: Scalar
+    value: Callable[[Pass], Array]  # -> [B], or [] of the whole batch
 
 
 def objective(
@@ -164,29 +172,39 @@ def objective(
     rate_weight: Scalar = 1.0,
     distortion_weight: Scalar = 1.0,
     free_bits: float = 0.0,
+    penalties: Sequence[Penalty] = (),
 ) -> gradients.Objective:
     """The weighted objective of a VAE.
 
-        J = distortion_weight * distortion + rate_weight * sum_j max(free_bits, rate_j)
+        J = distortion_weight * distortion + rate_weight * sum_j max(free_bits, rate_j) + sum_r lambda_r R_r
 
     At weights of 1 it is the negative ELBO; rate_weight alone is the beta of a beta-VAE (Higgins et al. 2017). A latent
     dimension whose rate, as the batch's mean, is below `free_bits` nats costs that much and is not reduced further
     (Kingma et al. 2016, appendix C.8). Without a closed form of the rate, `free_bits` applies to the whole
     code, since only the rate of the whole is known.
 
+    Args:
+      penalties: with distinct names, such as those of `disentangling`.
+
     Returns:
-      `objective(params, batch, key) -> (loss [B], {"negative_elbo", "distortion", "rate": [B]})`, in nats.
+      `objective(params, batch, key) -> (loss [B], {"negative_elbo", "distortion", "rate" and each penalty's name:
+      [B]})`, in nats.
     """
 
     def weighted(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         context = parts.context(batch)
-        distortion, by_dimension = _distortion_and_rates(params, batch.x, key, *context, parts=parts)
+        drawn, distortion, by_dimension = _pass_and_terms(params, batch.x, key, *context, parts=parts)
         rate = jnp.sum(by_dimension, axis=-1)
         # the mean over the batch of the chosen branch is max(free_bits, mean rate)
         above = jnp.mean(by_dimension, axis=0, keepdims=True) > free_bits
         charged = jnp.where(above, by_dimension, free_bits)
         loss = distortion_weight * distortion + rate_weight * jnp.sum(charged, axis=-1)
-        return loss, {"negative_elbo": distortion + rate, "distortion": distortion, "rate": rate}
+        metrics = {"negative_elbo": distortion + rate, "distortion": distortion, "rate": rate}
+        for penalty in penalties:
+            value = jnp.broadcast_to(penalty.value(drawn), loss.shape)
+            loss += penalty.weight * value
+            metrics[penalty.name] = value
+        return loss, metrics
 
     return weighted
 

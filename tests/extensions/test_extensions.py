@@ -1,6 +1,5 @@
 """Models written outside the library, by its public contracts alone: their formulas, and their pages as commands."""
 
-import itertools
 import json
 import os
 import subprocess
@@ -21,11 +20,10 @@ from genjax.models import vae
 from genjax.training.fit import fit
 from genjax.types import Batch
 
-from . import adversarial_autoencoder, beta_tcvae, conditional_vae, flow_prior, normalised, vq_vae
+from . import adversarial_autoencoder, conditional_vae, flow_prior, normalised, vq_vae
 
 PAGES = {
-    page.EXPERIMENT.name: page
-    for page in (conditional_vae, beta_tcvae, vq_vae, adversarial_autoencoder, normalised, flow_prior)
+    page.EXPERIMENT.name: page for page in (conditional_vae, vq_vae, adversarial_autoencoder, normalised, flow_prior)
 }
 ROOT = Path(__file__).parents[2]
 
@@ -107,80 +105,6 @@ def test_a_conditional_vae_is_a_vae_for_each_label(key, digits):
         z = m[None] + jnp.exp(t / 2)[None] * jax.random.normal(key, (4, 2))
         drawn = np.flatnonzero(np.array([3, 1, 4, 1]) == label)
         np.testing.assert_allclose(samples[drawn], vae.decode(of_class, z, parts=plain)[drawn], rtol=1e-4)
-
-
-# The beta-TCVAE
-
-
-def drawn_codes(key, mean, log_variance):
-    """A pass whose codes are draws of N(mean, diag e^log_variance), and parts that need no networks."""
-    parts = vae.VAE(None, None, BERNOULLI, mean.shape[1])  # type: ignore[arg-type]
-    z, negative_log_q = parts.posterior.sample_and_negative_log_density((mean, log_variance), key)
-    return vae.Pass((mean, log_variance), z, negative_log_q, None), parts
-
-
-def split(key, mean, log_variance, estimator="stratified", num_examples=None):
-    drawn, parts = drawn_codes(key, mean, log_variance)
-    log_w = beta_tcvae.log_weights(estimator, len(mean), num_examples or len(mean))
-    return doubles(beta_tcvae.split_rate({}, drawn, log_w, parts=parts)), drawn
-
-
-@pytest.mark.parametrize("estimator", ["stratified", "weighted"])
-def test_the_parts_of_the_rate_sum_to_it(estimator, key, digits):
-    _, parts, _ = build(beta_tcvae, digits, latent_dim=3)
-    params, batch = vae.init_params(key, parts=parts), first(digits, 16)
-    objective = beta_tcvae.objective(parts, beta=3.0, estimator=estimator, num_examples=1297)
-    loss, metrics = objective(params, batch, key)
-    drawn = vae.forward(params, batch.x, key, parts=parts)
-    mean, std = drawn.posterior[0], np.exp(drawn.posterior[1] / 2)
-    rate = scipy.stats.norm.logpdf(drawn.z, mean, std).sum(1) - scipy.stats.norm.logpdf(drawn.z).sum(1)
-    total = metrics["mutual_information"] + metrics["total_correlation"] + metrics["dimension_wise_kl"]
-    np.testing.assert_allclose(total, rate, rtol=1e-4, atol=1e-4)
-    expected = metrics["distortion"] + rate + 2 * metrics["total_correlation"]
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
-
-
-def test_a_product_has_no_total_correlation(key):
-    # means on a grid, with one variance in each row and column: q(z) is a product at every z
-    axes = jnp.array([-2.0, 0.0, 0.5, 3.0]), jnp.array([-1.0, 0.2, 2.0])
-    mean = jnp.stack([a.ravel() for a in jnp.meshgrid(*axes, indexing="ij")], axis=1)
-    found, _ = split(key, mean, jnp.full_like(mean, -1.0))
-    np.testing.assert_allclose(found.total_correlation, 0, atol=1e-5)
-    found, _ = split(key, mean.at[0].set(mean[-1]), jnp.full_like(mean, -1.0))
-    assert np.abs(found.total_correlation).max() > 0.05
-
-
-def test_the_parts_of_a_correlated_gaussian(key):
-    # means m ~ N(0, S) by a quasi-random net, q(z|x) = N(m, I / 4): q(z) = N(0, S + I / 4)
-    covariance = np.array([[1.0, 0.9], [0.9, 1.5]])
-    net = scipy.stats.norm.ppf(scipy.stats.qmc.Sobol(2, rng=0).random(1024))
-    mean = jnp.float32(net @ np.linalg.cholesky(covariance).T)
-    found, _ = split(key, mean, jnp.full_like(mean, np.log(0.25)))
-    aggregate = covariance + np.eye(2) / 4
-    variances = np.diag(aggregate)
-    exact = beta_tcvae.Split(
-        0.5 * np.log(np.linalg.det(aggregate) / 0.25**2),
-        -0.5 * np.log(np.linalg.det(aggregate) / np.prod(variances)),
-        0.5 * np.sum(variances - 1 - np.log(variances)),
-    )
-    for values, value in zip(found, exact, strict=True):
-        assert abs(values.mean() - value) < 4 * values.std() / np.sqrt(len(values))
-    assert exact.total_correlation > 10 * found.total_correlation.std() / np.sqrt(1024)
-
-
-def test_the_stratified_estimate_is_unbiased(key):
-    # over all batches of 3 that hold x_0, of a set of 5, the mean of the estimate at one z is q(z)
-    mean, s = jax.random.normal(key, (2, 5, 2))
-    z = np.array([0.4, -0.3])
-    density = np.exp(scipy.stats.norm.logpdf(z, mean, np.exp(s / 2)).sum(1))
-    estimates = {"stratified": [], "weighted": []}
-    for others in itertools.combinations(range(1, 5), 2):
-        for estimator, found in estimates.items():
-            w = np.exp(np.float64(beta_tcvae.log_weights(estimator, 3, 5)))
-            found.append(w[0] @ density[[0, *others]])
-    np.testing.assert_allclose(np.mean(estimates["stratified"]), density.mean(), rtol=1e-5)
-    rows = np.array([density[[0, *others]].sum() for others in itertools.combinations(range(1, 5), 2)])
-    np.testing.assert_allclose(estimates["weighted"], rows / 15, rtol=1e-5)
 
 
 # The VQ-VAE

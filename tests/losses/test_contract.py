@@ -62,6 +62,13 @@ def prior_of(prior, *parameters):
     return lambda *given: prior.negative_log_density(dict(zip(parameters, given, strict=True)), Z)
 
 
+LOG_WEIGHTS = np.array([[-0.7, -1.1], [-1.3, -0.2]])
+
+
+def aggregate(loss):
+    return lambda z, mean, log_variance: loss(z, mean, log_variance, LOG_WEIGHTS.astype(z.dtype))
+
+
 X = np.array([[0.0, 1.0, 0.5], [0.25, 0.5, 0.75]])
 KEY = jax.random.key(0)
 FLOW = Flow(lambda key: (), stretch, stretch)
@@ -140,9 +147,21 @@ DIFFERENTIABLE = {
     "gradient_penalty": (lambda a, b: losses.gradient_penalty(critic, a, b, KEY), A, B),
     "lipschitz_penalty": (lambda a, b: losses.lipschitz_penalty(lambda x: 9 * critic(x), a, b, KEY), A, B),
     "r1_penalty": (lambda a: losses.r1_penalty(critic, a), A),
+    "aggregate_log_density": (aggregate(losses.aggregate_log_density), A, B, -B),
+    "total_correlation": (aggregate(losses.total_correlation), A, B, -B),
+    "split_rate": (
+        lambda z, m, s: losses.split_rate(z, m[:, 0], s[:, 1], m, s, LOG_WEIGHTS.astype(z.dtype)),
+        A,
+        B,
+        -B,
+    ),
+    "permute_dimensions": (lambda z: losses.permute_dimensions(z, KEY) ** 3, A),
+    "code_covariance": (losses.code_covariance, A, B),
+    "dip_penalty": (lambda c: losses.dip_penalty(c, diagonal_weight=0.4), A[:, :2]),
     "dragan_penalty": (lambda a: losses.dragan_penalty(critic, a, KEY, scale=0.2), A),
 }
-NOT_FUNCTIONS = {"Adversarial", "Likelihood", "Posterior", "Prior", "Reconstruction", "RECONSTRUCTIONS"}
+NOT_FUNCTIONS = {"Adversarial", "Likelihood", "Posterior", "Prior", "RateSplit", "Reconstruction", "RECONSTRUCTIONS"}
+NOT_FUNCTIONS |= {"stratified_log_weights", "weighted_log_weights"}  # of no array
 
 
 def test_every_public_loss_is_differentiated_below():

@@ -20,6 +20,8 @@ from genjax.models import (
     autoencoder,
     classifier,
     descent,
+    disentangling,
+    factor_vae,
     flow,
     gan,
     identity_encoder,
@@ -137,6 +139,16 @@ def build_semi_supervised(**more):
     return semi_supervised.model(parts, ADAM, objective, **more)
 
 
+def penalised(penalty):
+    return vae_of(partial(vae.objective, penalties=[penalty]))
+
+
+def build_factor_vae(**more):
+    parts = vae.VAE(networks.gaussian_heads(mlp(DIM, 4)), mlp(2, DIM), BERNOULLI, 2)
+    parts = factor_vae.FactorVAE(parts, mlp(2, 0))
+    return factor_vae.model(parts, ADAM, ADAM, weight=3.0, averaging=0.9, **more)
+
+
 def build_classifier(**more):
     parts = classifier.Classifier(mlp(DIM, 4), mlp(4, CLASSES))
     return classifier.model(parts, ADAM, classifier.objective(parts), **more)
@@ -249,6 +261,9 @@ CASES = {
         autoencoder_with(autoencoder.sigmoid_layer_contractive_penalty(0.1), code=sigmoid, hidden=())
     ),
     "vae": Case(vae_of(vae.objective, averaging=0.9), draws=True),
+    "beta_tcvae": Case(penalised(disentangling.total_correlation_penalty(3.0, num_examples=20)), draws=True),
+    "dip_ii": Case(penalised(disentangling.dip_ii_penalty(3.0)), draws=True),
+    "factor_vae": Case(build_factor_vae, draws=True),
     "iwae": Case(vae_of(partial(importance_weighted.objective, num_samples=3)), draws=True),
     "dreg": Case(vae_of(partial(importance_weighted.doubly_reparameterized_objective, num_samples=3)), draws=True),
     "flow_vae": Case(flow_vae_of(vae.objective), draws=True),
@@ -408,6 +423,11 @@ def test_a_step_keeps_the_dtypes_of_the_state(case, dtype, key):
     [
         (vae.init_params, vae.VAE(nn.Dense(4), mlp(2, DIM), BERNOULLI, 2), "encoder"),
         (vae.init_params, vae.VAE(mlp(DIM, 4), nn.Dense(4), BERNOULLI, 2), "decoder"),
+        (
+            factor_vae.init_params,
+            factor_vae.FactorVAE(vae.VAE(mlp(DIM, 4), mlp(2, DIM), BERNOULLI, 2), nn.Dense(1)),
+            "discriminator",
+        ),
         (autoencoder.init_params, autoencoder.Autoencoder(nn.Dense(4), mlp(2, DIM), SQUARED_ERROR), "encoder"),
         (classifier.init_params, classifier.Classifier(mlp(DIM, 4), nn.Dense(2)), "head"),
         (gan.init_params, gan.GAN(nn.Dense(4), mlp(DIM, 0), HINGE, 2), "generator"),
