@@ -67,6 +67,10 @@ def test_the_vae_pays_for_the_total_correlation_of_a_gaussian(key):
     loss, metrics = jax.jit(factor_vae.vae_objective(parts, weight=7.0, rate_weight=0.5))(CODEC, others, batch, key)
     plain, _ = jax.jit(vae.objective(parts.vae, rate_weight=0.5))(CODEC, batch, key)
     np.testing.assert_allclose(loss - plain, 7 * metrics["total_correlation"], rtol=1e-3, atol=1e-3)
+    # with its sign: the logit is of the codes themselves
+    odd = parts._replace(discriminator=Network(lambda key: (), lambda params, z: z[:, 0]))
+    value = factor_vae.vae_objective(odd, weight=1.0)(CODEC, {"discriminator": ()}, batch, key)[1]
+    np.testing.assert_allclose(value["total_correlation"], batch.x[:, 0], atol=1e-4)
     exact = -0.5 * np.log(1 - RHO**2)
     error = np.std(metrics["total_correlation"]) / np.sqrt(20_000)
     assert abs(metrics["total_correlation"].mean() - exact) < 4 * error < 0.1 * exact
