@@ -5,6 +5,7 @@
     python -m experiments.vae --likelihood=learned_gaussian --num_importance_samples=2000 --num_steps=6000
     python -m experiments.vae --prior=vamp --num_components=100
     python -m experiments.vae --conditional --prior=class
+    python -m experiments.vae --dataset=sprites --regularizer=total_correlation --regularizer_weight=5
 
 It writes reconstructions, samples from the prior, the latent map and learning curves to the run directory.
 
@@ -31,7 +32,7 @@ import jax
 import numpy as np
 import optax
 
-from experiments import applications, latent_parts
+from experiments import applications, latent_parts, regularizers
 from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -52,7 +53,7 @@ from genjax.types import Batch, Key, Network, Params
 LIKELIHOODS = ("bernoulli", "binomial", "gaussian", "learned_gaussian", "discretized_logistic")
 
 
-class Flags(latent_parts.Flags, runs.Flags):
+class Flags(regularizers.Flags, latent_parts.Flags, runs.Flags):
     """Variational autoencoder."""
 
     num_steps: int = 3000
@@ -131,9 +132,17 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     make, likelihood = partial(build_networks, flags), partial(build_likelihood, flags)
     parts = latent_parts.build(flags, dataset, make, likelihood, flat=flags.network == "mlp")
 
+    penalties = regularizers.penalties(flags, dataset, parts)
+    if flags.regularizer == "factor":
+        return runs.Built(regularizers.build_factor_vae(flags, parts, reduction), parts)
+
     def objective(rate_weight: Any) -> Objective:
         return vae.objective(
-            parts, rate_weight=rate_weight, distortion_weight=flags.distortion_weight, free_bits=flags.free_bits
+            parts,
+            rate_weight=rate_weight,
+            distortion_weight=flags.distortion_weight,
+            free_bits=flags.free_bits,
+            penalties=penalties,
         )
 
     scheduled: Objective | descent.Scheduled = objective(flags.rate_weight)

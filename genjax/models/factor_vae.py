@@ -4,8 +4,8 @@
     J_D = -E_q(z)[log D(z)] - E[log(1 - D(z'))],   z' of independently permuted dimensions
 
 At the best discriminator, a(z) = log q(z) / prod_k q(z_k), so the VAE is charged gamma TC. Two players take turns: the
-VAE on the whole batch, then the discriminator, which is shown the codes of the first half of the batch as they are and
-those of the second half permuted.
+discriminator, which is shown the codes of the first half of the batch as they are and those of the second half
+permuted, then the VAE on the whole batch.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def model(
     reduction: gradients.Reduction = gradients.whole_batch,
     **options: Any,
 ) -> Model:
-    """A FactorVAE trained by alternating updates of the VAE and of the discriminator, one of each in a step.
+    """A FactorVAE trained by alternating updates of the discriminator and of the VAE, one of each in a step.
 
     Args:
       weight: gamma.
@@ -121,12 +121,13 @@ def model(
     Returns:
       A Model whose state is a `State`; "loss" is the VAE's. `sample` gives the means E[x|z] at z ~ p(z).
 
-    Source: Kim & Mnih 2018, algorithm 2, where both players use the same draw of z, and J_D has the factor 1/2.
+    Source: Kim & Mnih 2018, algorithm 2, which begins with the VAE, takes both players' z
+    from one draw, and has the factor 1/2 before J_D.
     """
     average = None if averaging is None else moving_average.cumulative(averaging)
     players = [
-        alternating.Player("vae", vae_objective(parts, weight=weight, **options), vae_optimizer, averaging=average),
         alternating.Player("discriminator", discriminator_objective(parts), discriminator_optimizer),
+        alternating.Player("vae", vae_objective(parts, weight=weight, **options), vae_optimizer, averaging=average),
     ]
     trained = alternating.model(partial(init_params, parts=parts), players, reduction=reduction)
 

@@ -21,6 +21,7 @@ KNOWN: Mapping[str, Metric] = {
     "rate": Metric("nats"),
     "information": Metric("nats"),
     "aggregate_divergence": Metric("nats"),
+    "total_correlation": Metric("nats"),
     "psnr": Metric("dB", "higher"),
     "bd_rate": Metric("", "lower"),
     "accuracy": Metric("", "higher"),
