@@ -49,8 +49,8 @@ def entropy(factors: ArrayLike) -> np.ndarray:
     Returns:
       [F], >= 0, in nats.
     """
-    columns = np.asarray(factors).T
-    return np.array([-np.sum(p * np.log(p)) for p in (_shares(column) for column in columns)])
+    counts = [np.unique(column, return_counts=True)[1] for column in np.asarray(factors).T]
+    return np.array([-np.sum(count / count.sum() * np.log(count / count.sum())) for count in counts])
 
 
 def mutual_information(codes: ArrayLike, factors: ArrayLike) -> np.ndarray:
@@ -69,14 +69,11 @@ def mutual_information(codes: ArrayLike, factors: ArrayLike) -> np.ndarray:
       [d, F], >= 0, in nats.
     """
     codes, factors = np.asarray(codes), np.asarray(factors)
-    joint = [[_shares(column * (factor.max() + 1) + factor) for factor in factors.T] for column in codes.T]
-    together = np.array([[-np.sum(p * np.log(p)) for p in row] for row in joint])
-    return np.maximum(entropy(codes)[:, None] + entropy(factors) - together, 0)
-
-
-def _shares(values: np.ndarray) -> np.ndarray:
-    """The frequencies of the values that occur."""
-    return np.unique(values, return_counts=True)[1] / len(values)
+    information = np.empty((codes.shape[1], factors.shape[1]))
+    for k, column in enumerate(factors.T):
+        together = entropy(codes * (column.max() + 1) + column[:, None])
+        information[:, k] = entropy(codes) + entropy(column[:, None]) - together
+    return np.maximum(information, 0)
 
 
 def posterior_information(
@@ -147,7 +144,7 @@ def information_gaps(information: ArrayLike, factor_entropy: ArrayLike) -> np.nd
     information, factor_entropy = np.asarray(information), np.asarray(factor_entropy)
     if not (factor_entropy > 0).all():
         raise ValueError("a factor that never varies has no information gap")
-    ranked = np.sort(np.concatenate([information, np.zeros((1, information.shape[1]))]), axis=0)
+    ranked = np.sort(np.concatenate([information, np.zeros((2, information.shape[1]))]), axis=0)
     return (ranked[-1] - ranked[-2]) / factor_entropy
 
 
