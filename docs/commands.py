@@ -36,6 +36,7 @@ CUT = {  # flags that cut a training
     "benchmark": None,  # too long in any form
     "compare": (),
     "compression": ("--num_steps=20", "--latent_dims=4,8"),
+    "disentanglement": ("--num_steps=20", "--num_seeds=1"),
     "export": (),
     "generate": (),
     "identity_encoder": ("--num_steps=4",),

@@ -138,6 +138,12 @@ SHOWN = (
         (f"--run={RUNS / 'vae'}",),
         to="out",
     ),
+    Shown(
+        "disentanglement",
+        {"traversals.png": "Sprites along each dimension of the code of a beta-TCVAE, the most informative first."},
+        ("--beta_tcvae=8", "--beta_vae=", "--factor_vae=", "--dip_vae_i=", "--dip_vae_ii=", "--num_seeds=1"),
+        to="out",
+    ),
     Shown("lemmas", {"lemmas.png": "What theory predicts, and what was computed."}),
     Shown("identity_swap", {"swaps.png": "Targets and sources, and the targets with the sources' identities."}),
 )

@@ -22,6 +22,7 @@ import numpy as np
 from genjax.data.dataset import Dataset, from_arrays
 
 SHAPES = ("square", "ellipse", "heart")
+"""The shapes, in the order of their numbers."""
 FACTORS = ("shape", "scale", "orientation", "x", "y")
 """The factors, in the order of their columns."""
 SUPERSAMPLING = 16
@@ -106,6 +107,8 @@ def levels(grid: Grid, shape: str, scale: float, orientation: float) -> np.ndarr
     """`level` at the samples of a window, for a shape in its middle.
 
     Args:
+      grid: whose windows are sampled.
+      shape: one of `SHAPES`.
       scale: s, in pixels.
       orientation: in degrees, anticlockwise.
 

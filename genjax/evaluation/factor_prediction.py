@@ -35,8 +35,9 @@ class DCI(NamedTuple):
 def importance_scores(importance: ArrayLike) -> tuple[float, float]:
     """Disentanglement and completeness of a matrix of relative importance.
 
-        D = sum_j w_j (1 - H_F(R_j. / sum_k R_jk)),   w_j = sum_k R_jk / sum_jk R_jk,
-        C = the same of the columns, with H_d: their entropies to the base d
+        D = sum_j w_j (1 - H_j / log F),   H_j = -sum_k p_jk log p_jk,   p_jk = R_jk / sum_k R_jk
+
+    with weights w_j proportional to the sums of the rows, and C the same of the columns, with log d for log F.
 
     Args:
       importance: R, [d, F], >= 0.
