@@ -128,6 +128,13 @@ def test_information_of_posteriors_is_that_of_narrow_ones_and_by_quadrature(key)
     exact = np.mean([np.trapezoid(q * np.log(q / mixture), z) for q in p.T])
     np.testing.assert_allclose(np.diag(found), exact, atol=0.04)
     np.testing.assert_allclose(found[[0, 1], [1, 0]], 0, atol=1e-5)
+    # one factor tells the widths apart, of the same means: N(0, 1) and N(0, 1/16)
+    s = jnp.where(jnp.asarray(factors) == 0, 0.0, np.log(1 / 16))
+    found = disentanglement.posterior_information(0 * mean, s, factors, key)
+    p = scipy.stats.norm.pdf(z[:, None], 0, [1, 0.25])
+    mixture = p.mean(1)
+    exact = np.mean([np.trapezoid(q * np.log(np.maximum(q, 1e-300) / mixture), z) for q in p.T])
+    np.testing.assert_allclose(np.diag(found), exact, atol=0.04)
 
 
 def test_information_does_not_need_all_examples_for_its_expectation(key):

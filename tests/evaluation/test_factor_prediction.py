@@ -28,6 +28,9 @@ def test_factors_as_a_code_are_perfect():
     codes = FACTORS[:, [2, 0, 3, 1]] * [1, -2, 5, -1]
     np.testing.assert_allclose(scores(codes, FACTORS), 1, atol=1e-12)
     # dimensions beside them that never vary change nothing, but for the number of them
+    # the steadiest dimension is that of the least share of its own variance
+    wide = codes * [1e3, 1, 1e-3, 1] + 1e-2 * NOISE[:, :4] * [1e3, 1, 1e-3, 1]
+    assert factor_prediction.factor_vae_score(wide, FACTORS, num_votes=400) == 1
     padded = np.concatenate([codes, 0 * codes], axis=1)
     np.testing.assert_allclose(factor_prediction.dci(padded, FACTORS), 1, atol=1e-12)
     assert factor_prediction.separated_attribute_predictability(padded, FACTORS) == pytest.approx(1)
