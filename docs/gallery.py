@@ -141,7 +141,7 @@ SHOWN = (
     Shown(
         "disentanglement",
         {"traversals.png": "Sprites along each dimension of the code of a beta-TCVAE, the most informative first."},
-        ("--beta_tcvae=8", "--beta_vae=", "--factor_vae=", "--dip_vae_i=", "--dip_vae_ii=", "--num_seeds=1"),
+        ("--beta_tcvae=5", "--beta_vae=", "--factor_vae=", "--dip_vae_i=", "--dip_vae_ii=", "--num_seeds=1"),
         to="out",
     ),
     Shown("lemmas", {"lemmas.png": "What theory predicts, and what was computed."}),

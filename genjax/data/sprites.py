@@ -132,13 +132,12 @@ def render(grid: Grid) -> np.ndarray:
     """
     window = grid.window
     images = np.zeros((*grid.counts, grid.size, grid.size, 1), np.uint8)
-    _, *values = grid.values.values()
-    sprites = itertools.product(SHAPES, *map(enumerate, values[:2]))
-    for number, (shape, (i, scale), (j, orientation)) in enumerate(sprites):
+    values = grid.values
+    sprites = itertools.product(enumerate(SHAPES), enumerate(values["scale"]), enumerate(values["orientation"]))
+    for (k, shape), (i, scale), (j, orientation) in sprites:
         inside = levels(grid, shape, scale, orientation) > 0
         share = inside.reshape(window, SUPERSAMPLING, window, SUPERSAMPLING).mean(axis=(1, 3))
         sprite = np.round(255 * share).astype(np.uint8)
-        k = number // (len(grid.scales) * grid.num_orientations)
         for column, row in itertools.product(range(grid.num_positions), repeat=2):
             x, y = column * grid.stride, row * grid.stride
             images[k, i, j, column, row, y : y + window, x : x + window, 0] = sprite

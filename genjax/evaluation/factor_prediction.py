@@ -83,7 +83,8 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, seed: int = 0) -> DCI:
     importance, accuracy = [], []
     for column in factors.T:
         # all dimensions at every split, so that one without information is not used for want of another
-        forest = RandomForestClassifier(TREES, max_features=None, random_state=seed).fit(codes[fit], column[fit])
+        forest = RandomForestClassifier(TREES, max_features=codes.shape[1], random_state=seed)
+        forest.fit(codes[fit], column[fit])
         importance.append(forest.feature_importances_)
         accuracy.append(forest.score(codes[test], column[test]))
     return DCI(*importance_scores(np.transpose(importance)), float(np.mean(accuracy)))

@@ -33,7 +33,8 @@ def total_correlation_penalty(
 
     def value(drawn: Pass) -> Array:
         log_w = log_weights(len(drawn.z), num_examples)
-        return losses.total_correlation(drawn.z, *drawn.posterior, log_w)
+        mean, log_variance = drawn.posterior
+        return losses.total_correlation(drawn.z, mean, log_variance, log_w)
 
     return Penalty("total_correlation", weight, value)
 

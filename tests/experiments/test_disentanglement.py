@@ -34,7 +34,7 @@ def test_the_study_is_models_times_strengths_times_seeds():
     # beta weighs the total correlation, of which the rate beside it has 1 already
     assert (other.rate_weight, other.regularizer, other.regularizer_weight) == (1, "total_correlation", 5)
     with pytest.raises(BadInput, match=r"^beta_tcvae: the beta of a beta-TCVAE is at least 1"):
-        [*disentanglement.cells(few.replace(beta_tcvae=(0.5,)))]
+        list(disentanglement.cells(few.replace(beta_tcvae=(0.5,))))
 
 
 def codes(mean, log_variance=-9.0):

@@ -55,13 +55,13 @@ def test_the_beta_tcvae_charges_the_total_correlation_besides_the_rate(estimator
 
 def test_dip_penalties_are_of_the_covariance_of_a_linear_encoder(x, key):
     plain, _ = computed([], x, key)
-    means = W @ np.cov(np.float64(x).T, bias=True) @ W.T
+    means = np.einsum("ij,jk,lk->il", W, np.cov(np.float64(x).T, bias=True), W)
     for penalty, covariance, diagonal_weight in (
         (disentangling.dip_i_penalty(3.0), means, 10),
         (disentangling.dip_ii_penalty(3.0), means + np.diag(np.exp(LOG_VARIANCE)), 1),
     ):
         loss, metrics = computed([penalty], x, key)
         diagonal = np.sum((np.diag(covariance) - 1) ** 2)
-        expected = 2 * covariance[0, 1] ** 2 + diagonal_weight * diagonal
+        expected = 2 * np.asarray(covariance)[0, 1] ** 2 + diagonal_weight * diagonal
         np.testing.assert_allclose(metrics["dip_penalty"], np.full(30, expected), rtol=1e-4)
         np.testing.assert_allclose(loss - plain, np.full(30, 3 * expected), rtol=1e-4)

@@ -136,6 +136,7 @@ def test_the_vae_alone_is_evaluated_and_sampled(key):
     new, _ = jax.jit(model.train_step)(state, batch, key)
     average = new.average["vae"]
     assert new.evaluation_params is average
+    assert model.sample is not None
     samples = model.sample(new, 5, key)
     expected = vae.decode(average, vae.sample_prior(average, 5, key, parts=parts.vae), parts=parts.vae)
     np.testing.assert_allclose(samples, expected, rtol=1e-5)
