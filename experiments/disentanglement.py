@@ -73,8 +73,8 @@ class Flags(Record):
     num_seeds: int = flag(3, "number of runs of each model at each strength", at_least=1, at_most=1000)
     seed: int = flag(0, "the first seed", at_least=0, at_most=2**32 - 1)
     dataset: str = flag("sprites", "data set whose factors are known", choices=sprites.GRIDS)
-    num_steps: int = flag(10_000, "number of updates of each run", at_least=1)
-    batch_size: int = flag(64, "number of examples per update, even for FactorVAE", at_least=1)
+    num_steps: int = flag(5000, "number of updates of each run", at_least=1)
+    batch_size: int = flag(256, "number of examples per update, by which a beta-TCVAE estimates q(z)", at_least=1)
     learning_rate: float = flag(1e-3, "learning rate", at_least=0)
     distortion_weight: float = flag(
         0.3,

@@ -43,7 +43,7 @@ def test_the_beta_tcvae_charges_the_total_correlation_besides_the_rate(estimator
     plain, before = computed([], x, key)
     assert metrics.keys() - before.keys() == {"total_correlation"}
     mean, std = np.float64(x) @ W.T, np.exp(LOG_VARIANCE / 2)
-    z = np.float64(vae.forward({"encoder": (), "decoder": ()}, x, key, parts=linear()).z)
+    z = np.asarray(vae.forward({"encoder": (), "decoder": ()}, x, key, parts=linear()).z, np.float64)
     each = scipy.stats.norm.pdf(z[:, None], mean[None], std)  # [30, 30, 2]
     w = np.full((30, 30), 1 / 30_000)
     if estimator == "stratified":
