@@ -156,7 +156,7 @@ def run(shown: Shown) -> None:
     print(" ".join(command[1:]), flush=True)
     subprocess.run(command, check=True, cwd=FOLDER.parent)
     for file in shown.pictures:
-        keep(workdir / file, PICTURES / shown.name / file)
+        keep(next(workdir.rglob(file)), PICTURES / shown.name / file)  # or in the directory of a run of a study
 
 
 def readable(shown: Shown) -> list[str]:
