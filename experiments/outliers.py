@@ -130,6 +130,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         raise BadInput(f"data set {dataset.name!r} has a class without examples in one of its splits")
     share = counts[0] / counts[0].sum()
     shares = {"leave_one_out": 1 - share, "one_class": share, "rendered": np.ones(1)}[flags.protocol]
+    if round(min(shares) * counts[0].sum()) < 2:  # the baselines need a variance
+        raise BadInput(f"data set {dataset.name!r} has a single training example of the inliers of a class")
     shape, hidden = dataset.train.x.shape[1:], flags.hidden
     if not flags.noise_scale:
         autoencoder.check_bottleneck(flags.latent_dim, shape, unless="`noise_scale` above 0")

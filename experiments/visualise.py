@@ -134,7 +134,8 @@ def save_plane(path: Path, codes: np.ndarray, decode: Callable[[np.ndarray], Arr
     low, high = np.quantile(codes, [0.01, 0.99], axis=0)
     z1, z2 = (np.linspace(low[axis], high[axis], num) for axis in (0, 1))
     z = np.stack(np.meshgrid(z1, z2[::-1]), axis=-1).reshape(-1, 2)  # the second coordinate upwards, as in the map
-    cell = (high - low) / (num - 1)
+    extent = np.where(high > low, high - low, 1)  # 1 if all codes are one
+    cell = extent / (num - 1)
     near = neighbours.knn_distance(z / cell, codes / cell, num_neighbours=1) < 1
     drawn = np.where(near[:, None, None, None], decode(z), 1)
     pictures.save_captioned_grid(

@@ -91,7 +91,6 @@ def test_gap_of_the_bound_is_the_divergence_from_the_posterior(key, float64):
     assert np.all(np.abs(mean + evidence - gap) < 4 * error)
 
 
-@pytest.mark.slow
 def water_level(values, distortion):
     """Reverse water-filling, Cover & Thomas 2006, theorem 10.3.3: the level t where sum_i min(t, l_i) is D."""
     return scipy.optimize.brentq(lambda t: np.minimum(t, values).sum() - distortion, 0, max(values))
