@@ -119,6 +119,14 @@ SHOWN = (
         },
     ),
     Shown("made", {"samples.png": "Draws from a masked autoencoder, pixel by pixel."}),
+    Shown(
+        "vq",
+        {
+            "samples.png": "Decoded draws from the autoregressive prior over eight codes of 32 values.",
+            "reconstructions.png": "Held-out digits, above their reconstructions from eight codes.",
+            "codebook.png": "How often each code occurs in held-out digits.",
+        },
+    ),
     Shown("sfnn", {"samples.png": "An inverse problem with several answers: the data, and two networks' answers."}),
     Shown("gan", {"samples.png": "Generated digits."}),
     Shown(

@@ -30,6 +30,7 @@ from genjax.losses.aggregate import (
     weighted_log_weights,
 )
 from genjax.losses.classification import softmax_cross_entropy
+from genjax.losses.discrete import autoregressive, relaxed_categorical, uniform_categorical
 from genjax.losses.divergence import (
     gaussian_kl,
     gaussian_kl_per_dimension,
@@ -93,6 +94,7 @@ __all__ = [
     "Reconstruction",
     "aggregate_log_density",
     "arcface_logits",
+    "autoregressive",
     "binary_cross_entropy",
     "binomial_likelihood",
     "class_prior",
@@ -121,6 +123,7 @@ __all__ = [
     "mixture_prior",
     "permute_dimensions",
     "r1_penalty",
+    "relaxed_categorical",
     "sigmoid_jacobian_norm",
     "softmax_cross_entropy",
     "split_rate",
@@ -128,6 +131,7 @@ __all__ = [
     "stratified_log_weights",
     "tikhonov_penalty",
     "total_correlation",
+    "uniform_categorical",
     "vamp_prior",
     "von_mises_fisher_kl_to_uniform",
     "weight_l1",

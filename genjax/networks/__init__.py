@@ -11,6 +11,7 @@ from genjax.networks.adversarial import (
     residual_discriminator,
     residual_generator,
 )
+from genjax.networks.autoregressive import causal_transformer
 from genjax.networks.bijections import (
     activation_normalization,
     affine_coupling,
@@ -33,7 +34,13 @@ from genjax.networks.combinators import (
     with_log_variance,
 )
 from genjax.networks.convolution import convolution, transposed_convolution, upsampled_convolution
-from genjax.networks.convolutional import convolutional_decoder, convolutional_encoder
+from genjax.networks.convolutional import (
+    convolutional_decoder,
+    convolutional_encoder,
+    map_decoder,
+    map_encoder,
+    map_shape,
+)
 from genjax.networks.equinox import from_equinox, stateful_from_equinox
 from genjax.networks.flows import (
     coupling_flow,
@@ -47,16 +54,28 @@ from genjax.networks.linen import from_linen, stateful_from_linen
 from genjax.networks.masked import mask_degrees, masked_mlp, masked_mlp_sampler
 from genjax.networks.mlp import ACTIVATIONS, affine, mlp
 from genjax.networks.nnx import from_nnx, stateful_from_nnx
+from genjax.networks.quantization import (
+    Codebook,
+    Quantised,
+    averaged_codebook,
+    learned_codebook,
+    residual_codebook,
+    scalar_codebook,
+)
 from genjax.networks.sparsity import group_threshold, hard_threshold, k_sparse, soft_threshold, unit_norm_rows
 from genjax.networks.spectral import spectral_norm
 
 __all__ = [
     "ACTIVATIONS",
+    "Codebook",
+    "Quantised",
     "activation_normalization",
     "affine",
     "affine_coupling",
     "amortized",
     "average_pool",
+    "averaged_codebook",
+    "causal_transformer",
     "chain",
     "convolution",
     "convolutional_decoder",
@@ -79,6 +98,10 @@ __all__ = [
     "inverse_autoregressive_flow",
     "inverted",
     "k_sparse",
+    "learned_codebook",
+    "map_decoder",
+    "map_encoder",
+    "map_shape",
     "mask_degrees",
     "masked_autoregressive",
     "masked_autoregressive_flow",
@@ -93,8 +116,10 @@ __all__ = [
     "pixel_norm",
     "planar",
     "planar_flow",
+    "residual_codebook",
     "residual_discriminator",
     "residual_generator",
+    "scalar_codebook",
     "soft_threshold",
     "spectral_norm",
     "stateful_from_equinox",

@@ -43,11 +43,14 @@ class _Encoder(nn.Module):
     kernel_size: int
     stride: int
     activation: Callable[[Array], Array]
+    map_dim: int = 0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for depth, features in enumerate(self.features, start=1):
             x = self.activation(Convolution(features, self.kernel_size, self.stride, name=f"convolution_{depth}")(x))
+        if self.map_dim:
+            return nn.Dense(self.map_dim, name="dense")(x)
         y = nn.Dense(math.prod(self.output_shape), name="dense")(x.reshape(x.shape[0], -1))
         return y.reshape(x.shape[0], *self.output_shape)
 
@@ -59,19 +62,33 @@ class _Decoder(nn.Module):
     stride: int
     activation: Callable[[Array], Array]
 
+    from_map: bool = False
+
     @nn.compact
     def __call__(self, z: Array) -> Array:
-        sizes, channels = [self.image_shape[:2]], (self.image_shape[2], *self.features)
-        for _ in self.features:
-            sizes.append((-(-sizes[-1][0] // self.stride), -(-sizes[-1][1] // self.stride)))
+        sizes, channels = (
+            _sizes(self.image_shape, len(self.features), self.stride),
+            (self.image_shape[2], *self.features),
+        )
         smallest = (*sizes[-1], channels[-1])
-        x = nn.Dense(math.prod(smallest), name="dense")(z).reshape(z.shape[0], *smallest)
+        if self.from_map:
+            x = Convolution(channels[-1], 3, 1, name="convolution")(z)
+        else:
+            x = nn.Dense(math.prod(smallest), name="dense")(z).reshape(z.shape[0], *smallest)
         for depth in range(len(self.features), 0, -1):
             name = f"convolution_{depth}"
             layer = Convolution(channels[depth - 1], self.kernel_size, self.stride, kind="transposed", name=name)
             height, width = sizes[depth - 1]
             x = layer(self.activation(x))[:, :height, :width]
         return x
+
+
+def _sizes(image_shape: Sequence[int], num: int, stride: int) -> list[tuple[int, int]]:
+    """Heights and widths of an image and of the outputs of the encoder's convolutions."""
+    sizes = [(image_shape[0], image_shape[1])]
+    for _ in range(num):
+        sizes.append((-(-sizes[-1][0] // stride), -(-sizes[-1][1] // stride)))
+    return sizes
 
 
 def convolutional_encoder(
@@ -135,3 +152,70 @@ def convolutional_decoder(
     height, width, channels = image_shape
     module = _Decoder((height, width, channels), tuple(features), kernel_size, stride, activation)
     return from_linen(module, (input_dim,))
+
+
+def map_encoder(
+    image_shape: Sequence[int],
+    map_dim: int,
+    *,
+    features: Sequence[int] = (32, 64),
+    kernel_size: int = 4,
+    stride: int = 2,
+    activation: Callable[[Array], Array],
+) -> Network:
+    """A `convolutional_encoder` that keeps the places: its last layer is linear in the channels of each pixel.
+
+        x^l = act(convolution(x^{l-1}) + b^l), each size going n -> ceil(n / stride);   y_{ij} = x^L_{ij} W + b
+
+    Args:
+      image_shape: (H, W, C).
+      map_dim: d.
+      features: channels of x^1, ..., x^L.
+      kernel_size: of every convolution, on both axes.
+      stride: of every convolution, on both axes.
+      activation: act.
+
+    Returns:
+      A network x [B, H, W, C] -> y [B, H', W', d] with the sizes of `map_shape`.
+
+    Source: van den Oord et al. 2017, section 4.1, without its residual blocks.
+    """
+    return from_linen(
+        _Encoder((), tuple(features), kernel_size, stride, activation, map_dim=map_dim), tuple(image_shape)
+    )
+
+
+def map_decoder(
+    map_dim: int,
+    image_shape: Sequence[int],
+    *,
+    features: Sequence[int] = (32, 64),
+    kernel_size: int = 4,
+    stride: int = 2,
+    activation: Callable[[Array], Array],
+) -> Network:
+    """The mirror of `map_encoder`: a `convolutional_decoder` whose first layer is a convolution of 3 x 3.
+
+        x^L = convolution(z) + b;   x^{l-1} = crop(transposed_convolution(act(x^l)) + b^l)
+
+    Args:
+      map_dim: d.
+      image_shape: (H, W, C).
+      features: channels of x^1, ..., x^L, in the encoder's order.
+      kernel_size: of every transposed convolution, on both axes.
+      stride: of every transposed convolution, on both axes.
+      activation: act.
+
+    Returns:
+      A network z [B, H', W', d] -> logits [B, H, W, C].
+
+    Source: van den Oord et al. 2017, section 4.1, without its residual blocks.
+    """
+    height, width, channels = image_shape
+    module = _Decoder((height, width, channels), tuple(features), kernel_size, stride, activation, from_map=True)
+    return from_linen(module, (*map_shape(image_shape, len(features), stride=stride), map_dim))
+
+
+def map_shape(image_shape: Sequence[int], num: int, *, stride: int = 2) -> tuple[int, int]:
+    """(H', W') of the map that a `map_encoder` of `num` convolutions makes."""
+    return _sizes(image_shape, num, stride)[-1]

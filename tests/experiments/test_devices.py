@@ -28,6 +28,7 @@ SLOW = {
     "outliers": f"--hidden=8 {FOLDER}",
     "sparse": "--num_units=30 --num_draws=2 --batch_size=16",
     "visualise": f"--hidden=8 {FOLDER}",
+    "vq": f"--network=convolutional --features=4,8 --num_codes=4 --prior_width=8 --prior_layers=1 {FOLDER}",
 }
 SHORT = ("--num_steps=4", "--log_every=2", "--eval_every=4")
 

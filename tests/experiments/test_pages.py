@@ -29,6 +29,7 @@ from experiments import (
     sparse,
     vae,
     visualise,
+    vq,
 )
 from genjax import data, gradients
 from genjax.errors import BadInput
@@ -36,7 +37,7 @@ from genjax.models import autoencoder
 from genjax.types import Batch
 
 FOLLOWERS = (autoencoder_page, classifier, compression, contractive, denoising, gan, iwae, linear_pca, outliers, sfnn)
-FOLLOWERS += (flow, made, sparse, vae, visualise)
+FOLLOWERS += (flow, made, sparse, vae, visualise, vq)
 
 
 @pytest.mark.parametrize("page", FOLLOWERS, ids=lambda page: page.__name__)

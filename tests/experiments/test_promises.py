@@ -35,6 +35,8 @@ CASES = {
     "identity_swap": "identity_swap --features=8,16 --discriminator_features=8,16 --num_blocks=2 --encoder_steps=20 "
     "--num_steps=40 --dataset=PICTURES --batch_size=2",
     "classifier": f"classifier --hidden=300 --num_steps=60 {SHAPE}",
+    "vq": f"vq --hidden=300 --quantizer=residual --num_steps=60 {SHAPE}",
+    "vq-convolutional": f"vq --network=convolutional --num_steps=40 {SHAPE}",
 }
 AS_USERS_DO = {"xla_flags": ""}  # the tests' own are for quick compiling
 CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")

@@ -20,11 +20,9 @@ from genjax.models import vae
 from genjax.training.fit import fit
 from genjax.types import Batch
 
-from . import adversarial_autoencoder, conditional_vae, flow_prior, normalised, vq_vae
+from . import adversarial_autoencoder, conditional_vae, flow_prior, normalised
 
-PAGES = {
-    page.EXPERIMENT.name: page for page in (conditional_vae, vq_vae, adversarial_autoencoder, normalised, flow_prior)
-}
+PAGES = {page.EXPERIMENT.name: page for page in (conditional_vae, adversarial_autoencoder, normalised, flow_prior)}
 ROOT = Path(__file__).parents[2]
 
 
@@ -105,58 +103,6 @@ def test_a_conditional_vae_is_a_vae_for_each_label(key, digits):
         z = m[None] + jnp.exp(t / 2)[None] * jax.random.normal(key, (4, 2))
         drawn = np.flatnonzero(np.array([3, 1, 4, 1]) == label)
         np.testing.assert_allclose(samples[drawn], vae.decode(of_class, z, parts=plain)[drawn], rtol=1e-4)
-
-
-# The VQ-VAE
-
-
-@pytest.mark.parametrize("num_shards", [1, 2])
-def test_the_codebook_is_the_moving_average_of_what_is_nearest(key, digits, num_shards):
-    # adamw would decay whatever it is given
-    flags = dict(optimizer="adamw", weight_decay=0.1, learning_rate=0.01, num_codes=3, code_dim=2, codebook_size=5)
-    reduction = gradients.ordered(num_shards)
-    model, parts, _ = build(vq_vae, digits, reduction, decay=0.8, **flags)
-    state, batch = model.init(key), first(digits, 16)
-    new, metrics = jax.jit(model.train_step)(state, batch, key)
-    codebook = doubles(state.params["codebook"])
-    z = np.float64(parts.encoder.apply(state.params["encoder"], batch.x)).reshape(-1, 2)
-    e = codebook["sum"] / codebook["count"][:, None]
-    distance = ((z[:, None] - e) ** 2).sum(2)
-    nearest = distance.argmin(1)
-    count = np.bincount(nearest, minlength=5)
-    total = np.stack([z[nearest == k].sum(0) for k in range(5)])
-    found = new.params["codebook"]
-    np.testing.assert_allclose(found["count"], 0.8 * codebook["count"] + 0.2 * count, rtol=1e-5)
-    np.testing.assert_allclose(found["sum"], 0.8 * codebook["sum"] + 0.2 * total, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(metrics["commitment"], distance.min(1).sum() / 16, rtol=1e-4)
-    shards = [np.bincount(part, minlength=5) for part in np.split(nearest, num_shards)]
-    perplexity = np.mean([np.exp(scipy.stats.entropy(shard)) for shard in shards])
-    np.testing.assert_allclose(metrics["perplexity"], perplexity, rtol=1e-4)
-    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params["encoder"], new.params["encoder"])
-    assert min(jax.tree.leaves(moved)) > 1e-4
-    lone, _ = jax.jit(model.train_step)(state._replace(step=state.step + 1), batch, key)
-    assert jnp.array_equal(lone.params["codebook"]["sum"], found["sum"])  # it draws nothing
-
-
-def test_gradients_go_straight_through(key, digits):
-    # the encoder's gradient is that of the decoder at the entry, and of the commitment, as if e_k were a constant
-    model, parts, _ = build(vq_vae, digits, num_codes=2, code_dim=3, codebook_size=4)
-    params, batch = model.init(key).params, first(digits, 5)
-    objective = vq_vae.objective(parts, commitment=0.7)
-    found = jax.jit(jax.grad(lambda p: jnp.sum(objective(p, batch, key)[0])))(params)
-    encoded, pull = jax.vjp(lambda p: parts.encoder.apply(p, batch.x), params["encoder"])
-    e, _ = vq_vae.quantize(params["codebook"], encoded)
-    assert float(jnp.abs(e - encoded).min()) > 1e-4
-
-    def of_decoder(decoder, z):
-        return jnp.sum(BERNOULLI.negative_log_likelihood(parts.decoder.apply(decoder, z), batch.x))
-
-    to_decoder, to_code = jax.grad(of_decoder, argnums=(0, 1))(params["decoder"], e)
-    (to_encoder,) = pull(to_code + 2 * 0.7 * (encoded - e))
-    expected = {"encoder": to_encoder, "decoder": to_decoder}
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
-    jax.tree.map(close, {name: found[name] for name in expected}, expected)
-    assert all(not np.any(leaf) for leaf in jax.tree.leaves(found["codebook"]))
 
 
 # The adversarial autoencoder

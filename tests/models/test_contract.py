@@ -33,6 +33,7 @@ from genjax.models import (
     semi_supervised,
     sfnn,
     vae,
+    vq,
 )
 from genjax.stochastic import gaussian_noise
 from genjax.training.checkpoint import Checkpoints
@@ -204,6 +205,24 @@ BODY = networks.mlp((2, 2, DIM), (4,), hidden=(4,), activation=jnp.tanh)
 JUDGE = networks.mlp((2, 2, DIM), (2, 2, DIM), hidden=(4, 4), activation=jnp.tanh)
 
 
+def vq_with(make_codebook):
+    def build(**more):
+        codebook = make_codebook(4, 2)
+        parts = vq.VQ(
+            drawing(networks.mlp((DIM,), (2, 2), hidden=(4, 4), activation=jnp.tanh)),
+            drawing(networks.mlp((2, 2), (DIM,), hidden=(4, 4), activation=jnp.tanh)),
+            BERNOULLI,
+            codebook,
+            losses.autoregressive(
+                drawing(networks.causal_transformer(2 * codebook.depth, 4, width=8, num_layers=1, num_heads=2)), 4
+            ),
+            (2,),
+        )
+        return vq.model(parts, ADAM, vq.objective(parts), **more)
+
+    return build
+
+
 def build_players(**more):
     """A saddle of two vectors, the first of which moves twice in each turn and keeps an average."""
 
@@ -291,6 +310,9 @@ CASES = {
     "gan_conditional": Case(gan_with(num_classes=CLASSES), draws=True),
     "gan_spectral": Case(gan_with(HINGE, spectral=True), draws=True),
     "gan_penalised": Case(gan_with(WASSERSTEIN, penalty=gradient_penalty), draws=True),
+    "vq": Case(vq_with(networks.averaged_codebook)),
+    "vq_residual": Case(vq_with(lambda *sizes: networks.residual_codebook(networks.learned_codebook(*sizes), 2))),
+    "vq_fsq": Case(vq_with(lambda num, dim: networks.scalar_codebook((2,) * dim))),
     "identity_swap": Case(build_identity_swap, draws=True, label="pair"),
     "players": Case(build_players),
     "statistics": Case(build_counter),
@@ -431,6 +453,7 @@ def test_a_step_keeps_the_dtypes_of_the_state(case, dtype, key):
         (autoencoder.init_params, autoencoder.Autoencoder(nn.Dense(4), mlp(2, DIM), SQUARED_ERROR), "encoder"),
         (classifier.init_params, classifier.Classifier(mlp(DIM, 4), nn.Dense(2)), "head"),
         (gan.init_params, gan.GAN(nn.Dense(4), mlp(DIM, 0), HINGE, 2), "generator"),
+        (vq.init_params, vq.VQ(mlp(DIM, 4), nn.Dense(4), *4 * (None,)), "decoder"),  # type: ignore[arg-type]
         (sfnn.init_params, sfnn.SFNN(nn.Dense(4), mlp(4, DIM), losses.GAUSSIAN, 2, jnp.tanh), "hidden"),
         (identity_encoder.init_params, identity_encoder.IdentityEncoder(nn.Dense(4), 4, CLASSES), "body"),
         (lambda key, parts: regressor.model(parts, ADAM), nn.Dense(4), "network"),

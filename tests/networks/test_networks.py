@@ -13,6 +13,9 @@ from genjax.networks import (
     convolutional_decoder,
     convolutional_encoder,
     gaussian_heads,
+    map_decoder,
+    map_encoder,
+    map_shape,
     mlp,
     with_label,
     with_log_variance,
@@ -157,3 +160,26 @@ def test_a_label_is_appended_in_every_place(key):
     assert network.apply({}, vector.astype(jnp.bfloat16), label).dtype == jnp.bfloat16
     with pytest.raises(ValueError, match="conditional on 4 classes needs labels"):
         network.apply({}, vector, None)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (7, 10, 3)])
+def test_maps_keep_their_places(shape, key):
+    """The encoder by JAX's convolutions; both networks commute with shifts of whole places, away from the border."""
+    encoder = map_encoder(shape, 5, features=(4, 6), activation=jnp.tanh)
+    decoder = map_decoder(5, shape, features=(4, 6), activation=jnp.tanh)
+    params, x = jax.jit(encoder.init)(key), jax.random.normal(key, (2, *shape))
+    y = x
+    for depth in (1, 2):
+        layer = params[f"convolution_{depth}"]
+        y = jax.lax.conv_general_dilated(y, layer["kernel"], (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        y = jnp.tanh(y + layer["bias"].reshape(1, 1, 1, -1))
+    expected = y @ params["dense"]["kernel"] + params["dense"]["bias"].reshape(1, 1, 1, -1)
+    found = encoder.apply(params, x)
+    assert found.shape == (2, *map_shape(shape, 2), 5)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    params = jax.jit(decoder.init)(key)
+    assert decoder.apply(params, found).shape == x.shape
+    z = jnp.zeros((2, *map_shape((32, 32, 1), 2), 5)).at[0, 3, 3].set(1).at[1, 4, 3].set(1)
+    wide = map_decoder(5, (32, 32, shape[2]), features=(4, 6), activation=jnp.tanh)
+    one, below = wide.apply(params, z)
+    np.testing.assert_allclose(one[4:24, 4:24], below[8:28, 4:24], rtol=1e-4, atol=1e-5)
