@@ -18,6 +18,10 @@ from genjax.types import Batch
 K, D, DIM = 3, 2, 4
 
 
+def doubles(a):
+    return np.asarray(a, np.float64)
+
+
 def build(temperature=1.0, straight_through=True):
     return vae.VAE(
         networks.mlp((DIM,), (D * K,), hidden=(5,), activation=jnp.tanh),
@@ -38,14 +42,14 @@ def setup(key):
 
 def by_loops(params, x):
     """-log p(x|z), log q(z|x) of every code, and the codes."""
-    logits = np.float64(vae.encode(params, x, parts=build())).reshape(len(x), D, K)
+    logits = doubles(vae.encode(params, x, parts=build())).reshape(len(x), D, K)
     log_q = scipy.special.log_softmax(logits, axis=-1)
     distortions, log_qs = [], []
     for values in itertools.product(range(K), repeat=D):
         z = np.concatenate([np.eye(K)[value] for value in values])
-        logit = np.float64(build().decoder.apply(params["decoder"], jnp.float32(z)[None]))
-        x64 = np.float64(x)
-        distortions.append((x64 * np.logaddexp(0, -logit) + (1 - x64) * np.logaddexp(0, logit)).sum(1))
+        logit = doubles(build().decoder.apply(params["decoder"], jnp.float32(z)[None]))
+        x64 = doubles(x)
+        distortions.append(np.sum(x64 * np.logaddexp(0, -logit) + (1 - x64) * np.logaddexp(0, logit), axis=1))
         log_qs.append(sum(log_q[:, j, value] for j, value in enumerate(values)))
     return np.array(distortions), np.array(log_qs)
 
@@ -64,9 +68,10 @@ def test_both_terms_and_the_likelihood_by_loops(setup):
     np.testing.assert_allclose(distortion, (np.exp(log_q) * distortions).sum(0), rtol=1e-4)
     np.testing.assert_allclose(rate, (np.exp(log_q) * (log_q + D * np.log(K))).sum(0), rtol=1e-4, atol=1e-5)
     found = categorical.negative_log_likelihood(params, x, parts=build(), num_categories=K)
-    np.testing.assert_allclose(found, -scipy.special.logsumexp(-distortions - D * np.log(K), axis=0), rtol=1e-4)
+    evidence = np.exp(-distortions - D * np.log(K)).sum(0)
+    np.testing.assert_allclose(found, -np.log(evidence), rtol=1e-4)
     # the gap of the bound is the divergence to the exact posterior
-    log_posterior = -distortions - D * np.log(K) + np.float64(found)
+    log_posterior = -distortions - D * np.log(K) + doubles(found)
     gap = (np.exp(log_q) * (log_q - log_posterior)).sum(0)
     np.testing.assert_allclose(distortion + rate - found, gap, rtol=1e-2, atol=1e-4)
     assert gap.min() > 0.01
@@ -95,7 +100,7 @@ def test_the_exact_gradient_by_differences(setup, key):
             distortions, log_q = by_loops(own, x)
             return np.mean(np.sum(np.exp(log_q) * (distortions + log_q), axis=0))
 
-        found = np.sum(np.float64(slope[name][layer]["kernel"]) * direction)
+        found = np.sum(doubles(slope[name][layer]["kernel"]) * direction)
         np.testing.assert_allclose(found, (loss(0.01) - loss(-0.01)) / 0.02, rtol=2e-2, atol=1e-3)
 
 
@@ -113,7 +118,7 @@ def test_the_relaxed_gradient_tends_to_the_exact_one(setup, key):
     for temperature in (3.0, 1.0, 0.3):
         relaxed = vae.objective(build(temperature, straight_through=False))
         drawn = jax.jit(jax.vmap(partial(slope, relaxed)))(jax.random.split(key, 4000))
-        bias.append(np.abs(np.mean(np.float64(drawn), axis=0) - expected).max())
+        bias.append(np.abs(np.mean(doubles(drawn), axis=0) - expected).max())
     assert bias[0] > 1.5 * bias[1] > 2.5 * bias[2] and bias[2] < 0.15 * np.abs(expected).max()
 
 
@@ -121,10 +126,9 @@ def test_training_on_the_exact_bound_lowers_it(setup, key):
     params, x = setup
     model = vae.model(build(), optax.adam(0.02), categorical.objective(build(), num_categories=K))
     state, step = model.init(key, params), jax.jit(model.train_step)
-    first = None
+    before = float(model.evaluate(state, Batch(x), key)["negative_elbo"])
     for _ in range(30):
-        state, metrics = step(state, Batch(x), key)
-        first = metrics if first is None else first
-    assert metrics["negative_elbo"] < first["negative_elbo"] - 0.1
+        state, _ = step(state, Batch(x), key)
+    assert float(model.evaluate(state, Batch(x), key)["negative_elbo"]) < before - 0.1
     assert model.sample is not None
     assert model.sample(state, 5, key).shape == (5, DIM)

@@ -15,9 +15,23 @@ from genjax import gradients, losses, networks
 from genjax.evaluation import entropy_coding
 from genjax.losses import BERNOULLI
 from genjax.models import vq
-from genjax.types import Batch
+from genjax.types import Batch, Network
 
 B, DIM, K = 8, 5, 3
+
+
+def causal(length):
+    """Logits that are linear in the symbols before each place."""
+    size, mask = length * K, jnp.kron(jnp.triu(jnp.ones((length, length)), 1), jnp.ones((K, K)))
+
+    def init(key):
+        return {"kernel": 0.5 * jax.random.normal(key, (size, size)), "bias": jnp.arange(size) % 5 / 5}
+
+    def apply(params, x):
+        y = x.reshape(len(x), size) @ (mask * params["kernel"]) + params["bias"][None]
+        return y.reshape(x.shape)
+
+    return Network(init, apply)
 
 
 def build(make=networks.learned_codebook, *, places=2, dim=2, depth=1):
@@ -29,9 +43,13 @@ def build(make=networks.learned_codebook, *, places=2, dim=2, depth=1):
         networks.mlp((places, dim), (DIM,), hidden=(6,), activation=jnp.tanh),
         BERNOULLI,
         codebook,
-        losses.autoregressive(networks.causal_transformer(length, K, width=8, num_layers=1, num_heads=2), K),
+        losses.autoregressive(causal(length), K),
         (places,),
     )
+
+
+def doubles(a):
+    return np.asarray(a, np.float64)
 
 
 def init(key, parts):
@@ -49,7 +67,7 @@ def every_code(length):
 
 def by_hand(params, parts, x):
     """Encoded vectors, nearest entries and their indices, by NumPy."""
-    z, e = np.float64(parts.encoder.apply(params["encoder"], x)), np.float64(params["codebook"]["entries"])
+    z, e = doubles(parts.encoder.apply(params["encoder"], x)), doubles(params["codebook"]["entries"])
     index = ((z[..., None, :] - e) ** 2).sum(-1).argmin(-1)
     return z, e[index], index
 
@@ -58,10 +76,10 @@ def test_the_objective_is_the_sum_of_its_terms(key, batch):
     parts = build()
     params = init(key, parts)
     z, e, index = by_hand(params, parts, batch.x)
-    logits = np.float64(parts.decoder.apply(params["decoder"], jnp.float32(e)))
-    x = np.float64(batch.x)
+    logits = doubles(parts.decoder.apply(params["decoder"], jnp.float32(e)))
+    x = doubles(batch.x)
     distortion = -(x * -np.logaddexp(0, -logits) + (1 - x) * -np.logaddexp(0, logits)).sum(1)
-    rate = np.float64(parts.prior.negative_log_density(params["prior"], jnp.asarray(index)))
+    rate = doubles(parts.prior.negative_log_density(params["prior"], jnp.asarray(index)))
     error = ((z - e) ** 2).sum((1, 2))
     loss, metrics, statistics = jax.jit(vq.objective(parts, commitment_weight=0.7))(params, batch, key)
     np.testing.assert_allclose(loss, distortion + rate + 1.7 * error, rtol=1e-4)
@@ -111,7 +129,7 @@ def test_the_codebook_follows_the_sums_of_the_shards(key, batch, num_shards):
     state = jax.jit(model.init)(key)
     new, _ = jax.jit(model.train_step)(state, batch, key)
     z, _, index = by_hand(state.params, parts, batch.x)
-    used, e = np.eye(K)[index].reshape(-1, K), np.float64(state.params["codebook"]["entries"])
+    used, e = np.eye(K)[index].reshape(-1, K), doubles(state.params["codebook"]["entries"])
     count = 0.8 + 0.2 * used.sum(0)
     np.testing.assert_allclose(new.params["codebook"]["count"], count, rtol=1e-5)
     expected = (0.8 * e + 0.2 * used.T @ z.reshape(-1, 2)) / count[:, None]
@@ -126,14 +144,14 @@ def test_the_bound_is_the_probability_of_one_code(key, batch, depth):
     parts = build(depth=depth)
     params = init(key, parts)
     codes = every_code(parts.num_indices)
-    log_prior = -np.float64(parts.prior.negative_log_density(params["prior"], codes))
+    log_prior = -doubles(parts.prior.negative_log_density(params["prior"], codes))
     np.testing.assert_allclose(scipy.special.logsumexp(log_prior), 0, atol=1e-5)
-    p, x = np.float64(vq.decode(params, codes, parts=parts))[:, None], np.float64(batch.x)
-    log_joint = log_prior[:, None] + (x * np.log(p) + (1 - x) * np.log1p(-p)).sum(-1)
+    p, x = doubles(jax.jit(partial(vq.decode, parts=parts))(params, codes))[:, None], doubles(batch.x)
+    log_joint = log_prior[:, None] + np.sum(x * np.log(p) + (1 - x) * np.log1p(-p), axis=-1)
     own = np.asarray(vq.encode(params, batch.x, parts=parts)) @ K ** np.arange(parts.num_indices)[::-1]
-    bound = vq.objective(parts)(params, batch, key)[1]["negative_elbo"]
+    bound = jax.jit(vq.objective(parts))(params, batch, key)[1]["negative_elbo"]
     np.testing.assert_allclose(bound, -log_joint[own, np.arange(B)], rtol=1e-4)
-    assert (np.asarray(bound) > -scipy.special.logsumexp(log_joint, axis=0)).all()
+    assert (np.asarray(bound) > -np.asarray(scipy.special.logsumexp(log_joint, axis=0))).all()
 
 
 def test_samples_are_decoded_codes_of_the_prior(key):
@@ -146,9 +164,11 @@ def test_samples_are_decoded_codes_of_the_prior(key):
     samples = np.asarray(jax.jit(model.sample, static_argnums=1)(state, num, key))
     distance = np.abs(samples[:, None] - means).max(-1)
     assert distance.min(1).max() < 1e-5
-    p = np.exp(-np.float64(parts.prior.negative_log_density(state.params["prior"], codes)))
+    p = np.exp(-doubles(parts.prior.negative_log_density(state.params["prior"], codes)))
     counts = np.bincount(distance.argmin(1), minlength=len(codes))
-    assert scipy.stats.chisquare(counts, num * p / p.sum()).pvalue > 1e-3
+    often = num * p > 5  # the others together
+    expected = np.append(num * p[often], num * (1 - p[often].sum()))
+    assert scipy.stats.chisquare(np.append(counts[often], counts[~often].sum()), expected).pvalue > 1e-3
 
 
 def test_indices_keep_their_places(key):
@@ -157,11 +177,11 @@ def test_indices_keep_their_places(key):
     params = init(key, parts)
     x = jax.random.uniform(key, (1, DIM))
     index = np.asarray(vq.encode(params, x, parts=parts))[0]
-    z = np.float64(parts.encoder.apply(params["encoder"], x))[0]
+    z = doubles(parts.encoder.apply(params["encoder"], x))[0]
     for place in range(3):
         residual = z[place]
         for codebook in range(2):
-            e = np.float64(params["codebook"][f"codebook_{codebook + 1}"]["entries"])
+            e = doubles(params["codebook"][f"codebook_{codebook + 1}"]["entries"])
             nearest = ((e - residual) ** 2).sum(1).argmin()
             assert index[2 * place + codebook] == nearest
             residual = residual - e[nearest]
@@ -176,13 +196,11 @@ def test_the_rate_is_the_bytes_of_the_entropy_coder(key):
     """Each code in the frequencies that the prior gives it after those before it."""
     parts = build(places=6)
     params, num = init(key, parts), 40
-    network = networks.causal_transformer(6, K, width=8, num_layers=1, num_heads=2)
-    params["prior"]["logits"]["kernel"] *= 2
     index = vq.sample_prior(params, num, key, parts=parts)
-    p = jax.nn.softmax(network.apply(params["prior"], jax.nn.one_hot(index, K)))
-    counts = np.round(np.float64(p) * 2**24).astype(np.int64).reshape(-1, K)
+    p = jax.nn.softmax(causal(6).apply(params["prior"], jax.nn.one_hot(index, K)))
+    counts = np.round(doubles(p) * 2**24).astype(np.int64).reshape(-1, K)
     written = entropy_coding.encode(np.asarray(index).reshape(1, -1), counts)
     np.testing.assert_array_equal(entropy_coding.decode(written, counts).reshape(num, 6), index)
-    bits = np.sum(np.float64(parts.prior.negative_log_density(params["prior"], index))) / np.log(2)
+    bits = np.sum(doubles(parts.prior.negative_log_density(params["prior"], index))) / np.log(2)
     assert bits < 0.99 * num * 6 * np.log2(K)
     assert bits / 8 < len(written) < bits / 8 + 12
