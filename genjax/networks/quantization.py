@@ -1,9 +1,10 @@
 """Codebooks: vectors z [..., d] as integers and back, the bottleneck of a VQ-VAE (van den Oord et al. 2017).
 
-    k = argmin_k ||z - e_k||,   value = e_k,   d value / d z = 1 (straight through: Bengio et al. 2013)
+    k = argmin_k ||z - e_k||,   v = e_k
 
-The entries e are learned by gradient or by moving averages, in one codebook or in several, each of which quantises what
-the ones before it left (residual quantisation); or they are a fixed grid (finite scalar quantisation).
+The derivative of v in z is taken to be 1 (straight through; Bengio et al. 2013). The entries e are learned by gradient
+or by moving averages, in one codebook or in several, each of which quantises what the ones before it left (residual
+quantisation); or they are a fixed grid (finite scalar quantisation).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Quantised(NamedTuple):
     """Vectors z [..., d] on the entries of a codebook."""
 
     index: Array  # [..., R] int32
-    value: Array  # [..., d], the entries; its derivative in z is that of z, or of the bounded z
+    value: Array  # v, [..., d], the entries; its derivative in z is that of z, or of the bounded z
     codebook_loss: Array  # [...], ||sg(z) - e_k||^2, which moves the entries; 0 where no gradient does
     commitment: Array  # [...], ||z - sg(e_k)||^2, which moves z; 0 on a fixed grid
     statistics: Any  # sums over all vectors, for `refresh`
@@ -160,7 +161,7 @@ def averaged_codebook(num_codes: int, dim: int, *, decay: float = 0.99, restart:
 def residual_codebook(codebook: Codebook, num: int) -> Codebook:
     """Several codebooks of one kind, of which each quantises what those before it left.
 
-        r_1 = z,   k_i = argmin_k ||r_i - e^i_k||,   r_{i+1} = r_i - sg(e^i_{k_i}),   value = sum_i e^i_{k_i}
+        r_1 = z,   k_i = argmin_k ||r_i - e^i_k||,   r_{i+1} = r_i - sg(e^i_{k_i}),   v = sum_i e^i_{k_i}
 
     Its losses are the sums of those of all codebooks.
 
@@ -210,10 +211,10 @@ def residual_codebook(codebook: Codebook, num: int) -> Codebook:
 def scalar_codebook(levels: Sequence[int]) -> Codebook:
     """Finite scalar quantisation: each dimension is bounded and rounded, and the codebook is the grid of all values.
 
-        s_j = round((L_j - 1) (tanh z_j + 1) / 2),   value_j = 2 s_j / (L_j - 1) - 1,   d value_j / d z_j = d tanh z_j
-        k = sum_j s_j L_1 ... L_{j-1}
+        s_j = round((L_j - 1) (tanh z_j + 1) / 2),   v_j = 2 s_j / (L_j - 1) - 1,   k = sum_j s_j L_1 ... L_{j-1}
 
-    For odd L_j it is the paper's round(floor(L_j / 2) tanh z_j), scaled to [-1, 1]; even L_j have no value at 0.
+    The derivative of v_j in z_j is that of tanh z_j. For odd L_j it is the paper's round(floor(L_j / 2) tanh z_j), scaled
+    to [-1, 1]; even L_j have no value at 0.
 
     Args:
       levels: L_1, ..., L_d, 2 or more each.
