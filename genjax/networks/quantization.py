@@ -213,8 +213,8 @@ def scalar_codebook(levels: Sequence[int]) -> Codebook:
 
         s_j = round((L_j - 1) (tanh z_j + 1) / 2),   v_j = 2 s_j / (L_j - 1) - 1,   k = sum_j s_j L_1 ... L_{j-1}
 
-    The derivative of v_j in z_j is that of tanh z_j. For odd L_j it is the paper's round(floor(L_j / 2) tanh z_j), scaled
-    to [-1, 1]; even L_j have no value at 0.
+    The derivative of v_j in z_j is that of tanh z_j. For odd L_j it is the paper's round(floor(L_j / 2) tanh z_j),
+    scaled to [-1, 1]; even L_j have no value at 0.
 
     Args:
       levels: L_1, ..., L_d, 2 or more each.
