@@ -58,7 +58,7 @@ def assemble(experiment: Experiment, flags: Flags) -> Assembled:
 def _with_smaller_batches(experiment: Experiment, flags: Flags, dataset: data.Dataset) -> Flags:
     """The flags with all training examples as a batch, where there are fewer than the experiment's default takes."""
     num = len(dataset.train.x)
-    if flags.batch_size <= num or flags.batch_size != experiment.flags().batch_size:
+    if flags.batch_size is None or flags.batch_size <= num or flags.batch_size != experiment.flags().batch_size:
         return flags
     print_line(f"note: batch_size is {num}, as there are no more training examples")
     return flags.replace(batch_size=num)

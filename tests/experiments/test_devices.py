@@ -26,6 +26,7 @@ SLOW = {
     "linear_pca": "--batch_size=100",
     "made": f"--hidden=8 --num_masks=2 {FOLDER}",
     "outliers": f"--hidden=8 {FOLDER}",
+    "semi_supervised": f"--hidden=8 --latent_dim=2 --num_labels=8 --num_labelled=4 {FOLDER}",
     "sparse": "--num_units=30 --num_draws=2 --batch_size=16",
     "visualise": f"--hidden=8 {FOLDER}",
     "vq": f"--network=convolutional --features=4,8 --num_codes=4 --prior_width=8 --prior_layers=1 {FOLDER}",

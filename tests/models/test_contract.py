@@ -82,6 +82,8 @@ def flow_vae_of(objective):
         parts = vae.VAE(encoder, mlp(2, DIM), BERNOULLI, 2, prior, losses.flow_posterior(posterior))
         return vae.model(parts, ADAM, objective(parts), **more)
 
+    return build
+
 
 def vae_with(encoder, **fields):
     def build(**more):
@@ -325,7 +327,11 @@ CASES = {
     "players": Case(build_players),
     "statistics": Case(build_counter),
 }
-every_model = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+VARIANTS = ("flow_iwae", "made_of_two_masks", "vae_mixture", "vae_spherical", "dip_ii", "vq_residual", "vq_fsq")
+every_model = pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name, marks=[pytest.mark.slow] if name in VARIANTS else []) for name, case in CASES.items()],
+)
 
 
 def batch_of(case, dtype=jnp.float32):
