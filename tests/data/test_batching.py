@@ -141,6 +141,7 @@ def test_a_limit_chooses_how_a_split_is_read(split):
         batching.source(dataset, batch_size=24, memory_limit=0)
 
 
+@pytest.mark.slow
 def test_joined_batches_are_those_of_both_streams_under_keys_of_their_own(key):
     first = batching.shuffled(Split(np.arange(10.0)[:, None], np.full(10, -1)), batch_size=3, scale=1.0)
     second = batching.shuffled(Split(np.arange(10.0)[:, None] + 100, np.arange(10)), batch_size=2, scale=1.0)

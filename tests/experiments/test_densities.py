@@ -26,6 +26,7 @@ def same_scores(directory, workdir, x, expected):
 
 
 @pytest.mark.parametrize("kind", ["coupling", "maf", "iaf"])
+@pytest.mark.slow
 def test_a_flow_on_a_toy(kind, tmp_path):
     flags = flow.Flags(flow=kind, hidden=(8,), num_layers=2, **SHORT)
     run = runs.train(flow.EXPERIMENT, flags, workdir=tmp_path / "run")

@@ -194,6 +194,7 @@ def test_labels_that_cannot_be_kept_are_refused(digits, given, message):
         semi_supervised.source(semi_supervised.Flags(**given), digits)
 
 
+@pytest.mark.slow
 def test_a_few_labels_train_a_classifier(monkeypatch, tmp_path):
     monkeypatch.setenv("NPROC", str(DEFAULT_CPU_THREADS))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -32,10 +32,12 @@ PAGES = {
     "linear_pca": {"latent_dim": 2},
     "made": {"hidden": (8,)},
     "outliers": {"hidden": (8,)},
+    "semi_supervised": {"hidden": (8,), "latent_dim": 2},
     "sfnn": {"hidden": (4,), "num_stochastic": 2, "num_draws": 2},
     "sparse": {"num_units": 30, "num_draws": 2},
     "vae": {"hidden": (8,), "latent_dim": 2},
     "visualise": {"hidden": (8,)},
+    "vq": {"hidden": (8,), "prior_width": 8, "prior_layers": 1},
 }
 FOLDERS = {  # class folders, pictures in each, and their shape
     "ten pictures": (1, 10, (8, 8)),

@@ -169,6 +169,7 @@ def test_one_pseudo_input_in_one_dimension_by_quadrature(float64):
     assert np.trapezoid(q * np.log(q / p), z) == pytest.approx(0.7**2 * np.e / 2, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_prior_moves_pseudo_inputs_and_encoder(key, float64):
     parts = vamp(linear_encoder(), jax.random.normal(key, (4, 3)), scale=0.5)
     params, again = (vae.init_params(k, parts=parts) for k in (key, jax.random.fold_in(key, 1)))

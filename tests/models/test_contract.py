@@ -327,7 +327,18 @@ CASES = {
     "players": Case(build_players),
     "statistics": Case(build_counter),
 }
-VARIANTS = ("flow_iwae", "made_of_two_masks", "vae_mixture", "vae_spherical", "dip_ii", "vq_residual", "vq_fsq")
+VARIANTS = (
+    "flow_vae",
+    "flow_iwae",
+    "vae_vamp",
+    "beta_tcvae",
+    "made_of_two_masks",
+    "vae_mixture",
+    "vae_spherical",
+    "dip_ii",
+    "vq_residual",
+    "vq_fsq",
+)
 every_model = pytest.mark.parametrize(
     "case",
     [pytest.param(case, id=name, marks=[pytest.mark.slow] if name in VARIANTS else []) for name, case in CASES.items()],

@@ -621,6 +621,7 @@ def test_conditional_bound_is_the_conditional_evidence_where_q_is_the_posterior(
         np.testing.assert_allclose(vae.objective(parts)(params, batch, draw)[0], -evidence, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_one_hot_label_beside_x_and_z_is_a_bias_of_the_first_layers(key, float64):
     # [x, e_k] W = x W_x + row k of W_label: for one label, the unconditional VAE with other biases
     num_labels, keys = 3, iter(jax.random.split(key, 10))

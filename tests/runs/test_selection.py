@@ -148,6 +148,7 @@ def test_pictures_and_measures_at_the_end_are_of_the_test_split(tmp_path):
         assert all(np.array_equal(x, split.x) for x in seen[step])
 
 
+@pytest.mark.slow
 def test_a_longer_run_ends_as_it_would_have_in_one(tmp_path):
     flags = FLAGS.replace(select_by="accuracy", num_steps=20)
     train(tmp_path / "run", best_at(30), flags)
@@ -210,6 +211,7 @@ def test_what_cannot_be_is_refused_before_training(flags, message):
         assembling.assemble(vae.EXPERIMENT, vae.Flags(hidden=(4,), **flags))
 
 
+@pytest.mark.slow
 def test_several_seeds_have_a_validation_split_each(tmp_path):
     flags = FLAGS.replace(num_steps=10, num_seeds=2, workdir=str(tmp_path / "both"))
     runner._train(sketches.EXPERIMENT, flags)
