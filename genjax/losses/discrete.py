@@ -74,7 +74,7 @@ def relaxed_categorical(num_categories: int, *, temperature: Scalar, straight_th
     Returns:
       A posterior of codes [B, d K]; the encoder returns logits a [B, d K].
 
-    Source: Jang et al. 2017, eq. 1-2 and section 2.2; Maddison et al. 2017, section 3.
+    Source: Jang et al. 2017, equations 1 and 2 and section 2.2; Maddison et al. 2017, section 3.
     """
 
     def negative_log_density(logits: Array, z: Array) -> Array:
@@ -111,7 +111,7 @@ def autoregressive(network: Network, num_codes: int) -> Prior:
       A prior of sequences k [B, L] int32, with the network's params and an exact `negative_log_density`. `sample`
       draws one place after the other, with a key for each.
 
-    Source: van den Oord et al. 2016, eq. 1.
+    Source: van den Oord et al. 2016, equation 1.
     """
 
     def negative_log_density(params: Params, index: Array, *context: object) -> Array:
