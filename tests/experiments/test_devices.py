@@ -7,11 +7,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = "--dataset=PICTURES --batch_size=16"
-PAGES = {  # the quick ones that stand for the others: auxiliary models, one objective, two players
-    "sfnn": "--hidden=4 --num_stochastic=2 --num_draws=2",
-    "vae": f"--hidden=8 --latent_dim=2 {FOLDER}",
-    "gan": f"--hidden=8 {FOLDER}",
-}
+PAGES = {"vae": f"--hidden=8 --latent_dim=2 {FOLDER}"}  # which stands for the others
 SLOW = {
     "autoencoder": f"--hidden=8 --latent_dim=2 {FOLDER}",
     "classifier": f"--hidden=8 {FOLDER}",
@@ -29,6 +25,8 @@ SLOW = {
     "semi_supervised": f"--hidden=8 --latent_dim=2 --num_labels=8 --num_labelled=4 {FOLDER}",
     "sparse": "--num_units=30 --num_draws=2 --batch_size=16",
     "visualise": f"--hidden=8 {FOLDER}",
+    "sfnn": "--hidden=4 --num_stochastic=2 --num_draws=2",
+    "gan": f"--hidden=8 {FOLDER}",
     "vq": f"--network=convolutional --features=4,8 --num_codes=4 --prior_width=8 --prior_layers=1 {FOLDER}",
 }
 SHORT = ("--num_steps=4", "--log_every=2", "--eval_every=4")

@@ -40,7 +40,7 @@ def built(page, dataset, **flags):
     return page.build(page.Flags(**SMALL | flags), dataset, gradients.whole_batch)
 
 
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("conditional", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("posterior", latent_posteriors.POSTERIORS)
 @pytest.mark.parametrize("prior", latent_parts.PRIORS)
 def test_every_choice_trains_and_weighs_or_is_refused(digits, prior, posterior, conditional):

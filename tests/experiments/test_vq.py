@@ -68,6 +68,7 @@ def test_what_it_measures_by_counting(trained):
     assert {"reconstructions.png", "samples.png", "codebook.png"} <= {p.name for p in run.directory.glob("*.png")}
 
 
+@pytest.mark.slow
 def test_codes_go_to_files_and_back(trained, x, tmp_path):
     run = trained
     index = np.asarray(model.encode(run.params, jnp.float32(x) / 16, parts=run.parts))

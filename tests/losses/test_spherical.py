@@ -20,7 +20,7 @@ negative_log_density: Any = VON_MISES_FISHER.negative_log_density
 CONCENTRATIONS = np.array([1e-3, 0.1, 1.0, 5.0, 20.0, 100.0, 1e3, 1e4])
 
 
-@pytest.mark.parametrize("dim", [2, 3, 5, 10, 41, 128])
+@pytest.mark.parametrize("dim", [2, 3, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (5, 10, 41, 128))])
 def test_bessel_functions_are_scipys(dim, float64):
     nu, k = dim / 2 - 1, CONCENTRATIONS
     exact = np.log(scipy.special.ive(nu, k)) - nu * np.log(k)
@@ -40,7 +40,7 @@ def test_bessel_functions_are_scipys(dim, float64):
     assert np.isfinite(jax.grad(lambda k: stochastic.log_scaled_bessel(k, dim))(0.0))
 
 
-@pytest.mark.parametrize("dim", [2, 3, 6, 25])
+@pytest.mark.parametrize("dim", [2, 3, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (6, 25))])
 def test_the_divergence_from_the_uniform_by_quadrature(dim, float64):
     # the density of w = mu^T z is that of the sphere's slices, e^{k w} (1 - w^2)^{(d - 3) / 2}; w = cos t
     t = np.linspace(0, np.pi, 20_001)
@@ -109,7 +109,7 @@ def test_draws_and_their_derivatives_have_the_moments_of_the_density(dim, key, f
         assert abs(found.mean() - covariance) < 4 * found.std() / np.sqrt(num) + 1e-9
 
 
-@pytest.mark.parametrize("dim", [2, 3, 4, 30])
+@pytest.mark.parametrize("dim", [2, 3, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (4, 30))])
 def test_a_draw_moves_along_its_quantile_function(dim, float64):
     k, step = 3.0, 1e-4
 

@@ -131,6 +131,7 @@ def test_both_objectives_have_the_same_values(key):
     chex.assert_trees_all_close(plain, doubly, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_learned_prior_is_weighed_and_trained_by_both_objectives(linear, key):
     # z ~ N(a, diag e^t): the evidence is N(W a + m, W diag e^t W^T + sigma^2 I)
     parts, params, x, _ = linear

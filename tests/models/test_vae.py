@@ -485,6 +485,7 @@ def test_bound_under_a_learned_prior_is_below_the_evidence_and_attains_it_where_
         np.testing.assert_allclose(vae.negative_elbo(params, x, draw, parts=parts), -exact, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_learned_prior_is_sampled_and_trained(mixture, key):
     parts, params, x, _ = mixture
     z = np.asarray(vae.sample_prior(params, 20_000, key, parts=parts))
