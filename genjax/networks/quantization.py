@@ -80,7 +80,7 @@ def learned_codebook(num_codes: int, dim: int) -> Codebook:
     Returns:
       A codebook with params {"entries": e [K, d]}, N(0, 1) at first.
 
-    Source: van den Oord et al. 2017, eq. 1-3.
+    Source: van den Oord et al. 2017, equations 1 to 3.
     """
 
     def init(key: Key) -> Params:

@@ -164,10 +164,12 @@ class Recorder:
         """Prints a line with the step whose parameters the run ends with."""
         assert self._selection is not None
         best, due = self._selection.best, self._flags.num_steps
-        stopped = f", where training stopped early, of {due}" if reached < due else ""
+        trained = (
+            f"training stopped early, after {reached} of {due} steps" if reached < due else f"{due} steps were trained"
+        )
         print_line(
             f"the parameters are those of step {best['step']}, where the validation {best['metric']} was best, "
-            f"{best['value']:.4f}, of {reached} steps{stopped}"
+            f"{best['value']:.4f}; {trained}"
         )
 
     def _note_best(self, lines: list[dict[str, Any]], errors: Mapping[str, Any]) -> None:
