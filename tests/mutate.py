@@ -91,6 +91,7 @@ FUNCTIONS = {
     "zeros_like": "ones_like",
     "ones_like": "zeros_like",
 }
+LEFT_ALONE = ("axis", "strict")  # arguments: `axis` is a kind of its own, `strict` is not part of a formula
 IDENTITIES = ("stop_gradient", "abs", "square", "clip", "transpose", "flip", "roll", "cumsum", "sort", "log", "exp")
 
 
@@ -179,6 +180,8 @@ class _Sites(ast.NodeVisitor):
             self._keys = outer
             return
         if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
+            return
+        if isinstance(node, ast.keyword) and node.arg in LEFT_ALONE:
             return
         self.found.append((node, self._keys))
         if isinstance(node, ast.AnnAssign):

@@ -30,7 +30,6 @@ def test_each_kind_of_change_is_made_and_texts_are_left_alone():
         ("operator", "x + 5"),
         ("term left out", "x"),
         ("constant", "6"),
-        ("constant", "2"),
         ("arguments exchanged", "draw(x, key)"),
         ("key", "other_key"),
     }
