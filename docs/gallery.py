@@ -148,7 +148,7 @@ SHOWN = (
     ),
     Shown(
         "disentanglement",
-        {"traversals.png": "Sprites along each dimension of the code of a beta-TCVAE, the most informative first."},
+        {"traversals.png": "Sprites along each dimension of a beta-TCVAE's code, those whose mean varies most first."},
         ("--beta_tcvae=5", "--beta_vae=", "--factor_vae=", "--dip_vae_i=", "--dip_vae_ii=", "--num_seeds=1"),
         to="out",
     ),
