@@ -107,11 +107,16 @@ def test_a_model_that_is_built_from_the_data_is_given_them(people, tmp_path):
     assert isinstance(opening.open(tmp_path / "run", with_data=False).dataset.train.x, np.ndarray)
 
 
-def test_a_standardised_table_takes_a_gaussian_and_no_bernoulli(tmp_path):
+def standardised_table(folder):
+    """Writes a table of values of either sign, and returns the flags of a small run on it."""
     x = np.random.RandomState(0).normal(size=(60, 5))
     lines = [",".join(map(str, row)) + f",{'ab'[int(row[0] > 0)]}" for row in x]
-    (tmp_path / "table.csv").write_text("p,q,r,s,t,kind\n" + "\n".join(lines))
-    own = dict(SMALL, dataset="file:table.csv", label_column="kind")
+    (folder / "table.csv").write_text("p,q,r,s,t,kind\n" + "\n".join(lines))
+    return dict(SMALL, dataset="file:table.csv", label_column="kind")
+
+
+def test_a_standardised_table_takes_a_gaussian_and_no_bernoulli(tmp_path):
+    own = standardised_table(tmp_path)
     for page, wrong in (
         (vae, dict(likelihood="bernoulli")),
         (vae, dict(likelihood="gaussian", binarize="dynamic")),
@@ -127,6 +132,11 @@ def test_a_standardised_table_takes_a_gaussian_and_no_bernoulli(tmp_path):
     run = runs.train(vae.EXPERIMENT, vae.Flags(likelihood="gaussian", **own), workdir=tmp_path / "run")
     assert run.dataset.class_names == ("a", "b") and (tmp_path / "run" / "latent_map.png").exists()
     assert (tmp_path / "run" / "samples.png").exists()  # as points
+
+
+@pytest.mark.slow
+def test_other_pages_take_a_standardised_table(tmp_path):
+    own = standardised_table(tmp_path)
     run = runs.train(autoencoder.EXPERIMENT, autoencoder.Flags(reconstruction="squared_error", **own), workdir="auto")
     peak = np.ptp(run.dataset.train.x)
     mean_squared_error = run.metrics["loss"] / 5

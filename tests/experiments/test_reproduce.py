@@ -127,7 +127,7 @@ def test_a_crash_is_not_an_answer(monkeypatch, capsys):
     ("change", "named"),
     [
         (lambda m: m["packages"].update(jax="0.4.1"), "packages.jax: 0.4.1 then, "),
-        (lambda m: m.update(backend="tpu"), "backend: tpu then, cpu now"),
+        pytest.param(lambda m: m.update(backend="tpu"), "backend: tpu then, cpu now", marks=pytest.mark.slow),
         pytest.param(lambda m: m.update(cpu_threads=64), "cpu_threads: 64 then, ", marks=pytest.mark.slow),
         pytest.param(
             lambda m: m.update(mixed=["packages.optax: 1 then, 2 now"]),
@@ -157,7 +157,7 @@ def test_a_directory_that_does_not_exist(finish, tmp_path):
     assert finish("reproduce", f"--run={tmp_path / 'x'}") == (2, "", f"error: {tmp_path / 'x'} does not exist\n")
 
 
-@pytest.mark.parametrize("missing", ["config.json", "summary.json"])
+@pytest.mark.parametrize("missing", ["summary.json", pytest.param("config.json", marks=pytest.mark.slow)])
 def test_what_is_no_finished_run_is_refused(altered, finish, missing):
     workdir, _ = altered
     (workdir / missing).unlink()

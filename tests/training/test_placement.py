@@ -25,15 +25,17 @@ def spread(devices, *ways):
     return told
 
 
-def test_ordered_sums_have_the_bits_of_one_device_on_two():
+@pytest.mark.parametrize("model", ["vae", pytest.param("gan", marks=pytest.mark.slow)])
+def test_ordered_sums_have_the_bits_of_one_device_on_two(model):
     """Of the whole state, and of every metric, for both players of a GAN too."""
-    assert spread(2, "ordered")["ordered"] == spread(1, "ordered")["ordered"]
+    assert spread(2, model)[model] == spread(1, model)[model]
 
 
 @pytest.mark.slow
-def test_ordered_sums_have_the_bits_of_one_device_on_four():
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_ordered_sums_have_the_bits_of_one_device_on_four(model):
     # a device then has a single shard, in a loop of one turn
-    assert spread(4, "ordered")["ordered"] == spread(1, "ordered")["ordered"]
+    assert spread(4, model)[model] == spread(1, model)[model]
 
 
 @pytest.mark.slow
