@@ -47,6 +47,7 @@ CUT = {  # flags that cut a training
     "prepare": (),
     "report": (),
     "reproduce": (),
+    "reproduction": ("--num_steps=20",),
     "same_bits": ("--models=vae", "--ways=alone,devices-2", "--num_steps=20"),
     "swap_faces": (),
     "track": (),

@@ -184,7 +184,8 @@ def measure_likelihood(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     value, error = (np.concatenate(each) for each in zip(*found, strict=True))
     measured = {
         "negative_log_likelihood": -float(value.mean()),
-        "negative_log_likelihood_error": float(np.sqrt(np.sum(error**2)) / len(x)),
+        "negative_log_likelihood_error": float(np.sqrt(np.sum(error**2)) / len(x)),  # from the draws of z
+        "negative_log_likelihood_spread": float(value.std() / len(x) ** 0.5),  # over images
     }
     if flags.likelihood in ("gaussian", "learned_gaussian") and flags.latent_dim < math.prod(x.shape[1:]):
         from sklearn.decomposition import PCA
