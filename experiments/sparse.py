@@ -3,8 +3,14 @@
     python -m experiments.sparse
     python -m experiments.sparse --sparsity=k_sparse --active_units=16
     python -m experiments.sparse --dictionary --sparsity=k_sparse --active_units=4
+    python -m experiments.sparse --dataset=file:activations.npy --sparsity=batch_top_k --num_units=4096 \\
+        --revival_weight=0.03125 --prefixes=256,1024
 
     z = relu(W_e x + b_e) with (lambda/2) ||z||_1 in the objective, or its k largest,   x' = W_d z + b_d
+
+Other codes are those of the B k largest units of a batch, of units with learned thresholds (JumpReLU) or with gates
+apart from sizes. With --prefixes the first units hold the most general features, and with --revival_weight units that
+have died come back.
 
 A linear probe is trained on the frozen code with `--labels_per_class` labels, and again for many draws of these labels.
 It is compared, on the same draws, with probes on the raw pixels, on as many principal components as the code has units
@@ -29,13 +35,12 @@ import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from experiments import applications
+from experiments import applications, sparse_codes
 from genjax import data, networks, runs
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation import probes
 from genjax.gradients import Reduction
-from genjax.losses import SQUARED_ERROR
 from genjax.models import autoencoder, descent
 from genjax.runs import flag
 from genjax.types import Array, Batch, Key, Metrics, Model
@@ -44,7 +49,7 @@ AT_MOST = 10000  # training examples whose labels may be drawn, and to which PCA
 NUM_ATOMS, DIM, NUM_ACTIVE, NOISE = 64, 32, 4, 0.01  # of the known dictionary
 
 
-class Flags(runs.Flags):
+class Flags(sparse_codes.Flags, runs.Flags):
     """Sparse autoencoder."""
 
     num_steps: int = 4000
@@ -53,9 +58,6 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     num_units: int = flag(256, "number of units of the code", at_least=1)
-    sparsity: str = flag("l1", "method that makes the code sparse", choices=("l1", "k_sparse"))
-    active_units: int = flag(16, "number of units that a k_sparse code keeps", at_least=1)
-    code_l1: float = flag(0.2, "weight lambda of the L1 penalty", at_least=0)
     labels_per_class: int = flag(10, "number of labels per class for training a probe", at_least=5)
     num_draws: int = flag(20, "number of draws of these labels", at_least=2, at_most=10**4)
     dictionary: bool = flag(False, "recover a known dictionary from examples drawn at every step")
@@ -73,17 +75,11 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
             )
     shape = (DIM,) if flags.dictionary else dataset.train.x.shape[1:]
     encoder, decoder = networks.affine(shape, (flags.num_units,)), networks.affine((flags.num_units,), shape)
-    k = min(flags.active_units, flags.num_units)
-    code = {"k_sparse": lambda a: networks.k_sparse(jax.nn.relu(a), k=k), "l1": jax.nn.relu}[flags.sparsity]
-    parts = autoencoder.Autoencoder(encoder, networks.unit_norm_rows(decoder), SQUARED_ERROR, code)
-    penalties = [autoencoder.code_l1_penalty(flags.code_l1)] if flags.sparsity == "l1" else []
-    objective = autoencoder.objective(parts, penalties=penalties)
-    model = autoencoder.model(
-        parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction
-    )
+    parts = sparse_codes.build(flags, encoder, networks.unit_norm_rows(decoder))
+    model = sparse_codes.model(flags, parts, reduction)
     if flags.dictionary:
         model = drawing(model, partial(sparse_mixtures, atoms=true_atoms()))
-    return runs.Built(model, parts)
+    return runs.Built(model, parts.autoencoder)
 
 
 def true_atoms() -> Array:
@@ -150,9 +146,18 @@ def measure_recovery(trained: runs.Trained, features: np.ndarray) -> dict[str, f
         ylabel="|cos| to the nearest learned one",
         title=f"{NUM_ATOMS} atoms in {DIM} dimensions, {NUM_ACTIVE} active, {NOISE:.0%} noise",
     )
-    return {f"{prefix}atoms_recovered": float((values >= 0.95).mean()) for prefix, values in cosines.items()} | {
-        f"{prefix}mean_cosine": float(values.mean()) for prefix, values in cosines.items()
-    }
+    codes, rebuilt = trained_codes(trained, np.asarray(x, np.float32))
+    sparse_codes.draw_densities(trained.workdir / "densities.png", codes)
+    recovered = {f"{prefix}atoms_recovered": float((values >= 0.95).mean()) for prefix, values in cosines.items()}
+    mean = {f"{prefix}mean_cosine": float(values.mean()) for prefix, values in cosines.items()}
+    return recovered | mean | sparse_codes.measure(codes, x, rebuilt, features)
+
+
+def trained_codes(trained: runs.Trained, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The codes of examples, and their reconstructions."""
+    encode, decode = (jax.jit(partial(of, parts=trained.parts)) for of in (autoencoder.encode, autoencoder.decode))
+    codes = np.asarray(encode(trained.params, x))
+    return codes, np.asarray(decode(trained.params, codes))
 
 
 def best_cosines(atoms: np.ndarray | Array, features: np.ndarray) -> np.ndarray:
@@ -165,17 +170,19 @@ def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) 
     dataset, x, test_labels = trained.dataset, trained.examples.x, trained.classes
     of_train = dataset.train.sample(AT_MOST)
     x, known = np.asarray(x), dataset.scaled(of_train)
-    encode = jax.jit(partial(autoencoder.encode, parts=trained.parts))
-    codes, known_codes = (np.asarray(encode(trained.params, inputs)) for inputs in (x, known))
+    codes, rebuilt = trained_codes(trained, x)
+    known_codes, _ = trained_codes(trained, known)
+    sparse_codes.draw_densities(trained.workdir / "densities.png", known_codes)
     if x.ndim == 4:
         most_active_first = np.argsort(-known_codes.mean(axis=0), kind="stable")
         drawn = pictures.signed(features[most_active_first[:256]].reshape(-1, *x.shape[1:]))
         title = f"the decoder's features of {len(drawn)} units, the most active first (grey is 0)"
         pictures.save_samples(trained.workdir / "features.png", drawn, title=title, columns=16)
+        sparse_codes.draw_strongest(trained.workdir / "strongest.png", codes, x, features)
     metrics = {
         "active_share": float((codes > 0).mean()),
         "dead_units": float((known_codes == 0).all(axis=0).sum()),
-    }
+    } | sparse_codes.measure(codes, x, rebuilt, features)
     labels = dataset.classes(of_train)
     if labels is None or test_labels is None:
         return metrics

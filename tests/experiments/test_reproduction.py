@@ -9,6 +9,7 @@ from experiments import reproduction
 from genjax import runs
 from genjax.errors import BadInput
 from genjax.runs import command, directory
+from genjax.training.determinism import DEFAULT_CPU_THREADS
 
 FLAGS = reproduction.Flags(data_dir="DIR")
 
@@ -48,6 +49,7 @@ def test_unknown_rows_are_refused():
 
 
 def test_a_row_is_trained_once_and_shown_as_it_stands(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NPROC", str(DEFAULT_CPU_THREADS))  # of this process, which has started already
     flags = reproduction.Flags(rows=("made",), dataset="digits", num_steps=2, out=str(tmp_path))
     row = reproduction.ROWS["made"]
     reproduction.main(flags)

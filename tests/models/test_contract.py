@@ -32,6 +32,7 @@ from genjax.models import (
     regressor,
     semi_supervised,
     sfnn,
+    sparse_autoencoder,
     vae,
     vq,
 )
@@ -59,6 +60,18 @@ def autoencoder_with(*penalties, code=None, hidden=(4, 4), corruption=None, **op
         parts = autoencoder.Autoencoder(mlp(DIM, 2, hidden), mlp(2, DIM, hidden), SQUARED_ERROR, code)
         objective = autoencoder.objective(parts, penalties=penalties, corruption=corruption)
         return autoencoder.model(parts, ADAM, objective, **options, **more)
+
+    return build
+
+
+def sparse_with(make, **terms):
+    """A sparse autoencoder with dead units, which two steps make of any unit."""
+
+    def build(**more):
+        parts = sparse_autoencoder.SparseAutoencoder(make(mlp(DIM, 5)), mlp(5, DIM), SQUARED_ERROR)
+        revival = sparse_autoencoder.Revival(5, at_most=2, after=4)
+        objective = sparse_autoencoder.objective(parts, revival=revival, **terms)
+        return sparse_autoencoder.model(parts, ADAM, objective, revival=revival, **more)
 
     return build
 
@@ -289,6 +302,9 @@ CASES = {
     "sigmoid_layer": Case(
         autoencoder_with(autoencoder.sigmoid_layer_contractive_penalty(0.1), code=sigmoid, hidden=())
     ),
+    "gated": Case(sparse_with(lambda network: networks.gated_units(network, 5), weight=0.1, prefixes=(2,))),
+    "jump_relu": Case(sparse_with(lambda network: networks.jump_relu_units(network, 5), weight=0.1)),
+    "batch_top_k": Case(sparse_with(partial(networks.batch_top_k_units, k=2)), sums=False),
     "vae": Case(vae_of(vae.objective, averaging=0.9), draws=True),
     "beta_tcvae": Case(penalised(disentangling.total_correlation_penalty(3.0, num_examples=20)), draws=True),
     "dip_ii": Case(penalised(disentangling.dip_ii_penalty(3.0)), draws=True),
@@ -328,6 +344,7 @@ CASES = {
     "statistics": Case(build_counter),
 }
 VARIANTS = (
+    "jump_relu",
     "flow_vae",
     "flow_iwae",
     "vae_vamp",
