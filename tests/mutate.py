@@ -56,13 +56,13 @@ OPERATORS = {
     ast.Mod: ast.FloorDiv,
 }
 COMPARISONS = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
+    ast.Lt: ast.GtE,
+    ast.LtE: ast.Gt,
+    ast.Gt: ast.LtE,
+    ast.GtE: ast.Lt,
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
-}
+}  # not `<` and `<=`, which differ nowhere among random numbers; boundaries of integers move with their constants
 FUNCTIONS = {
     "sum": "mean",
     "mean": "sum",

@@ -21,7 +21,7 @@ def texts(source):
 
 def test_each_kind_of_change_is_made_and_texts_are_left_alone():
     assert texts(SOURCE) == {
-        ("condition", "x <= 2"),
+        ("condition", "x >= 2"),
         ("constant", "3"),
         ("operator", "jnp.sum(x - 5, axis=1) - draw(key, x)"),
         ("term left out", "jnp.sum(x - 5, axis=1)"),

@@ -102,7 +102,8 @@ def objective(
         terms: dict[str, Array] = {}
         if prefixes:
             place = jnp.arange(code.z.shape[1])[None]
-            terms["prefix_loss"] = sum(loss_of(jnp.where(place < m, code.z, 0), params["decoder"]) for m in prefixes)
+            of_prefixes = [loss_of(jnp.where(place < m, code.z, 0), params["decoder"]) for m in prefixes]
+            terms["prefix_loss"] = jnp.sum(jnp.stack(of_prefixes), axis=0)
         if code.gate is not None:
             terms["gate_loss"] = loss_of(code.gate, jax.lax.stop_gradient(params["decoder"]))
         for term in terms.values():
