@@ -44,6 +44,7 @@ CUT = {  # flags that cut a training
     "iwae": ("--num_steps=20", "--num_samples=5", "--stages=1"),
     "latent_space": (),
     "lemmas": (),
+    "lossless": (),
     "prepare": (),
     "report": (),
     "reproduce": (),
@@ -56,11 +57,16 @@ CUT_OF_OTHERS = ("--num_steps=20", "--eval_every=20")
 MADE_FIRST = (  # runs that other commands open
     "vae --latent_dim=2 --workdir=runs/a",
     "vae --latent_dim=2 --seed=1 --workdir=runs/b",
+    "vae --binarize=static --workdir=runs/binary",
     "autoencoder --latent_dim=2 --workdir=runs/autoencoder",
     "gan --dataset=digits --conditional --workdir=runs/conditional",
     "identity_swap --workdir=runs/swap",
     "autoencoder --dataset=folder:shapes --image_size=16 --latent_dim=4 --workdir=runs/shapes",
 )
+RUNS = {
+    "swap_faces": "runs/swap",
+    "lossless": "runs/binary",
+}  # that stand for DIR, for commands with needs of their own
 STAND_INS = {
     "runs/NAME": "runs/a",
     "VAE": "runs/a",
@@ -83,7 +89,7 @@ def commands() -> Iterator[tuple[str, str]]:
         for line in block.splitlines()
     ]
     for page in sorted((ROOT / "experiments").rglob("*.py")):
-        text = ast.get_docstring(ast.parse(page.read_text())) or ""
+        text = re.sub(r"\\\n\s*", "", ast.get_docstring(ast.parse(page.read_text())) or "")  # one line of each command
         shown += [(page, line.strip()) for line in text.splitlines() if line.startswith("    ")]
     seen = set()
     for page, line in shown:
@@ -107,6 +113,7 @@ def prepare() -> None:
         Path(f"people/{person:03}").mkdir(parents=True)
         for number, face in enumerate(rendered.x[rendered.label == person][:6]):
             Image.fromarray(face).save(f"people/{person:03}/{number}.png")
+    np.save("activations.npy", draw.normal(size=(400, 64)))
     for name, face in zip("AB", rendered.x[:2], strict=True):
         Image.fromarray(face).save(f"{name}.png")
 
@@ -117,7 +124,7 @@ def stand_in(command: str, data_dir: str | None) -> str | None:
     if "--archives" in command or ("--data_dir=DIR" in command and data_dir is None):
         return None
     command = command.replace("--data_dir=DIR", f"--data_dir={data_dir}").replace("--out=DIR", "--out=compared")
-    run = "runs/swap" if name == "swap_faces" else "runs/conditional" if "--label" in command else "runs/a"
+    run = RUNS.get(name, "runs/conditional" if "--label" in command else "runs/a")
     command = command.replace("--run=DIR", f"--run={run}")
     for word, other in STAND_INS.items():
         command = re.sub(rf"(?<=[=:]){word}\b", other, command)
