@@ -136,13 +136,15 @@ class Coder(NamedTuple):
     decode: Callable[[np.ndarray], np.ndarray]  # z [L, d] -> logits [L, D]
     lanes: int  # L
     latent_bits: int = 12  # K
-    precision: int = 28  # t of z, above K; bits of x have 24
+    precision: int = 28  # t of z, above K
 
 
 PIXEL_PRECISION = 24
+"""The bits t of the probabilities of pixels."""
 
 
-Progress = Callable[[Sequence[int]], Iterable[int]]  # iterates over the first rows of groups, as tqdm does
+Progress = Callable[[Sequence[int]], Iterable[int]]
+"""Iterates over the first rows of the groups that are coded in turn."""
 
 
 def compress(x: np.ndarray, coder: Coder, *, seed: int = 0, progress: Progress = iter) -> Message:
@@ -150,7 +152,9 @@ def compress(x: np.ndarray, coder: Coder, *, seed: int = 0, progress: Progress =
 
     Args:
       x: [N, D], 0 or 1.
+      coder: what the receiver has too.
       seed: of the bits that the first examples take.
+      progress: shows how far it is, as `tqdm` does.
 
     Raises:
       ValueError: other values.
@@ -183,9 +187,12 @@ def decompress(
     """The examples of a message, which is taken apart.
 
     Args:
+      message: as `compress` made it.
       num: N.
       dim: D.
       latent_dim: d.
+      coder: that of the sender.
+      progress: as for `compress`.
 
     Returns:
       [N, D] uint8.
