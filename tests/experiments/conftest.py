@@ -47,7 +47,7 @@ def finish(launch):
 
     def finish(name, *flags, **options):
         process = launch(name, *flags, **options)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=1200)
         return process.returncode, out, err
 
     return finish

@@ -292,7 +292,7 @@ def test_the_real_command_ends_with_its_work_or_one_line(name, flags, tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert ended.returncode in (0, 2) and "Traceback" not in ended.stderr, ended.stderr[-2000:]
     if ended.returncode == 2:

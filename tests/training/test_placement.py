@@ -18,7 +18,7 @@ def spread(devices, *ways):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
     del environment["XLA_FLAGS"]  # what the other tests compile with keeps no promise of bits
     command = [sys.executable, str(WORKER), *ways]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
     assert not done.returncode, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["devices"] == devices
