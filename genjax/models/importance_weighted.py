@@ -5,6 +5,10 @@ tightly than the one draw of a VAE:
 
 -ELBO = -E_q[log w]  >=  -E[log (1/k) sum_k w_k]  >=  -log p_theta(x)
 
+A tighter bound teaches the decoder better and the encoder worse, whose gradient has a signal-to-noise ratio that falls
+with k (Rainforth et al. 2018). Three objectives weigh the two: means of several bounds (MIWAE), these for the encoder
+alone (PIWAE), and a mixture with the ELBO (CIWAE).
+
 Its parts, parameters and model are those of `genjax.models.vae`.
 """
 
@@ -19,7 +23,7 @@ import jax.numpy as jnp
 
 from genjax import gradients
 from genjax.models import vae
-from genjax.types import Array, Batch, Key, Params
+from genjax.types import Array, Batch, Key, Params, Scalar
 
 
 def importance_sampler(params: Params, x: Array, *context: Any, parts: vae.VAE) -> Callable[[Key], Array]:
@@ -33,11 +37,16 @@ def importance_sampler(params: Params, x: Array, *context: Any, parts: vae.VAE) 
     Returns:
       `log_weight(key) -> [B]`, in nats, one draw of z for each x; `jax.vmap` it over keys.
     """
-    posterior = vae.encode(params, x, *context, parts=parts)
+    return _sampler(params, params, x, *context, parts=parts)
+
+
+def _sampler(proposal: Params, model: Params, x: Array, *context: Any, parts: vae.VAE) -> Callable[[Key], Array]:
+    """`importance_sampler` with the params of q(z|x) apart from those of p(x|z) and p(z)."""
+    posterior = vae.encode(proposal, x, *context, parts=parts)
 
     def log_weight(key: Key) -> Array:
-        drawn = vae.draw(params, posterior, key, *context, parts=parts)
-        return _log_weight(parts.prior_params(params), drawn, x, *context, parts=parts)
+        drawn = vae.draw(model, posterior, key, *context, parts=parts)
+        return _log_weight(parts.prior_params(model), drawn, x, *context, parts=parts)
 
     return log_weight
 
@@ -124,6 +133,116 @@ def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gra
     return doubly_reparameterized
 
 
+def multiply_weighted_objective(parts: vae.VAE, *, num_samples: int, num_bounds: int) -> gradients.Objective:
+    """The mean of several importance-weighted bounds: the multiply importance-weighted autoencoder, MIWAE.
+
+        L_{M,k} = -(1/M) sum_m log (1/k) sum_i w_{m,i}
+
+    It is `objective` at M = 1 and the negative ELBO, averaged over M draws, at k = 1.
+
+    Args:
+      num_samples: k, in each bound.
+      num_bounds: M.
+
+    Returns:
+      `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats, of M k draws; the loss's
+      expectation is that of `objective` with k samples.
+
+    Raises:
+      ValueError: fewer than one sample or bound.
+
+    Source: Rainforth et al. 2018, section 5.
+    """
+    _check_positive(num_samples=num_samples, num_bounds=num_bounds)
+
+    def bound(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        log_weight = importance_sampler(params, batch.x, *parts.context(batch), parts=parts)
+        log_w = jax.vmap(log_weight)(jax.random.split(key, num_bounds * num_samples))
+        return -_mean_of_bounds(log_w, num_bounds), {"negative_elbo": -jnp.mean(log_w, axis=0)}
+
+    return bound
+
+
+def partially_weighted_objective(parts: vae.VAE, *, num_samples: int, num_bounds: int) -> gradients.Objective:
+    """Two bounds of the same M k draws, one for each part: the partially importance-weighted autoencoder, PIWAE.
+
+        theta descends L_{M k} = -log (1/(M k)) sum_{m,i} w_{m,i},
+        phi descends L_{M,k} = -(1/M) sum_m log (1/k) sum_i w_{m,i}
+
+    with theta the parameters of decoder and prior, phi those of the encoder; those that a `losses.vamp_prior` reads
+    belong to theta. The decoder has the tightest bound, and the encoder a gradient of a larger signal-to-noise ratio.
+
+    Args:
+      num_samples: k, in each of the encoder's bounds.
+      num_bounds: M.
+
+    Returns:
+      `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats. The loss is L_{M k}; its gradient
+      is that of no one function, so it does not suit optimizers that search along a line.
+
+    Raises:
+      ValueError: fewer than one sample or bound.
+
+    Source: Rainforth et al. 2018, section 5.
+    """
+    _check_positive(num_samples=num_samples, num_bounds=num_bounds)
+
+    def partially_weighted(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        held, keys = jax.lax.stop_gradient(params), jax.random.split(key, num_bounds * num_samples)
+
+        def log_weights(proposal: Params, model: Params) -> Array:
+            log_weight = _sampler(proposal, model, batch.x, *parts.context(batch), parts=parts)
+            return jax.vmap(log_weight)(jax.random.clone(keys))  # the same draws both times
+
+        log_w = log_weights(held, params)
+        of_encoder = -_mean_of_bounds(log_weights(params, held), num_bounds)
+        # a value of 0 with the encoder's gradient
+        loss = -_log_mean_exp(log_w) + (of_encoder - jax.lax.stop_gradient(of_encoder))
+        return loss, {"negative_elbo": -jnp.mean(log_w, axis=0)}
+
+    return partially_weighted
+
+
+def combined_objective(parts: vae.VAE, *, num_samples: int, beta: Scalar) -> gradients.Objective:
+    """A mixture of the ELBO and the importance-weighted bound: the combination importance-weighted autoencoder, CIWAE.
+
+        L = -beta (1/k) sum_i log w_i - (1 - beta) log (1/k) sum_i w_i
+
+    Args:
+      num_samples: k, the draws of both terms.
+      beta: from 0, where it is `objective`, to 1, where it is the negative ELBO averaged over k draws.
+
+    Returns:
+      `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats; the loss's mean is an upper bound
+      of -log p_theta(x).
+
+    Raises:
+      ValueError: fewer than one sample.
+
+    Source: Rainforth et al. 2018, section 5.
+    """
+    _check_positive(num_samples=num_samples)
+    weighted = objective(parts, num_samples=num_samples)
+
+    def combined(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        loss, metrics = weighted(params, batch, key)
+        return beta * metrics["negative_elbo"] + (1 - beta) * loss, metrics
+
+    return combined
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1; got {number}")
+
+
 def _log_mean_exp(log_w: Array) -> Array:
     """Log (1/k) sum_k w_k: [k, B] -> [B]."""
     return jax.nn.logsumexp(log_w, axis=0) - math.log(len(log_w))
+
+
+def _mean_of_bounds(log_w: Array, num_bounds: int) -> Array:
+    """The mean of M values of `_log_mean_exp`: [M k, B] -> [B]."""
+    grouped = log_w.reshape(num_bounds, -1, *log_w.shape[1:])
+    return jnp.mean(jax.vmap(_log_mean_exp)(grouped), axis=0)

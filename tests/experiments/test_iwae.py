@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments import iwae
 from genjax import data, gradients
+from genjax.errors import BadInput
+from genjax.models import importance_weighted, vae
 from genjax.types import Batch
 
 
@@ -57,3 +60,28 @@ def test_another_schedule_takes_the_place_of_the_stages(dataset, schedule, moves
     assert (
         bool(jnp.any(after.params["decoder"]["layer_2"]["bias"] != state.params["decoder"]["layer_2"]["bias"])) == moves
     )
+
+
+def test_every_bound_is_that_of_its_flags(dataset, key):
+    flags = iwae.Flags(num_steps=1, hidden=(3,), latent_dim=2, num_samples=2, num_bounds=3, beta=0.3)
+    batch = Batch(jnp.float32(dataset.train.x[:4] > 2), None)
+    expected = {
+        "iwae": (importance_weighted.objective, {}),
+        "miwae": (importance_weighted.multiply_weighted_objective, dict(num_bounds=3)),
+        "piwae": (importance_weighted.partially_weighted_objective, dict(num_bounds=3)),
+        "ciwae": (importance_weighted.combined_objective, dict(beta=0.3)),
+    }
+    assert expected.keys() == set(iwae.BOUNDS)
+    for bound, (make, options) in expected.items():
+        model, parts, _ = iwae.build(flags.replace(bound=bound), dataset, gradients.whole_batch)
+        alone = vae.model(parts, optax.sgd(1.0), make(parts, num_samples=2, **options))
+        state = jax.eval_shape(model.init, key)
+        assert str(jax.make_jaxpr(model.evaluate)(state, batch, key)) == str(
+            jax.make_jaxpr(alone.evaluate)(state, batch, key)
+        )
+
+
+def test_the_doubly_reparameterized_gradient_is_of_the_iwae_alone(dataset):
+    flags = iwae.Flags(num_steps=1, bound="miwae", gradient="doubly_reparameterized")
+    with pytest.raises(BadInput, match=r"^gradient: doubly_reparameterized is a gradient of the bound iwae, not of mi"):
+        iwae.build(flags, dataset, gradients.whole_batch)

@@ -158,6 +158,109 @@ def test_a_learned_prior_is_weighed_and_trained_by_both_objectives(linear, key):
     chex.assert_trees_all_close(*found.values(), rtol=1e-9)
 
 
+def value_and_gradients(objective, params, x, key):
+    """Loss [B], metrics, and the gradients of the mean loss."""
+
+    @jax.jit
+    def compute(params, x, key):
+        def mean(params):
+            loss, metrics = objective(params, Batch(x), key)
+            return jnp.mean(loss), (loss, metrics)
+
+        found, (loss, metrics) = jax.grad(mean, has_aux=True)(params)
+        return loss, metrics, found
+
+    return compute(params, x, key)
+
+
+def test_one_bound_and_a_beta_of_zero_are_the_iwae_bit_for_bit(key):
+    parts, params, x = small(key)
+    expected = value_and_gradients(importance_weighted.objective(parts, num_samples=6), params, x, key)
+    multiply = importance_weighted.multiply_weighted_objective(parts, num_samples=6, num_bounds=1)
+    chex.assert_trees_all_equal(value_and_gradients(multiply, params, x, key), expected)
+    combined = importance_weighted.combined_objective(parts, num_samples=6, beta=0.0)
+    chex.assert_trees_all_equal(value_and_gradients(combined, params, x, key), expected)
+
+
+def test_bounds_of_one_sample_and_a_beta_of_one_are_the_vae_bit_for_bit(key):
+    parts, params, x = small(key)
+    elbo = vae.objective(parts._replace(prior=losses.STANDARD_NORMAL._replace(kl=None)))  # its rate by one draw, too
+    keys = jax.random.split(key, 6)
+    drawn = jax.vmap(lambda key: elbo(params, Batch(x), key)[0])(keys)
+    for objective in (
+        importance_weighted.multiply_weighted_objective(parts, num_samples=1, num_bounds=6),
+        importance_weighted.combined_objective(parts, num_samples=6, beta=1.0),
+    ):
+        loss, metrics = objective(params, Batch(x), key)
+        chex.assert_trees_all_equal(loss, jnp.mean(drawn, axis=0), metrics["negative_elbo"])
+    for objective in (
+        importance_weighted.objective(parts, num_samples=1),
+        importance_weighted.partially_weighted_objective(parts, num_samples=1, num_bounds=1),
+    ):
+        loss, _ = objective(params, Batch(x), key)
+        chex.assert_trees_all_equal(loss, elbo(params, Batch(x), jax.random.split(key, 1)[0])[0])
+
+
+def test_each_bound_has_draws_of_its_own_and_their_mean_is_descended(linear, key):
+    parts, params, x, _ = linear
+    log_w = jax.vmap(importance_weighted.importance_sampler(params, x, parts=parts))(jax.random.split(key, 12))
+    groups = np.asarray(log_w).reshape(3, 4, len(x))
+    expected = -np.mean(scipy.special.logsumexp(groups, axis=1) - np.log(4), axis=0)
+    multiply = importance_weighted.multiply_weighted_objective(parts, num_samples=4, num_bounds=3)
+    np.testing.assert_allclose(multiply(params, Batch(x), key)[0], expected, rtol=1e-12)
+    combined = importance_weighted.combined_objective(parts, num_samples=12, beta=0.3)
+    whole = scipy.special.logsumexp(log_w, axis=0) - np.log(12)
+    np.testing.assert_allclose(
+        combined(params, Batch(x), key)[0], -0.3 * np.mean(log_w, axis=0) - 0.7 * whole, rtol=1e-12
+    )
+
+
+def test_the_parts_of_a_piwae_have_the_gradients_of_two_bounds_bit_for_bit(key):
+    parts, params, x = small(key)
+    partially = importance_weighted.partially_weighted_objective(parts, num_samples=3, num_bounds=4)
+    loss, metrics, found = value_and_gradients(partially, params, x, key)
+    whole = importance_weighted.objective(parts, num_samples=12)
+    multiply = importance_weighted.multiply_weighted_objective(parts, num_samples=3, num_bounds=4)
+    tight, own, of_decoder = value_and_gradients(whole, params, x, key)
+    of_encoder = value_and_gradients(multiply, params, x, key)[2]
+    chex.assert_trees_all_equal(found, {"encoder": of_encoder["encoder"], "decoder": of_decoder["decoder"]})
+    chex.assert_trees_all_equal((loss, metrics), (tight, own))
+    for name in ("encoder", "decoder"):
+        # the two bounds do differ
+        assert not np.array_equal(of_encoder[name]["layer_2"]["kernel"], of_decoder[name]["layer_2"]["kernel"])
+
+
+def test_an_encoder_that_a_prior_reads_learns_from_both_bounds_of_a_piwae(key):
+    parts, params, x = small(key)
+    pseudo_inputs = jnp.linspace(0.1, 0.9, 12).reshape(2, 6)
+    parts = parts._replace(prior=losses.vamp_prior(parts.encoder, pseudo_inputs), prior_params=vae.with_encoder)
+    params = params | {"prior": pseudo_inputs}
+    partially = importance_weighted.partially_weighted_objective(parts, num_samples=2, num_bounds=3)
+    found = value_and_gradients(partially, params, x, key)[2]
+    whole = importance_weighted.objective(parts, num_samples=6)
+    # as the prior's, the encoder has the gradient of the tight bound: apart from the encoder of the posterior
+    apart = parts._replace(prior_params=lambda p: {"pseudo_inputs": p["prior"], "encoder": p["read"]})
+    objective = importance_weighted.objective(apart, num_samples=6)
+    read = value_and_gradients(objective, params | {"read": params["encoder"]}, x, key)[2]["read"]
+    multiply = importance_weighted.multiply_weighted_objective(apart, num_samples=2, num_bounds=3)
+    own = value_and_gradients(multiply, params | {"read": params["encoder"]}, x, key)[2]["encoder"]
+    chex.assert_trees_all_close(found["encoder"], jax.tree.map(jnp.add, read, own), rtol=1e-5, atol=1e-7)
+    chex.assert_trees_all_equal(found["prior"], value_and_gradients(whole, params, x, key)[2]["prior"])
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "name"),
+    [
+        (importance_weighted.multiply_weighted_objective, dict(num_samples=0, num_bounds=2), "num_samples"),
+        (importance_weighted.partially_weighted_objective, dict(num_samples=2, num_bounds=0), "num_bounds"),
+        (importance_weighted.combined_objective, dict(num_samples=0, beta=0.5), "num_samples"),
+    ],
+)
+def test_bounds_of_nothing_are_refused(key, make, options, name):
+    with pytest.raises(ValueError, match=rf"^{name} must be at least 1; got 0"):
+        make(small(key)[0], **options)
+
+
 def test_a_posterior_known_at_its_draws_alone_has_the_same_weights(linear, key):
     parts, params, x, _ = linear
     alone = parts._replace(posterior=losses.DIAGONAL_GAUSSIAN._replace(negative_log_density=None))
