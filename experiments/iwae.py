@@ -12,6 +12,9 @@ dimensions, pixels binarized anew at every step, Adam, batches of 20, stage i of
 --bound chooses what is descended (Rainforth et al. 2018): iwae, the bound of --num_samples draws; miwae, the mean of
 --num_bounds such bounds; piwae, the bound of all these draws for the decoder, and miwae for the encoder; ciwae, a
 mixture of the negative ELBO, with weight --beta, and iwae.
+
+With --num_annealing_steps, the likelihood is measured by annealed importance sampling too, and that of draws of the
+model from both sides: see `experiments.annealed_bounds`.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import applications, latent_parts
+from experiments import annealed_bounds, applications, latent_parts
 from genjax import data, networks, runs
 from genjax.data import batching
 from genjax.data.outline import Outline
@@ -45,7 +48,7 @@ OBJECTIVES = {
 BOUNDS = ("iwae", "miwae", "piwae", "ciwae")
 
 
-class Flags(latent_parts.Flags, runs.Flags):
+class Flags(annealed_bounds.Flags, latent_parts.Flags, runs.Flags):
     """Importance-weighted autoencoder."""
 
     binarize: str = "dynamic"
@@ -153,6 +156,7 @@ def build_objective(flags: Flags, parts: vae.VAE) -> Objective:
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks and the model."""
     dataset.require_bounded("a Bernoulli likelihood", parameter="dataset")
+    annealed_bounds.check(flags)
     make = partial(build_networks, flags, dataset)
     parts = latent_parts.build(flags, dataset, make, lambda decoder: (decoder, BERNOULLI), flat=True)
     rate = stage_rate(flags, dataset) if flags.learning_rate_schedule == "constant" else None
@@ -167,7 +171,7 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Measures the likelihood of all held-out images and the information in the latent units; draws pictures."""
     test_key, sample_key, rate_key = jax.random.split(trained.key, 3)
     mean = latent_parts.save_pictures(flags, trained, sample_key)
-    measured = held_out_likelihood(flags, trained, test_key)
+    measured = held_out_likelihood(flags, trained, test_key) | annealed_bounds.measure(flags, trained)
     measured["active_units"] = float(jnp.sum(latent.active_units(mean)))
     if latent_parts.has_gaussian_rate_parts(flags):
         encode = jax.jit(partial(vae.encode, parts=trained.parts))
@@ -218,7 +222,7 @@ EXPERIMENT = runs.Experiment(
     codec=vae.codec,
     applications=applications.of_vae,
     generator=applications.vae_generator,
-    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")},
+    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")} | annealed_bounds.METRICS,
 )
 
 if __name__ == "__main__":
