@@ -88,6 +88,7 @@ def hamiltonian_step(
       log_density: z -> log f(z) up to a constant, [B].
       z: [B, d], a chain in each row.
       step_size: eps of each chain, [B]; it must not depend on z.
+      key: draws r, the sizes, and what is accepted.
       num_leapfrog: L.
 
     Returns:
@@ -128,7 +129,10 @@ def tuned_step_sizes(path: Path, b: Array, key: Key, *, num_leapfrog: int = 10) 
     step sizes adapted to the chains' own acceptance would not.
 
     Args:
+      path: prior and likelihood.
       b: `temperatures`, [T + 1].
+      key: draws the pilot chains.
+      num_leapfrog: leapfrog steps in a transition.
 
     Returns:
       eps, [T, B], > 0.
@@ -153,6 +157,7 @@ def forward_sampler(path: Path, b: Array, step_sizes: Array, *, num_leapfrog: in
     At T = 1 it is the log-likelihood log p(x|z) at a draw from the prior.
 
     Args:
+      path: prior and likelihood.
       b: `temperatures`, [T + 1].
       step_sizes: of T_1, ..., T_T, [T, B], independent of the chains.
       num_leapfrog: leapfrog steps in a transition.
@@ -187,6 +192,7 @@ def reverse_sampler(
         log w = sum_t (b_t - b_{t-1}) log p(x|z_{t-1}),   z_T ~ p(z|x),   z_{t-1} ~ T_t(z_t)
 
     Args:
+      path: prior and likelihood.
       z: draws from the posteriors, [B, d]: the codes that x was drawn from.
       b: `temperatures`, [T + 1].
       step_sizes: of T_1, ..., T_T, [T, B], independent of the chains.
@@ -219,7 +225,9 @@ def upper_bound(log_weight: Callable[[Key], Array], key: Key, *, num_samples: in
 
     Args:
       log_weight: of `reverse_sampler`.
-      key: draws the chains; the other arguments are those of `likelihood.log_likelihood`.
+      key: draws the chains.
+      num_samples: k.
+      chunk_size: chains held at a time.
 
     Returns:
       The estimates [B], in nats, with the standard error that is due to the chains, given the z at which they start.
