@@ -73,6 +73,13 @@ SHOWN = (
     ),
     Shown("iwae", {"samples.png": "Decoded draws from the prior of the importance-weighted autoencoder."}),
     Shown(
+        "ladder",
+        {
+            "samples_given_top.png": "In each row, draws of the lower layer under one draw of the top layer.",
+            "samples.png": "Decoded ancestral samples of two layers.",
+        },
+    ),
+    Shown(
         "autoencoder",
         {
             "reconstructions.png": "Held-out digits, above their reconstructions from eight numbers.",

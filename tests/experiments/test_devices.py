@@ -19,6 +19,7 @@ SLOW = {
     "identity_swap": "--features=4,8 --discriminator_features=4,8 --num_blocks=2 --encoder_steps=4 --dataset=PICTURES "
     "--batch_size=2",
     "iwae": f"--hidden=8 --latent_dim=2 --num_test_samples=4 {FOLDER}",
+    "ladder": f"--hidden=8,8 --latent_dims=3,2 --num_importance_samples=3 {FOLDER}",
     "linear_pca": "--batch_size=100",
     "made": f"--hidden=8 --num_masks=2 {FOLDER}",
     "outliers": f"--hidden=8 {FOLDER}",

@@ -21,6 +21,7 @@ from experiments import (
     flow,
     gan,
     iwae,
+    ladder,
     linear_pca,
     made,
     outlier_charts,
@@ -37,7 +38,7 @@ from genjax.models import autoencoder
 from genjax.types import Batch
 
 FOLLOWERS = (autoencoder_page, classifier, compression, contractive, denoising, gan, iwae, linear_pca, outliers, sfnn)
-FOLLOWERS += (flow, made, sparse, vae, visualise, vq)
+FOLLOWERS += (flow, ladder, made, sparse, vae, visualise, vq)
 
 
 @pytest.mark.parametrize("page", FOLLOWERS, ids=lambda page: page.__name__)

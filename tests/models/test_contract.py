@@ -27,6 +27,7 @@ from genjax.models import (
     identity_encoder,
     identity_swap,
     importance_weighted,
+    ladder,
     made,
     moving_average,
     regressor,
@@ -170,6 +171,16 @@ def build_classifier(**more):
     return classifier.model(parts, ADAM, classifier.objective(parts), **more)
 
 
+def build_ladder(**more):
+    above = networks.gaussian_heads(mlp(2, 6))
+    layers = (
+        ladder.Layer(mlp(DIM, 5), networks.gaussian_heads(mlp(5, 6)), above, 3),
+        ladder.Layer(mlp(5, 4), networks.gaussian_heads(mlp(4, 4)), None, 2),
+    )
+    parts = ladder.Ladder(layers, mlp(3, DIM), BERNOULLI)
+    return ladder.model(parts, ADAM, ladder.objective(parts), **more)
+
+
 def build_regressor(**more):
     return regressor.model(mlp(DIM, DIM), ADAM, **more)
 
@@ -311,6 +322,14 @@ CASES = {
     "factor_vae": Case(build_factor_vae, draws=True),
     "iwae": Case(vae_of(partial(importance_weighted.objective, num_samples=3)), draws=True),
     "dreg": Case(vae_of(partial(importance_weighted.doubly_reparameterized_objective, num_samples=3)), draws=True),
+    "miwae": Case(
+        vae_of(partial(importance_weighted.multiply_weighted_objective, num_samples=2, num_bounds=3)), draws=True
+    ),
+    "piwae": Case(
+        vae_of(partial(importance_weighted.partially_weighted_objective, num_samples=2, num_bounds=3)), draws=True
+    ),
+    "ciwae": Case(vae_of(partial(importance_weighted.combined_objective, num_samples=3, beta=0.3)), draws=True),
+    "ladder": Case(build_ladder, draws=True),
     "flow_vae": Case(flow_vae_of(vae.objective), draws=True),
     "flow_iwae": Case(flow_vae_of(partial(importance_weighted.objective, num_samples=3)), draws=True),
     "flow": Case(build_flow),
@@ -345,6 +364,8 @@ CASES = {
 }
 VARIANTS = (
     "jump_relu",
+    "miwae",
+    "ciwae",
     "flow_vae",
     "flow_iwae",
     "vae_vamp",
@@ -495,6 +516,7 @@ def test_a_step_keeps_the_dtypes_of_the_state(case, dtype, key):
         (autoencoder.init_params, autoencoder.Autoencoder(nn.Dense(4), mlp(2, DIM), SQUARED_ERROR), "encoder"),
         (classifier.init_params, classifier.Classifier(mlp(DIM, 4), nn.Dense(2)), "head"),
         (gan.init_params, gan.GAN(nn.Dense(4), mlp(DIM, 0), HINGE, 2), "generator"),
+        (ladder.init_params, ladder.Ladder((), nn.Dense(4), BERNOULLI), "decoder"),
         (vq.init_params, vq.VQ(mlp(DIM, 4), nn.Dense(4), *4 * (None,)), "decoder"),  # type: ignore[arg-type]
         (sfnn.init_params, sfnn.SFNN(nn.Dense(4), mlp(4, DIM), losses.GAUSSIAN, 2, jnp.tanh), "hidden"),
         (identity_encoder.init_params, identity_encoder.IdentityEncoder(nn.Dense(4), 4, CLASSES), "body"),
