@@ -96,18 +96,15 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws reconstructions and samples, and measures the held-out likelihood by importance sampling."""
-    parts, params, (top_key, below_key, likelihood_key) = (
-        trained.parts,
-        trained.params,
-        jax.random.split(trained.key, 3),
-    )
+    parts, params = trained.parts, trained.params
+    top_key, sample_key, under_key, likelihood_key = jax.random.split(trained.key, 4)
     title = "reconstructions, E[x|z] at the means of q(z|x)"
     showing.save_reconstructions(trained, partial(ladder.reconstruct, parts=parts), title=title)
     decode = jax.jit(partial(ladder.decode, parts=parts))
     top = ladder.sample_top(ROWS * COLUMNS, top_key, parts=parts)
-    showing.save_samples(trained, decode(params, top, below_key), title="E[x|z] at ancestral draws of z")
+    showing.save_samples(trained, decode(params, top, sample_key), title="E[x|z] at ancestral draws of z")
     if trained.examples.x.ndim == 4:
-        under = decode(params, jnp.repeat(top[:ROWS], COLUMNS, axis=0), below_key)
+        under = decode(params, jnp.repeat(top[:ROWS], COLUMNS, axis=0), under_key)
         title = f"E[x|z], a draw of the top layer in each row and {COLUMNS} of the layers below it"
         path = trained.workdir / "samples_given_top.png"
         pictures.save_samples(path, trained.dataset.visible(under), title=title, columns=COLUMNS)
