@@ -162,6 +162,7 @@ def test_the_evidence_is_between_both_bounds_on_the_models_own_draws(float64, ke
     assert gaps[1] < 0.3 * gaps[0]
 
 
+@pytest.mark.slow
 def test_many_temperatures_reach_the_exact_evidence(float64, key):
     z, x = drawn(20)
     forward, reverse = samplers(linear_gaussian(x), z, 60)
@@ -189,6 +190,7 @@ def test_upper_bound_is_the_harmonic_mean_of_the_weights(key):
     np.testing.assert_allclose(found.standard_error, np.sqrt((v**2).sum(axis=0) - 1 / 40), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_nonlinear_decoder_by_quadrature(float64, key):
     # one latent dimension, Bernoulli pixels of logits that wind with z, so that the posterior has several modes
     x, phase = np.array([[1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]]), np.arange(4.0)

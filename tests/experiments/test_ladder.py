@@ -32,7 +32,7 @@ def test_layers_are_as_wide_as_the_flags(digits, key):
         ladder.build(ladder.Flags(**SMALL | dict(hidden=(8, 7))), digits, gradients.whole_batch)
 
 
-@pytest.mark.parametrize(("warm_up", "weight"), [(0, 0.8), (4, 0.2)])
+@pytest.mark.parametrize(("warm_up", "weight"), [pytest.param(0, 0.8, marks=pytest.mark.slow), (4, 0.2)])
 def test_the_rate_is_warmed_up(digits, key, warm_up, weight):
     flags = ladder.Flags(**SMALL, warm_up_steps=warm_up, rate_weight=0.8)
     model = ladder.build(flags, digits, gradients.whole_batch).model

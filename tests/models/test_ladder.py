@@ -113,6 +113,7 @@ def test_the_bound_is_the_evidence_less_what_the_proposals_miss(float64, key):
         )
 
 
+@pytest.mark.slow
 def test_importance_sampling_reaches_the_evidence_from_poor_proposals(float64, key):
     x = examples()
     log_weight = ladder.importance_sampler(PARAMS, x, parts=exact_ladder(widen=0.5))
