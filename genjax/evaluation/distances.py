@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from genjax.evaluation.feature_sets import two_sets, vectors
+from genjax.losses import squared_mmd
 
 
 class Distance(NamedTuple):
@@ -91,9 +92,10 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, *, degree: int = 3, num_blocks: 
         MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j),
         k(a, b) = (a . b / D + 1)^degree
 
-    It compares the moments up to `degree`. The samples are put into a fixed random order first, as they may come class
-    by class or in cycles of the classes. Block b has every `num_blocks`-th of them, from the b-th on, so the blocks are
-    independent where the samples are, and their spread gives the standard error.
+    of each block by `losses.squared_mmd`. It compares the moments up to `degree`. The samples are put into a fixed
+    random order first, as they may come class by class or in cycles of the classes. Block b has every `num_blocks`-th
+    of them, from the b-th on, so the blocks are independent where the samples are, and their spread gives the standard
+    error.
 
     Args:
       x: [N, D].
@@ -117,10 +119,6 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, *, degree: int = 3, num_blocks: 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a @ b.T / a.shape[1] + 1) ** degree
 
-    def mean_of_pairs(a: np.ndarray) -> float:
-        values = kernel(a, a)
-        return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1))
-
     blocks = [(x[b::num_blocks], y[b::num_blocks]) for b in range(num_blocks)]
-    estimates = np.array([mean_of_pairs(a) + mean_of_pairs(b) - 2 * kernel(a, b).mean() for a, b in blocks])
+    estimates = np.array([squared_mmd(a, b, kernel) for a, b in blocks])
     return Distance(float(estimates.mean()), float(estimates.std(ddof=1) / np.sqrt(num_blocks)))

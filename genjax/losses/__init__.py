@@ -1,7 +1,7 @@
 """Losses as pure functions: one value per example, [B], in nats unless stated otherwise; larger = worse.
 
-`weight_l1`, `weight_l2`, `tikhonov_penalty`, `code_kl` and `dip_penalty` are single numbers, [], of the parameters or
-of the whole batch.
+`weight_l1`, `weight_l2`, `tikhonov_penalty`, `code_kl`, `dip_penalty`, `squared_mmd` and `sliced_wasserstein` are
+single numbers, [], of the parameters or of the whole batch.
 """
 
 from genjax.losses.adversarial import (
@@ -30,6 +30,7 @@ from genjax.losses.aggregate import (
     weighted_log_weights,
 )
 from genjax.losses.classification import softmax_cross_entropy
+from genjax.losses.discrepancy import gaussian_kernel, inverse_multiquadric_kernel, sliced_wasserstein, squared_mmd
 from genjax.losses.discrete import autoregressive, relaxed_categorical, uniform_categorical
 from genjax.losses.divergence import (
     gaussian_kl,
@@ -52,6 +53,7 @@ from genjax.losses.likelihood import (
 from genjax.losses.penalty import (
     code_kl,
     code_l1,
+    code_l2,
     hutchinson_jacobian_norm,
     jacobian_norm,
     sigmoid_jacobian_norm,
@@ -101,12 +103,14 @@ __all__ = [
     "code_covariance",
     "code_kl",
     "code_l1",
+    "code_l2",
     "dip_penalty",
     "discretized_logistic_likelihood",
     "dragan_penalty",
     "feature_matching",
     "flow_posterior",
     "flow_prior",
+    "gaussian_kernel",
     "gaussian_kl",
     "gaussian_kl_per_dimension",
     "gaussian_kl_to_standard",
@@ -116,6 +120,7 @@ __all__ = [
     "gradient_penalty",
     "hutchinson_jacobian_norm",
     "identity_loss",
+    "inverse_multiquadric_kernel",
     "jacobian_norm",
     "lipschitz_penalty",
     "mean_absolute_error",
@@ -125,9 +130,11 @@ __all__ = [
     "r1_penalty",
     "relaxed_categorical",
     "sigmoid_jacobian_norm",
+    "sliced_wasserstein",
     "softmax_cross_entropy",
     "split_rate",
     "squared_error",
+    "squared_mmd",
     "stratified_log_weights",
     "tikhonov_penalty",
     "total_correlation",

@@ -104,6 +104,22 @@ def code_l1(z: Array) -> Array:
     return sum_features(jnp.abs(as_float(z))) / 2
 
 
+def code_l2(z: Array) -> Array:
+    """Half the squared norm of a code, which keeps a regularised autoencoder's codes near 0.
+
+        1/2 ||z||^2
+
+    Args:
+      z: [B, ...].
+
+    Returns:
+      [B], >= 0, in squared units of the code.
+
+    Source: Ghosh et al. 2020, equation 11.
+    """
+    return sum_features(jnp.square(as_float(z))) / 2
+
+
 def code_kl(logits: Array, *, rate: float) -> Array:
     """Divergence of a sparse target activation rate from the mean activation of each unit over the batch.
 

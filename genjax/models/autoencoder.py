@@ -20,7 +20,8 @@ import optax
 
 from genjax import gradients, losses
 from genjax.errors import BadInput
-from genjax.losses import Reconstruction
+from genjax.losses import STANDARD_NORMAL, Prior, Reconstruction
+from genjax.losses.discrepancy import Kernel
 from genjax.models import descent
 from genjax.stochastic import Corruption
 from genjax.types import Array, Batch, Codec, Key, Model, Network, Params, check_networks
@@ -193,21 +194,93 @@ def sigmoid_layer_contractive_penalty(weight: float) -> Penalty:
     return Penalty("jacobian_norm", weight, value)
 
 
+def code_l2_penalty(weight: float) -> Penalty:
+    """Penalty on the norm of the code, 1/2 ||z||^2; beside one on the decoder it makes an RAE (Ghosh et al. 2020)."""
+    return Penalty("code_l2", weight, lambda params, x, z, key, *, parts: losses.code_l2(z))
+
+
+def decoder_l2_penalty(weight: float) -> Penalty:
+    """Penalty on the squares of the decoder's weights, 1/2 sum W_ij^2: with `code_l2_penalty` an RAE-L2."""
+    return Penalty("decoder_l2", weight, lambda params, x, z, key, *, parts: losses.weight_l2(params["decoder"]))
+
+
+def decoder_jacobian_penalty(weight: float) -> Penalty:
+    """Penalty on the decoder's sensitivity, ||dx'/dz||_F^2, estimated by one backward pass.
+
+    With `code_l2_penalty` it makes the regularised autoencoder RAE-GP (Ghosh et al. 2020, section 3).
+    """
+
+    def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
+        return losses.hutchinson_jacobian_norm(lambda z: decode(params, z, parts=parts), z, key)
+
+    return Penalty("decoder_jacobian_norm", weight, value)
+
+
+def mmd_penalty(weight: float, *, prior: Prior = STANDARD_NORMAL, kernel: Kernel | None = None) -> Penalty:
+    """Penalty on the discrepancy of the codes from a prior without parameters: a WAE-MMD (Tolstikhin et al. 2018).
+
+        J = E[l(x, x')] + lambda MMD^2(q(z), p(z)),   equation 4 with algorithm 2
+
+    It is estimated by the batch, or by each shard of it, and by as many draws from the prior.
+
+    Args:
+      weight: lambda.
+      kernel: by default `losses.inverse_multiquadric_kernel()`, for codes of the size of draws from N(0, I).
+    """
+    kernel = losses.inverse_multiquadric_kernel() if kernel is None else kernel
+
+    def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
+        return losses.squared_mmd(z, prior.sample((), z.shape, key), kernel)
+
+    return Penalty("mmd", weight, value)
+
+
+def sliced_wasserstein_penalty(weight: float, *, prior: Prior = STANDARD_NORMAL, num_projections: int = 50) -> Penalty:
+    """Penalty on the distance of the codes from a prior without parameters: an SWAE (Kolouri et al. 2018).
+
+        J = E[l(x, x')] + lambda SW_2^2(q(z), p(z))
+
+    It is estimated by the batch, or by each shard of it, and by as many draws from the prior.
+
+    Args:
+      weight: lambda.
+      num_projections: drawn anew at every step.
+    """
+
+    def value(params: Params, x: Array, z: Array, key: Key, *, parts: Autoencoder) -> Array:
+        prior_key, projection_key = jax.random.split(key)
+        draws = prior.sample((), z.shape, prior_key)
+        return losses.sliced_wasserstein(z, draws, projection_key, num_projections=num_projections)
+
+    return Penalty("sliced_wasserstein", weight, value)
+
+
 def model(
     parts: Autoencoder,
     optimizer: optax.GradientTransformation,
     objective: gradients.Objective | descent.Scheduled,
+    *,
+    sample_codes: Callable[[int, Key], Array] | None = None,
     **options: Unpack[descent.Options],
 ) -> Model:
     """An autoencoder that trains on the given objective: `objective(parts)` of this module, or one of your own.
 
     Args:
+      sample_codes: num, key -> z [num, d], draws from the prior that the codes are made to follow, as by
+        `mmd_penalty`.
       options: the keyword arguments of `descent.model`.
 
     Returns:
-      A Model; it cannot sample.
+      A Model; `sample` decodes draws of `sample_codes`, and without these it cannot sample.
     """
-    return descent.model(partial(init_params, parts=parts), optimizer, objective, **options)
+    trained = descent.model(partial(init_params, parts=parts), optimizer, objective, **options)
+    if sample_codes is None:
+        return trained
+
+    def sample(state: descent.State, num: int, key: Key) -> Array:
+        return decode(state.evaluation_params, sample_codes(num, key), parts=parts)
+
+    return trained._replace(sample=sample)
 
 
 def codec(parts: Autoencoder) -> Codec:

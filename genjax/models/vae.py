@@ -163,7 +163,8 @@ class Penalty(NamedTuple):
 
     name: str
     weight: Scalar
-    value: Callable[[Pass], Array]  # -> [B], or [] of the whole batch
+    value: Callable[..., Array]  # pass, and a key if it draws -> [B], or [] of the whole batch
+    draws: bool = False
 
 
 def objective(
@@ -184,15 +185,18 @@ def objective(
     code, since only the rate of the whole is known.
 
     Args:
-      penalties: with distinct names, such as those of `disentangling`.
+      penalties: with distinct names, such as those of `disentangling` and `info_vae`.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"negative_elbo", "distortion", "rate" and each penalty's name:
       [B]})`, in nats.
     """
 
+    num_draws = sum(penalty.draws for penalty in penalties)
+
     def weighted(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         context = parts.context(batch)
+        key, *penalty_keys = jax.random.split(key, 1 + num_draws) if num_draws else [key]
         drawn, distortion, by_dimension = _pass_and_terms(params, batch.x, key, *context, parts=parts)
         rate = jnp.sum(by_dimension, axis=-1)
         # the mean over the batch of the chosen branch is max(free_bits, mean rate)
@@ -201,7 +205,8 @@ def objective(
         loss = distortion_weight * distortion + rate_weight * jnp.sum(charged, axis=-1)
         metrics = {"negative_elbo": distortion + rate, "distortion": distortion, "rate": rate}
         for penalty in penalties:
-            value = jnp.broadcast_to(penalty.value(drawn), loss.shape)
+            given = (drawn, penalty_keys.pop()) if penalty.draws else (drawn,)
+            value = jnp.broadcast_to(penalty.value(*given), loss.shape)
             loss += penalty.weight * value
             metrics[penalty.name] = value
         return loss, metrics

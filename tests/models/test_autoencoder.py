@@ -1,6 +1,7 @@
 """The autoencoder against hand-set weights, supervised training on (x, x), NumPy, and denoising identities."""
 
 from functools import partial
+from typing import Any
 
 import chex
 import jax
@@ -138,6 +139,8 @@ def test_each_penalty_is_added_with_its_weight(key):
         autoencoder.weight_l1_penalty(0.3): np.full(4, sum(np.abs(k).sum() for k in kernels)),
         autoencoder.weight_l2_penalty(0.3): np.full(4, sum(np.sum(k**2) for k in kernels) / 2),
         autoencoder.code_l1_penalty(0.3): np.abs(z).sum(1) / 2,
+        autoencoder.code_l2_penalty(0.3): np.square(z).sum(1) / 2,
+        autoencoder.decoder_l2_penalty(0.3): np.full(4, np.sum(kernels[1] ** 2) / 2),
         autoencoder.code_kl_penalty(0.3, rate=0.1): np.full(4, losses.code_kl(logits, rate=0.1)),
         autoencoder.contractive_penalty(0.3): norm,
         autoencoder.sigmoid_layer_contractive_penalty(0.3): norm,
@@ -155,6 +158,76 @@ def test_each_penalty_is_added_with_its_weight(key):
     two = list(expected)[1:3]
     loss, _ = autoencoder.objective(parts, penalties=two)(params, Batch(x), key)
     np.testing.assert_allclose(loss, plain + 0.3 * sum(expected[penalty] for penalty in two), rtol=1e-5)
+
+
+def test_the_decoders_jacobian_is_that_of_its_weights(key):
+    # a linear decoder: the mean of the estimate over draws is ||W||_F^2, at every code
+    parts = mlps(hidden=())
+    params = autoencoder.init_params(key, parts=parts)
+    x = jax.random.normal(key, (4, 6))
+    objective = autoencoder.objective(parts, penalties=[autoencoder.decoder_jacobian_penalty(1.0)])
+    draw = jax.jit(jax.vmap(lambda k: objective(params, Batch(x), k)[1]["decoder_jacobian_norm"]))
+    found = np.asarray(draw(jax.random.split(key, 2000)))
+    exact = np.sum(np.square(params["decoder"]["layer_1"]["kernel"]))
+    assert np.all(np.abs(found.mean(0) - exact) < 5 * found.std(0) / np.sqrt(2000))
+    assert exact > 20 * found.std() / np.sqrt(2000)
+
+
+PRIOR = losses.STANDARD_NORMAL._replace(sample=lambda params, shape, key: 2 + jax.random.normal(key, shape))
+
+
+@pytest.mark.parametrize("name", ["mmd", "sliced_wasserstein"])
+def test_codes_are_compared_with_draws_from_the_prior(name, key):
+    parts = mlps(hidden=())
+    params = autoencoder.init_params(key, parts=parts)
+    x = jax.random.normal(key, (4, 6))
+    of_penalty = jax.random.split(key)[1]
+    z = autoencoder.encode(params, x, parts=parts)
+    if name == "mmd":
+        penalty = autoencoder.mmd_penalty(0.3, prior=PRIOR)
+        draws = 2 + jax.random.normal(of_penalty, (4, 2))
+        expected = losses.squared_mmd(z, draws, losses.inverse_multiquadric_kernel())
+    else:
+        penalty = autoencoder.sliced_wasserstein_penalty(0.3, prior=PRIOR, num_projections=7)
+        prior_key, projections = jax.random.split(of_penalty)
+        draws = 2 + jax.random.normal(prior_key, (4, 2))
+        expected = losses.sliced_wasserstein(z, draws, projections, num_projections=7)
+    loss, metrics = autoencoder.objective(parts, penalties=[penalty])(params, Batch(x), key)
+    np.testing.assert_allclose(metrics[name], np.full(4, expected), rtol=1e-6)
+    np.testing.assert_allclose(loss, autoencoder.score(params, x, parts=parts) + 0.3 * expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mmd", "sliced_wasserstein"])
+def test_codes_come_to_follow_the_prior(name, key):
+    # a linear encoder of x ~ N((3, 0), diag(4, 1/4)) and a decoder that is free: the codes become N(0, I)
+    data = jnp.array([[3.0, 0.0]]) + jnp.array([[2.0, 0.5]]) * jax.random.normal(key, (2000, 2))
+    parts = autoencoder.Autoencoder(networks.affine((2,), (2,)), networks.affine((2,), (2,)), SQUARED_ERROR)
+    penalty = {"mmd": autoencoder.mmd_penalty, "sliced_wasserstein": autoencoder.sliced_wasserstein_penalty}[name](30.0)
+    objective = autoencoder.objective(parts, penalties=[penalty], overcomplete=True)
+    model = autoencoder.model(parts, optax.adam(optax.cosine_decay_schedule(0.03, 600)), objective)
+
+    @jax.jit
+    def trained(key):
+        def update(step, state):
+            rows = jax.random.randint(jax.random.fold_in(key, step), (128,), 0, 2000)
+            return model.train_step(state, Batch(data[rows]), key)[0]
+
+        return jax.lax.fori_loop(0, 600, update, model.init(key)).params
+
+    z = np.asarray(autoencoder.encode(trained(key), data, parts=parts), np.float64)
+    np.testing.assert_allclose(z.mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(np.cov(z.T), np.eye(2), atol=0.15)
+
+
+def test_samples_are_decoded_draws(key):
+    parts = mlps()
+    objective = autoencoder.objective(parts)
+    assert autoencoder.model(parts, optax.sgd(0.1), objective).sample is None
+    drawn = lambda num, key: jax.random.uniform(key, (num, 2))  # noqa: E731
+    model: Any = autoencoder.model(parts, optax.sgd(0.1), objective, sample_codes=drawn)
+    state = model.init(key)
+    expected = autoencoder.decode(state.params, drawn(5, key), parts=parts)
+    np.testing.assert_array_equal(model.sample(state, 5, key), expected)
 
 
 @pytest.mark.slow

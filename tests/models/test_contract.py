@@ -27,6 +27,7 @@ from genjax.models import (
     identity_encoder,
     identity_swap,
     importance_weighted,
+    info_vae,
     ladder,
     made,
     moving_average,
@@ -308,6 +309,15 @@ CASES = {
     "weight_l2": Case(autoencoder_with(autoencoder.weight_l2_penalty(0.1), averaging=0.9)),
     "code_l1": Case(autoencoder_with(autoencoder.code_l1_penalty(0.1))),
     "code_kl": Case(autoencoder_with(autoencoder.code_kl_penalty(0.1, rate=0.2), code=sigmoid), sums=False),
+    "rae_l2": Case(autoencoder_with(autoencoder.code_l2_penalty(0.1), autoencoder.decoder_l2_penalty(0.1))),
+    "rae_gp": Case(autoencoder_with(autoencoder.decoder_jacobian_penalty(0.1)), draws=True),
+    "wae_mmd": Case(
+        autoencoder_with(
+            autoencoder.mmd_penalty(0.1), sample_codes=lambda num, key: jax.random.normal(key, (num, 2)), averaging=0.9
+        ),
+        draws=True,
+    ),
+    "swae": Case(autoencoder_with(autoencoder.sliced_wasserstein_penalty(0.1, num_projections=3)), draws=True),
     "contractive": Case(autoencoder_with(autoencoder.contractive_penalty(0.1))),
     "hutchinson": Case(autoencoder_with(autoencoder.hutchinson_contractive_penalty(0.1)), draws=True),
     "sigmoid_layer": Case(
@@ -318,6 +328,7 @@ CASES = {
     "batch_top_k": Case(sparse_with(partial(networks.batch_top_k_units, k=2)), sums=False),
     "vae": Case(vae_of(vae.objective, averaging=0.9), draws=True),
     "beta_tcvae": Case(penalised(disentangling.total_correlation_penalty(3.0, num_examples=20)), draws=True),
+    "info_vae": Case(penalised(info_vae.mmd_penalty(3.0)), draws=True),
     "dip_ii": Case(penalised(disentangling.dip_ii_penalty(3.0)), draws=True),
     "factor_vae": Case(build_factor_vae, draws=True),
     "iwae": Case(vae_of(partial(importance_weighted.objective, num_samples=3)), draws=True),
@@ -374,6 +385,10 @@ VARIANTS = (
     "vae_mixture",
     "vae_spherical",
     "dip_ii",
+    "info_vae",
+    "rae_l2",
+    "rae_gp",
+    "swae",
     "vq_residual",
     "vq_fsq",
 )
