@@ -10,11 +10,11 @@ from genjax import data, networks, runs
 from genjax.errors import BadInput
 from genjax.gradients import Reduction
 from genjax.losses import DIAGONAL_GAUSSIAN
-from genjax.models import disentangling, factor_vae, vae
+from genjax.models import disentangling, factor_vae, info_vae, vae
 from genjax.runs import flag
 from genjax.types import Model
 
-REGULARIZERS = ("none", "total_correlation", "factor", "dip_i", "dip_ii")
+REGULARIZERS = ("none", "total_correlation", "factor", "dip_i", "dip_ii", "mmd")
 DISCRIMINATOR = (128, 128, 128)  # hidden units of FactorVAE's discriminator; in the paper six layers of 1000
 
 
@@ -23,14 +23,16 @@ class Flags(runs.Record):
 
     regularizer: str = flag(
         "none",
-        "what is added to the bound so that latent dimensions become independent: the total_correlation of a "
-        "beta-TCVAE, that of a discriminator (factor, a FactorVAE), or the covariances of DIP-VAE-I and II",
+        "what is added to the bound: so that latent dimensions become independent, the total_correlation of a "
+        "beta-TCVAE, that of a discriminator (factor, a FactorVAE), or the covariances of DIP-VAE-I and II; so that "
+        "all codes together follow the prior, the mmd of an InfoVAE, whose 1 - alpha is --rate_weight",
         choices=REGULARIZERS,
         newer=True,
     )
     regularizer_weight: float = flag(
         1.0,
-        "its weight: beta - 1 of a beta-TCVAE, gamma of a FactorVAE, lambda_od of a DIP-VAE",
+        "its weight: beta - 1 of a beta-TCVAE, gamma of a FactorVAE, lambda_od of a DIP-VAE, alpha + lambda - 1 of an "
+        "InfoVAE",
         at_least=0,
         newer=True,
     )
@@ -40,10 +42,14 @@ def penalties(flags: Any, dataset: data.Dataset, parts: vae.VAE) -> list[vae.Pen
     """What the objective of the VAE adds; nothing where another player regularises it.
 
     Raises:
-      BadInput: the posterior is not a diagonal Gaussian.
+      BadInput: the posterior is not a diagonal Gaussian, or the prior of an InfoVAE is learned.
     """
     if flags.regularizer in ("none", "factor"):
         return []
+    if flags.regularizer == "mmd":
+        if flags.prior != "standard":
+            raise BadInput("mmd needs the standard prior, which does not move", parameter="regularizer")
+        return [info_vae.mmd_penalty(flags.regularizer_weight, prior=parts.prior)]
     if parts.posterior is not DIAGONAL_GAUSSIAN:
         raise BadInput(f"{flags.regularizer} needs a diagonal Gaussian posterior", parameter="regularizer")
     weight = flags.regularizer_weight
@@ -60,6 +66,10 @@ def build_factor_vae(flags: Any, parts: vae.VAE, reduction: Reduction) -> Model:
     """
     if flags.batch_size % 2:
         raise BadInput(f"factor needs an even number, not {flags.batch_size}", parameter="batch_size")
+    if flags.posterior == "categorical":
+        raise BadInput(
+            "factor permutes the entries of a code, and categorical ones belong together", parameter="regularizer"
+        )
     if flags.warm_up_steps:
         raise BadInput("the regulariser factor has no warm-up", parameter="warm_up_steps")
     discriminator = networks.mlp((parts.latent_dim,), (), hidden=DISCRIMINATOR, activation=jax.nn.leaky_relu)

@@ -27,17 +27,22 @@ def written(workdir):
         ("--latent_dim=80", "--overcomplete", "--hidden=", "--code=k_sparse", "--code_l1=0.1"),
         ("--latent_dim=20", "--hidden=16", "--code=sigmoid", "--code_kl=0.1"),
         ("--latent_dim=20", "--hidden=16", "--code=group", "--threshold=0.5"),
+        ("--code_l2=1e-3", "--decoder_l2=1e-3", "--hidden=16"),
+        ("--decoder_jacobian=1e-3", "--mmd=10", "--sliced_wasserstein=1", "--hidden=16"),
     ],
 )
 def test_autoencoder(train, tmp_path, flags):
     summary = train("autoencoder", tmp_path / "run", *SMALL, *flags)
     measured = summary["metrics"]
     assert {"loss", "reconstruction_loss", "psnr", "trustworthiness", "nearest_neighbour_accuracy"} <= set(measured)
-    for name, metric in (("contractive", "jacobian_norm"), ("code_kl", "code_kl"), ("weight_l1", "weight_l1")):
+    named = {name: name for name in ("code_kl", "weight_l1", "code_l2", "decoder_l2", "mmd", "sliced_wasserstein")}
+    named |= {"contractive": "jacobian_norm", "decoder_jacobian": "decoder_jacobian_norm"}
+    for name, metric in named.items():
         assert (metric in measured) == any(flag.startswith(f"--{name}=") for flag in flags)
     compared = "--overcomplete" not in flags
     assert ("pca_psnr" in measured) == compared
     pictures = {"reconstructions.png", "latent_map.png", "curves.png"}
+    pictures |= {"samples.png"} if "mmd" in measured else set()
     assert written(tmp_path / "run") == pictures | ({"pca_latent_map.png"} if compared else set())
 
 
