@@ -154,13 +154,26 @@ def vae_generator(flags: Any, parts: vae.VAE) -> runs.Generator:
     def draw(params: Params, z: Array, key: Key, *label: Array) -> Array:
         return parts.likelihood.sample(parts.decoder.apply(params["decoder"], z, *label), key)
 
+    def encode(params: Params, x: Array, key: Key, *label: Array) -> Array:
+        return parts.posterior.sample_and_negative_log_density(vae.encode(params, x, *label, parts=parts), key)[0]
+
     prior, decode = partial(vae.sample_prior, parts=parts), partial(vae.decode, parts=parts)
-    return runs.Generator(decode, parts.latent_dim, prior, draw, vae.num_classes(parts))
+    discrete = flags.posterior == "categorical"
+    return runs.Generator(
+        decode, parts.latent_dim, prior, draw, vae.num_classes(parts), encode=None if discrete else encode
+    )
 
 
-def autoencoder_generator(flags: Any, parts: autoencoder.Autoencoder) -> runs.Generator:
-    """How an autoencoder decodes codes, of as many dimensions as the flag `latent_dim` has."""
-    return runs.Generator(partial(autoencoder.decode, parts=parts), flags.latent_dim)
+def autoencoder_generator(
+    flags: Any, parts: autoencoder.Autoencoder, *, latent_dim: int | None = None
+) -> runs.Generator:
+    """How an autoencoder codes data and decodes codes, of as many dimensions as the flag `latent_dim` by default."""
+
+    def encode(params: Params, x: Array, key: Key) -> Array:
+        return autoencoder.encode(params, x, parts=parts)
+
+    dim = flags.latent_dim if latent_dim is None else latent_dim
+    return runs.Generator(partial(autoencoder.decode, parts=parts), dim, encode=encode)
 
 
 def reconstruction_metrics(flags: Any) -> dict[str, runs.Metric]:

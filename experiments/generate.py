@@ -4,12 +4,17 @@
     python -m experiments.generate --run=DIR --label=3
     python -m experiments.generate --run=DIR --z=0.5,-1
     python -m experiments.generate --run=DIR --num=5000 --measure
+    python -m experiments.generate --run=DIR --density=mixture
 
 It writes samples.png (the first 100) and samples.npz to --out: all samples as x, with their label or their z if they
 have one, and the run's step. The same run and flags give the same bits, whose SHA-256 is printed on the last line. The
 samples of a VAE are the means of p(x|z) at z ~ p(z); with --draw they are drawn from p(x|z). A conditional model makes
 all classes in turn, or those of --label. --z sets z1, z2, ... of one sample (per class), for autoencoders too; for many
 codes there is `experiments.apply --to=decoded`.
+
+With --density, codes are drawn from a density that is fitted to those of the training data, in place of the prior,
+which an autoencoder does not have: a gaussian, a mixture of --num_components Gaussians, a flow, or a VAE of the codes
+(two_stage). It needs the training data, and codes that are vectors of numbers; it fits one density for all classes.
 
 With --measure, the samples are compared with the run's own data by `genjax.evaluation.sample_quality`, and the measures
 are written to quality.json. They are taken in the features of a classifier of the data, or, if these have no classes or
@@ -29,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import reference_classifier
+from experiments import code_density, reference_classifier
 from genjax import memory, runs
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
@@ -53,6 +58,13 @@ class Flags(opening.OpeningFlags):
         (), "classes to make, of a conditional model; by default all", at_least=0, may_be_empty=True, max_entries=10**5
     )
     z: tuple[float, ...] = flag((), "code to decode, z1,z2,...; replaces --num", may_be_empty=True, max_entries=10**6)
+    density: str | None = flag(
+        None,
+        "density to draw codes from in place of the prior, fitted to the codes of the training data",
+        choices=code_density.DENSITIES,
+    )
+    num_components: int = flag(10, "number of Gaussians of a mixture, with --density", at_least=1)
+    density_steps: int = flag(5000, "number of updates of a flow or a second VAE, with --density", at_least=1)
     draw: bool = flag(False, "draw from p(x|z), in place of its mean")
     measure: bool = flag(False, "compare the samples with the data: distances, precision, recall, classes found")
     components: bool = flag(False, "compare them in principal components, of data with classes too")
@@ -86,14 +98,42 @@ def decoded(run: runs.Run, generator: runs.Generator, flags: Flags, z: np.ndarra
     return np.asarray(jax.jit(generator.draw)(run.params, z, jax.random.key(flags.seed), *context))
 
 
+def with_density(run: runs.Run, generator: runs.Generator | None, flags: Flags) -> runs.Generator:
+    """The generator with a density fitted to the codes of the training data in place of its prior."""
+    if generator is None or generator.encode is None:
+        raise BadInput(
+            f"a run of {run.experiment.name} has no codes that a density can be fitted to", parameter="density"
+        )
+    if flags.z:
+        raise BadInput("give one of `density` and `z`", parameter="density")
+    assert flags.density is not None
+    apart = jax.random.fold_in(jax.random.key(flags.seed), 2**32 - 1)  # from the keys of the batches of samples
+    codes_key, fit_key = jax.random.split(apart)
+    z = code_density.codes(run, generator, codes_key)
+    print(f"{flags.density} density of {z.shape[1]} dimensions, fitted to the codes of {len(z)} training examples")
+    sample = code_density.fit(
+        flags.density,
+        z,
+        fit_key,
+        seed=flags.seed,
+        num_components=flags.num_components,
+        num_steps=flags.density_steps,
+    )
+    return generator._replace(prior=lambda params, num, key, *label: sample(num, key))
+
+
 def drawn(run: runs.Run, generator: runs.Generator, flags: Flags, context: list[Array]) -> np.ndarray:
-    """Draws x ~ p(x|z) at z ~ p(z), [num, ...]."""
+    """Draws x ~ p(x|z), or the means of p(x|z), at z ~ p(z), [num, ...]."""
     prior, draw = generator.prior, generator.draw
-    assert prior is not None and draw is not None
+    assert prior is not None
 
     def sample(params: Params, num: int, key: Key, *context: Array) -> Array:
         z_key, x_key = jax.random.split(key)
-        return draw(params, prior(params, num, z_key, *context), x_key, *context)
+        z = prior(params, num, z_key, *context)
+        if not flags.draw:
+            return generator.decode(params, z, *context)
+        assert draw is not None
+        return draw(params, z, x_key, *context)
 
     key = jax.random.key(flags.seed)
     return sampling.draw(run.model._replace(sample=sample), run.params, flags.num, key, *context)
@@ -106,8 +146,11 @@ def make(run: runs.Run, flags: Flags) -> dict[str, np.ndarray]:
         raise BadInput(f"a run of {run.experiment.name} cannot decode a code", parameter="z")
     if flags.draw and (generator is None or generator.draw is None):
         raise BadInput(f"a run of {run.experiment.name} has no p(x|z) to draw from", parameter="draw")
-    if not flags.z and run.model.sample is None:
+    if flags.density:
+        generator = with_density(run, generator, flags)
+    elif not flags.z and run.model.sample is None:
         hint = "" if generator is None else "; give a code as `z`"
+        hint += "" if generator is None or generator.encode is None else ", or fit a density to the codes by `density`"
         raise BadInput(f"{run.directory}: a run of {run.experiment.name} cannot draw new samples{hint}")
     num = flags.num if generator is None or not flags.z else len(flags.label) or generator.num_classes or 1
     memory.require(4 * num * math.prod(run.dataset.train.x.shape[1:]), f"a set of {num} samples", parameter="num")
@@ -117,7 +160,7 @@ def make(run: runs.Run, flags: Flags) -> dict[str, np.ndarray]:
     if generator is not None and flags.z:
         made["z"] = np.tile(np.array(flags.z, np.float32), (num, 1))
         return {"x": decoded(run, generator, flags, made["z"], context), **made}
-    if generator is not None and flags.draw:
+    if generator is not None and (flags.draw or flags.density):
         return {"x": drawn(run, generator, flags, context), **made}
     return {"x": run.sample(num, jax.random.key(flags.seed), *context), **made}
 
@@ -130,6 +173,7 @@ def save_picture(path: Path, run: runs.Run, made: dict[str, np.ndarray], flags: 
     columns = min(len(classes) * max(1, 10 // len(classes)) if several else 10, len(x))  # whole cycles of the classes
     kind = "draws from p(x|z)" if flags.draw else "samples"
     how = f"at z = ({', '.join(f'{value:g}' for value in flags.z)})" if flags.z else f"seed {flags.seed}"
+    how += f", codes of a {flags.density} density" if flags.density else ""
     of_class = f", class {classes[0]}" if len(classes) == 1 else ""
     title = f"{kind} of {run.experiment.name} on {run.dataset.name}, step {run.step}, {how}{of_class}"
     if x.ndim != 4:
@@ -169,7 +213,7 @@ def main(flags: Flags) -> None:
     """Draws, measures and writes."""
     out = expand_user(flags.out or flags.directory / "generated", parameter="out")
     refuse_unwritable(out, parameter="out")
-    run = flags.open_run(with_data=flags.measure)
+    run = flags.open_run(with_data=flags.measure or flags.density is not None)
     made = make(run, flags)
     x = made["x"]
     out.mkdir(parents=True, exist_ok=True)

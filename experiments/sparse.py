@@ -237,7 +237,7 @@ EXPERIMENT = runs.Experiment(
     codec=autoencoder.codec,
     # the examples of the dictionary are not those of the data set, whose shape an input would have
     applications=lambda flags, parts: {} if flags.dictionary else applications.of_autoencoder(flags, parts),
-    generator=lambda flags, parts: runs.Generator(partial(autoencoder.decode, parts=parts), flags.num_units),
+    generator=lambda flags, parts: applications.autoencoder_generator(flags, parts, latent_dim=flags.num_units),
     metrics=applications.reconstruction_metrics,
     headline=("reconstruction_loss", "active_share", "probe_accuracy", "gain_over_raw", "gain_over_pca"),
 )

@@ -155,7 +155,7 @@ EXPERIMENT = runs.Experiment(
     watch=("reconstruction_loss",),
     codec=autoencoder.codec,
     applications=applications.of_autoencoder,
-    generator=lambda flags, parts: runs.Generator(partial(autoencoder.decode, parts=parts), 2),
+    generator=lambda flags, parts: applications.autoencoder_generator(flags, parts, latent_dim=2),
     metrics=applications.reconstruction_metrics,
 )
 

@@ -113,6 +113,7 @@ class Generator(NamedTuple):
     prior: Callable[..., Array] | None = None  # params, num, key, then labels -> z ~ p(z), [num, d]
     draw: Callable[..., Array] | None = None  # params, z, key, then labels -> draws from p(x|z), [B, ...]
     num_classes: int = 0  # of a model that is conditional on the label
+    encode: Callable[..., Array] | None = None  # params, x, key, then labels -> codes z, or draws from q(z|x), [B, d]
 
 
 class Experiment(NamedTuple):
