@@ -22,7 +22,6 @@ import jax
 import numpy as np
 
 from experiments import latent_parts
-from experiments.latent_posteriors import POSTERIORS
 from genjax import runs
 from genjax.errors import BadInput
 from genjax.evaluation import annealing, likelihood
@@ -67,12 +66,12 @@ def check(flags: Any) -> None:
     """Refuses codes that chains would leave.
 
     Raises:
-      BadInput: the codes lie on a sphere.
+      BadInput: the codes lie on a sphere, or are one-hot.
     """
-    if flags.num_annealing_steps and POSTERIORS[flags.posterior].spherical:
+    where = {"von_mises_fisher": "lie on a sphere", "categorical": "are one-hot"}.get(flags.posterior)
+    if flags.num_annealing_steps and where:
         raise BadInput(
-            f"chains move in all of space, and the codes of {flags.posterior} lie on a sphere",
-            parameter="num_annealing_steps",
+            f"chains move in all of space, and the codes of {flags.posterior} {where}", parameter="num_annealing_steps"
         )
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import optax
 
 from experiments import annealed_bounds, applications, latent_parts
+from experiments.latent_posteriors import in_training
 from genjax import data, networks, runs
 from genjax.data import batching
 from genjax.data.outline import Outline
@@ -35,7 +36,7 @@ from genjax.errors import BadInput
 from genjax.evaluation import latent, likelihood
 from genjax.gradients import Objective, Reduction
 from genjax.losses import BERNOULLI
-from genjax.models import importance_weighted, vae
+from genjax.models import descent, importance_weighted, vae
 from genjax.runs import flag
 from genjax.runs.flags import LARGEST_WHOLE
 from genjax.training.evaluator import evaluator
@@ -161,8 +162,14 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     parts = latent_parts.build(flags, dataset, make, lambda decoder: (decoder, BERNOULLI), flat=True)
     rate = stage_rate(flags, dataset) if flags.learning_rate_schedule == "constant" else None
     optimizer = runs.optimizer(flags, learning_rate=rate, b1=flags.adam_b1, b2=0.999, eps=1e-4)
+    if flags.posterior == "categorical" and not flags.straight_through:
+        raise BadInput("importance weights need draws that are one-hot, not relaxed", parameter="straight_through")
     model = vae.model(
-        parts, optimizer, build_objective(flags, parts), averaging=flags.averaging or None, reduction=reduction
+        parts,
+        optimizer,
+        descent.Scheduled(lambda step: build_objective(flags, in_training(flags, parts, step))),
+        averaging=flags.averaging or None,
+        reduction=reduction,
     )
     return runs.Built(model, parts)
 

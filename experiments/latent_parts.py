@@ -1,6 +1,6 @@
 """The priors and posteriors by name of the pages whose model is a VAE, and what these pages draw and measure of them.
 
-A new posterior is an entry of `latent_posteriors.POSTERIORS`, a new prior one of `PRIORS`.
+A new posterior is an entry of `latent_posteriors.KINDS`, a new prior one of `PRIORS`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import reference_classifier
-from experiments.latent_posteriors import POSTERIORS, Kind
+from experiments.latent_posteriors import POSTERIORS, Kind, chosen
 from genjax import data, losses, networks, runs
 from genjax.data.outline import Outline
 from genjax.drawing import pictures
@@ -135,8 +135,9 @@ class Flags(runs.Record):
 
     prior: str = flag(
         "standard",
-        "prior p(z): standard (N(0, I), or uniform on the sphere), a learned mixture of Gaussians, a learned flow of "
-        "affine couplings, vamp (a VampPrior), or class (a learned Gaussian for each class of a conditional model)",
+        "prior p(z): standard (N(0, I), or uniform on the sphere or over categories), a learned mixture of Gaussians, "
+        "a learned flow of affine couplings, vamp (a VampPrior), or class (a learned Gaussian for each class of a "
+        "conditional model)",
         choices=PRIORS,
         newer=True,
     )
@@ -150,6 +151,18 @@ class Flags(runs.Record):
         newer=True,
     )
     posterior: str = flag("diagonal", "family of the posterior q(z|x)", choices=POSTERIORS, newer=True)
+    num_categories: int = flag(
+        10, "values of each categorical variable; they divide latent_dim, the entries of a code", at_least=2, newer=True
+    )
+    temperature: float = flag(
+        1.0, "temperature of the relaxed draws of categorical variables at the first update", at_least=1e-3, newer=True
+    )
+    final_temperature: float = flag(
+        0.5, "temperature at the last update, to which it falls exponentially", at_least=1e-3, newer=True
+    )
+    straight_through: bool = flag(
+        False, "train with one-hot draws of categorical variables, with the relaxed draws' gradient", newer=True
+    )
     conditional: bool = flag(False, "condition the encoder and the decoder on the label", newer=True)
 
 
@@ -178,7 +191,7 @@ def build(
       likelihood: decoder -> the decoder with the parameters of the likelihood, and the likelihood.
       flat: whether the label goes into the encoder once, beside all of x, and not at each pixel.
     """
-    d, kind = flags.latent_dim, POSTERIORS[flags.posterior]
+    d, kind = flags.latent_dim, chosen(flags)
     if kind.spherical and d < 2:
         raise BadInput(f"a sphere is in 2 dimensions or more, not in {d}", parameter="latent_dim")
     num_classes = dataset.require_classes("a conditional model", parameter="conditional") if flags.conditional else 0
@@ -207,7 +220,7 @@ def _of_directions(decoder: Network) -> Network:
 def prior_name(flags: Any) -> str:
     """The prior in words, for titles."""
     return {
-        "standard": POSTERIORS[flags.posterior].prior_name,
+        "standard": chosen(flags).prior_name,
         "flow": "the learned flow",
         "mixture": f"the learned mixture of {flags.num_components} Gaussians",
         "vamp": f"the VampPrior of {flags.num_components} pseudo-inputs",

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import optax
 
 from genjax import losses, networks
+from genjax.errors import BadInput
 from genjax.losses import Posterior, Prior
+from genjax.models.vae import VAE
 from genjax.types import Array, Flow, Network, Params
 
 
@@ -58,7 +61,39 @@ def _flow_kind(make: Callable[[int], tuple[Flow, int]]) -> Kind:
     )
 
 
-POSTERIORS: Mapping[str, Kind] = {
+def _categorical(flags: Any) -> Kind:
+    """Variables of `num_categories` values each, with exact draws; see `in_training` for relaxed ones."""
+    num = flags.num_categories
+    if flags.latent_dim % num:
+        raise BadInput(
+            f"a code of {flags.latent_dim} entries is not a whole number of variables of {num} categories each",
+            parameter="latent_dim",
+        )
+    return Kind(
+        losses.relaxed_categorical(num, temperature=flags.temperature, straight_through=True),
+        lambda d: d,
+        lambda network, d: network,
+        losses.uniform_categorical(num),
+        f"independent uniform variables of {num} values",
+    )
+
+
+def in_training(flags: Any, parts: VAE, step: Array) -> VAE:
+    """The parts as an update takes them: with the relaxed draws of that step, if the posterior is categorical.
+
+    The temperature falls by the same factor at each update, from `temperature` to `final_temperature` at the last.
+    """
+    if flags.posterior != "categorical":
+        return parts
+    ratio = flags.final_temperature / flags.temperature
+    temperature = jnp.asarray(optax.exponential_decay(flags.temperature, flags.num_steps, ratio)(step))
+    posterior = losses.relaxed_categorical(
+        flags.num_categories, temperature=temperature, straight_through=flags.straight_through
+    )
+    return parts._replace(posterior=posterior)
+
+
+KINDS: Mapping[str, Kind] = {
     "diagonal": Kind(
         losses.DIAGONAL_GAUSSIAN,
         lambda d: 2 * d,
@@ -84,3 +119,17 @@ POSTERIORS: Mapping[str, Kind] = {
     "planar": _flow_kind(_planar),
     "iaf": _flow_kind(_inverse_autoregressive),
 }
+POSTERIORS = (*KINDS, "categorical")
+
+
+def chosen(flags: Any) -> Kind:
+    """The family of the flags.
+
+    Raises:
+      BadInput: flags of categorical variables that do not fit each other.
+    """
+    if flags.posterior != "categorical":
+        return KINDS[flags.posterior]
+    if flags.prior != "standard":
+        raise BadInput(f"categorical codes have the standard prior alone, not {flags.prior}", parameter="prior")
+    return _categorical(flags)

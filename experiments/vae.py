@@ -5,13 +5,16 @@
     python -m experiments.vae --likelihood=learned_gaussian --num_importance_samples=2000 --num_steps=6000
     python -m experiments.vae --prior=vamp --num_components=100
     python -m experiments.vae --conditional --prior=class
+    python -m experiments.vae --posterior=categorical --latent_dim=80
+    python -m experiments.vae --regularizer=mmd --regularizer_weight=100 --rate_weight=0
     python -m experiments.vae --dataset=sprites --regularizer=total_correlation --regularizer_weight=5
 
 It writes reconstructions, samples from the prior, the latent map and learning curves to the run directory.
 
 --prior and --posterior choose the densities of the codes: a learned mixture of Gaussians or a VampPrior (Tomczak &
 Welling 2018), whose components are drawn in components.png; a posterior of any covariance; a von Mises-Fisher
-posterior, whose codes are unit vectors (Davidson et al. 2018). With --conditional, encoder and decoder take the label
+posterior, whose codes are unit vectors (Davidson et al. 2018); categorical variables, relaxed in training at a falling
+temperature and drawn exactly in evaluation (Jang et al. 2017). With --conditional, encoder and decoder take the label
 too (Sohn, Lee & Yan 2015): the bound is then one of log p(x|y), samples are drawn for each class, and class_accuracy is
 how often a classifier of the same data (`experiments.reference_classifier`) finds the class that was asked for, in 1000
 samples.
@@ -36,6 +39,7 @@ import numpy as np
 import optax
 
 from experiments import annealed_bounds, applications, latent_parts, regularizers
+from experiments.latent_posteriors import in_training
 from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -140,7 +144,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     if flags.regularizer == "factor":
         return runs.Built(regularizers.build_factor_vae(flags, parts, reduction), parts)
 
-    def objective(rate_weight: Any) -> Objective:
+    def objective(parts: vae.VAE, rate_weight: Any) -> Objective:
         return vae.objective(
             parts,
             rate_weight=rate_weight,
@@ -149,12 +153,17 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
             penalties=penalties,
         )
 
-    scheduled: Objective | descent.Scheduled = objective(flags.rate_weight)
+    rate_weight = optax.constant_schedule(flags.rate_weight)
     if flags.warm_up_steps:
-        warm_up = optax.linear_schedule(0.0, flags.rate_weight, flags.warm_up_steps)
-        scheduled = descent.Scheduled(lambda step: objective(warm_up(step)))
-    optimizer = runs.optimizer(flags)
-    model = vae.model(parts, optimizer, scheduled, averaging=flags.averaging or None, reduction=reduction)
+        rate_weight = optax.linear_schedule(0.0, flags.rate_weight, flags.warm_up_steps)
+    model = vae.model(
+        parts,
+        runs.optimizer(flags),
+        descent.Scheduled(lambda step: objective(in_training(flags, parts, step), rate_weight(step))),
+        evaluation=descent.Scheduled(lambda step: objective(parts, rate_weight(step))),
+        averaging=flags.averaging or None,
+        reduction=reduction,
+    )
     return runs.Built(model, parts)
 
 

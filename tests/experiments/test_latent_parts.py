@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from experiments import apply, generate, iwae, latent_parts, latent_posteriors, latent_space, semi_supervised, vae
-from genjax import data, gradients, runs
+from genjax import data, gradients, losses, runs
 from genjax.errors import BadInput
 from genjax.models import importance_weighted
 from genjax.models import vae as vae_model
 from genjax.runs import runner
 from genjax.training.determinism import DEFAULT_CPU_THREADS
+from genjax.types import Batch
 
 SMALL = dict(num_steps=2, hidden=(8,), eval_every=2, log_every=2, latent_dim=2)
 
@@ -45,16 +46,20 @@ def built(page, dataset, **flags):
 @pytest.mark.parametrize("prior", latent_parts.PRIORS)
 def test_every_choice_trains_and_weighs_or_is_refused(digits, prior, posterior, conditional):
     flags = dict(prior=prior, posterior=posterior, conditional=conditional, num_components=5)
+    flags |= dict(num_categories=2, straight_through=True)
     on_sphere, behind_flow = posterior == "von_mises_fisher", posterior in ("planar", "iaf")
     for page in (vae, iwae):
         refused = (on_sphere and prior in ("mixture", "flow", "class")) or (behind_flow and prior == "vamp")
+        refused |= posterior == "categorical" and prior != "standard"
         if refused or (prior == "class" and not conditional):
             with pytest.raises(BadInput, match=r"^prior: "):
                 built(page, digits, **flags)
             continue
         model, parts, _ = built(page, digits, **flags)
         assert vae_model.num_classes(parts) == 10 * conditional
-        assert vae_model.codec(parts).has_prior == (prior == "standard" and not on_sphere)
+        assert vae_model.codec(parts).has_prior == (
+            prior == "standard" and posterior not in ("von_mises_fisher", "categorical")
+        )
 
         def trace(key, page=page, model=model, parts=parts):
             state, batch = model.init(key), runs.read_shuffled(page.Flags(**SMALL), digits).test.read
@@ -76,6 +81,48 @@ def test_codes_on_a_sphere_are_directions(digits, key):
     np.testing.assert_allclose(found, vae_model.decode(params, z, parts=parts), rtol=1e-4)
     with pytest.raises(BadInput, match="latent_dim: a sphere is in 2 dimensions or more, not in 1"):
         built(vae, digits, posterior="von_mises_fisher", latent_dim=1)
+
+
+CATEGORICAL = dict(posterior="categorical", latent_dim=6, num_categories=3)
+
+
+@pytest.mark.parametrize("straight_through", [False, True])
+def test_categorical_codes_are_relaxed_in_training_and_exact_in_evaluation(digits, straight_through, key):
+    flags = vae.Flags(**SMALL | CATEGORICAL, straight_through=straight_through, temperature=2.0, final_temperature=0.5)
+    flags = flags.replace(num_steps=10)
+    model, parts, _ = vae.build(flags, digits, gradients.whole_batch)
+    state, x = model.init(key), jnp.asarray(digits.scaled(digits.train.sample(20)))
+    for step, temperature in ((0, 2.0), (5, 1.0), (10, 0.5)):  # the same factor at each update
+        at = state._replace(step=jnp.int32(step))
+        relaxed = losses.relaxed_categorical(3, temperature=temperature, straight_through=straight_through)
+        own, draw = parts._replace(posterior=relaxed), jax.random.fold_in(key, step)
+        trained = jax.jit(model.train_step)(at, Batch(x), key)[1]
+        expected = vae_model.negative_elbo(state.params, x, draw, parts=own).mean()
+        np.testing.assert_allclose(trained["negative_elbo"], expected, rtol=1e-5)
+        found = jax.jit(model.evaluate)(at, Batch(x), key)["negative_elbo"]
+        drawn = vae_model.forward(state.params, x, key, parts=parts)
+        assert set(np.unique(np.round(drawn.z, 5))) == {0, 1} and (drawn.z.reshape(20, 2, 3).sum(2) == 1).all()
+        exact = parts.likelihood.negative_log_likelihood(drawn.output, x)
+        q = np.asarray(jax.nn.softmax(drawn.posterior.reshape(20, 2, 3)), np.float64)
+        rate = (q * np.log(3 * q)).sum((1, 2))
+        np.testing.assert_allclose(found, exact.mean() + rate.mean(), rtol=1e-5)
+    samples = parts.prior.sample((), (50, 6), key).reshape(50, 2, 3)
+    assert (samples.sum(2) == 1).all() and set(np.unique(samples)) == {0, 1}
+
+
+def test_categorical_flags_that_do_not_fit(digits):
+    for page, flags, message in (
+        (vae, dict(latent_dim=8), "^latent_dim: a code of 8 entries is not a whole number of variables of 10 categ"),
+        (vae, dict(CATEGORICAL, prior="mixture"), "^prior: categorical codes have the standard prior alone, not mix"),
+        (vae, dict(CATEGORICAL, regularizer="factor"), "^regularizer: factor permutes the entries of a code"),
+        (vae, dict(CATEGORICAL, regularizer="dip_i"), "^regularizer: dip_i needs a diagonal Gaussian posterior"),
+        (iwae, CATEGORICAL, "^straight_through: importance weights need draws that are one-hot, not relaxed"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            built(page, digits, **dict(posterior="categorical") | flags)
+    flags = vae.Flags(**SMALL | CATEGORICAL)
+    parts = vae.build(flags, digits, gradients.whole_batch).parts
+    assert vae.applications.vae_generator(flags, parts).encode is None  # for a density of vectors
 
 
 def test_pseudo_inputs_start_from_rows_of_their_class_or_around_the_mean(digits, key):
