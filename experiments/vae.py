@@ -6,7 +6,7 @@
     python -m experiments.vae --prior=vamp --num_components=100
     python -m experiments.vae --conditional --prior=class
     python -m experiments.vae --posterior=categorical --latent_dim=80
-    python -m experiments.vae --regularizer=mmd --regularizer_weight=100 --rate_weight=0
+    python -m experiments.vae --regularizer=mmd --regularizer_weight=1000 --rate_weight=0
     python -m experiments.vae --dataset=sprites --regularizer=total_correlation --regularizer_weight=5
 
 It writes reconstructions, samples from the prior, the latent map and learning curves to the run directory.
