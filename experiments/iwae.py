@@ -168,6 +168,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         parts,
         optimizer,
         descent.Scheduled(lambda step: build_objective(flags, in_training(flags, parts, step))),
+        evaluation=build_objective(flags, parts),
         averaging=flags.averaging or None,
         reduction=reduction,
     )

@@ -116,6 +116,11 @@ def test_categorical_flags_that_do_not_fit(digits):
         (vae, dict(CATEGORICAL, prior="mixture"), "^prior: categorical codes have the standard prior alone, not mix"),
         (vae, dict(CATEGORICAL, regularizer="factor"), "^regularizer: factor permutes the entries of a code"),
         (vae, dict(CATEGORICAL, regularizer="dip_i"), "^regularizer: dip_i needs a diagonal Gaussian posterior"),
+        (
+            vae,
+            dict(CATEGORICAL, num_annealing_steps=5),
+            "^num_annealing_steps: chains .* codes of categorical are one-hot",
+        ),
         (iwae, CATEGORICAL, "^straight_through: importance weights need draws that are one-hot, not relaxed"),
     ):
         with pytest.raises(BadInput, match=message):
