@@ -1,7 +1,7 @@
 """A ladder VAE: layers of latent variables, each with a prior given the layer above it (Sonderby et al. 2016).
 
     python -m experiments.ladder
-    python -m experiments.ladder --dataset=mnist --data_dir=DIR --binarize=dynamic --latent_dims=32,16,8 \
+    python -m experiments.ladder --dataset=mnist --data_dir=DIR --binarize=dynamic --latent_dims=32,16,8 \\
         --hidden=512,256,128 --warm_up_steps=2000 --num_steps=10000
 
 --latent_dims are the widths of the layers, that beside the data first; --hidden those of the deterministic layers of

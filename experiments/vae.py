@@ -24,7 +24,7 @@ from both sides: see `experiments.annealed_bounds`.
 
 A run by the protocol of pythae's VAE on MNIST, 89.8 nats:
 
-    python -m experiments.vae --dataset=mnist --data_dir=DIR --binarize=static --hidden=400 --latent_dim=40 \
+    python -m experiments.vae --dataset=mnist --data_dir=DIR --binarize=static --hidden=400 --latent_dim=40 \\
         --batch_size=100 --learning_rate=1e-4 --num_steps=300000 --num_importance_samples=200
 """
 
