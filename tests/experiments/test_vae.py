@@ -80,7 +80,7 @@ def test_run_directory(train, tmp_path, pictures, flags):
 def test_helpshort_documents_every_flag_with_its_default(finish):
     status, out, _ = finish("vae", "--helpshort")
     assert status == 0 and out.startswith("A variational autoencoder on images")
-    assert out.index("Variational autoencoder:") < out.index("--latent_dim=8") < out.index("Data:")
+    assert out.index("Variational autoencoder:") < out.index("\n  --latent_dim=8\n") < out.index("Data:")
     for spec in specs(vae.Flags):
         line = f"  --{spec.name}" + ("" if spec.default is None or spec.item is bool else f"={spec.text(spec.default)}")
         assert line in out.splitlines(), spec.name
