@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -23,7 +24,7 @@ from genjax.runs.flags import Record, flag
 OURS = "genjax"
 
 
-def ours(name: str, *args: Any, devices: int = 1) -> Any:
+def ours(name: str, *args: Any, module: str = "ours", devices: int = 1) -> Any:
     """A way of this project, imported in its own process, on a number of simulated CPU devices."""
 
     def start(cpu_threads: int) -> Way:
@@ -31,21 +32,19 @@ def ours(name: str, *args: Any, devices: int = 1) -> Any:
         from genjax.training import determinism
 
         determinism.set_up(cpu_threads=cpu_threads)
-        from experiments.benchmark import ours
-
-        return getattr(ours, name)(*args)
+        return getattr(importlib.import_module(f"experiments.benchmark.{module}"), name)(*args)
 
     return start
 
 
-def torch(name: str, *args: Any, **options: Any) -> Any:
+def torch(name: str, *args: Any, module: str = "peers", **options: Any) -> Any:
     """A way of PyTorch or pythae, imported in its own process."""
 
     def start(cpu_threads: int) -> Way:
         from experiments.benchmark import peers
 
         peers.set_threads(cpu_threads)
-        return getattr(peers, name)(*args, **options)
+        return getattr(importlib.import_module(f"experiments.benchmark.{module}"), name)(*args, **options)
 
     return start
 
@@ -58,16 +57,25 @@ def torch_both(name: str, *args: Any) -> dict[str, Any]:
     }
 
 
+def beside_pythae(model: str, *sizes: Any) -> dict[str, Any]:
+    """The ways of a latent-variable model of dense layers, at a batch size of 128."""
+    return {
+        OURS: ours("training", model, 128, *sizes, module="latent"),
+        "pythae": torch("training", model, 128, *sizes, module="pythae_models"),
+    }
+
+
 LARGE, MLP, IWAE = "large product", ((500,), 20, 128), ((200, 200), 50, 20)
+MLP_PRODUCTS = dense(128, (784, 500), (500, 40), (20, 500), (500, 784))
 ROWS = {
     "mlp_vae": Row(
         "MLP VAE 784-500-20, batch 128, Adam",
         500,
-        dense(128, (784, 500), (500, 40), (20, 500), (500, 784)),
+        MLP_PRODUCTS,
         {
             OURS: ours("mlp_vae", *MLP),
             **torch_both("mlp_vae", *MLP),
-            "pythae": torch("pythae_mlp_vae", 500, 20, 128),
+            "pythae": torch("training", "vae", 128, 500, 20, module="pythae_models"),
             "Flax, step by step": ours("step_by_step_mlp_vae", *MLP),
         },
     ),
@@ -92,6 +100,30 @@ ROWS = {
         4,
         0,
         {OURS: ours("convolutional_vae"), "XLA's convolutions": ours("xla_convolutional_vae")},
+    ),
+    "vamp_vae": Row(
+        "MLP VAE 784-500-20 with a VampPrior of 50 pseudo-inputs, batch 128, Adam",
+        200,
+        MLP_PRODUCTS + dense(50, (50, 784)) + dense(50, (784, 500), (500, 40), first_seen=False),
+        beside_pythae("vamp_vae", 500, 20, 50),
+    ),
+    "iaf_vae": Row(
+        "MLP VAE 784-500-20 with 2 inverse autoregressive layers 20-128-128-128-40, batch 128, Adam",
+        200,
+        MLP_PRODUCTS + 2 * dense(128, (20, 128), (128, 128), (128, 128), (128, 40), first_seen=False),
+        beside_pythae("iaf_vae", 500, 20, 2, (128, 128, 128)),
+    ),
+    "beta_tc_vae": Row(
+        "beta-TCVAE of dense layers 784-500-20, batch 128, Adam",
+        200,
+        MLP_PRODUCTS,
+        beside_pythae("beta_tc_vae", 500, 20, 6.0),
+    ),
+    "vq_vae": Row(
+        "VQ-VAE of dense layers 784-500-128, 16 codes of 8 dimensions out of 512, moving averages, batch 128, Adam",
+        200,
+        dense(128, (784, 500), (500, 128), (128, 500), (500, 784)) + 2 * 128 * 16 * 8 * 512,
+        beside_pythae("vq_vae", 500, 16, 8, 512),
     ),
     "dcgan": Row(
         "DCGAN, 28x28, batch 64, both players, Adam",

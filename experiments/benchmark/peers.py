@@ -1,14 +1,9 @@
-"""The work of the rows, done by PyTorch and by pythae; needs the extra `bench`."""
+"""The work of the rows, done by PyTorch; needs the extra `bench`."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import tempfile
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -189,56 +184,5 @@ def importance_weighted_likelihood() -> Way:
                 ).sum(dim=-1)
                 parts.append(0.5 * (noise.square() - z.square() + s).sum(dim=-1) - cross_entropy)
             torch.logsumexp(torch.cat(parts), dim=0) - np.log(500)
-
-    return run
-
-
-def pythae_mlp_vae(hidden: int, latent_dim: int, batch_size: int) -> Way:
-    """Training of a VAE of dense layers by pythae's own trainer, in epochs."""
-    from pythae.data.datasets import BaseDataset
-    from pythae.models import VAE as PythaeVAE
-    from pythae.models import VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
-
-    logging.disable(logging.WARNING)
-
-    class Encoder(BaseEncoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body, self.mean = nn.Sequential(nn.Linear(PIXELS, hidden), nn.Tanh()), nn.Linear(hidden, latent_dim)
-            self.log_variance = nn.Linear(hidden, latent_dim)
-
-        def forward(self, x: Tensor) -> Any:
-            h = self.body(x.reshape(len(x), -1))
-            return ModelOutput(embedding=self.mean(h), log_covariance=self.log_variance(h))
-
-    class Decoder(BaseDecoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Sequential(dense(latent_dim, hidden, PIXELS), nn.Sigmoid())
-
-        def forward(self, z: Tensor) -> Any:
-            return ModelOutput(reconstruction=self.body(z).reshape(-1, 1, 28, 28))
-
-    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=latent_dim, reconstruction_loss="bce")
-    model = PythaeVAE(config, encoder=Encoder(), decoder=Decoder())
-    stored = torch.from_numpy(pixels().reshape(-1, 1, 28, 28))
-
-    def run(steps: int) -> None:
-        # whole epochs of as many batches as requested
-        x = stored.repeat(-(-steps * batch_size // len(stored)), 1, 1, 1)[: steps * batch_size]
-        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
-            training = BaseTrainerConfig(
-                output_dir=folder,
-                num_epochs=1,
-                per_device_train_batch_size=batch_size,
-                learning_rate=1e-3,
-                no_cuda=True,
-            )
-            dataset = BaseDataset(x, torch.zeros(len(x)))
-            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-                BaseTrainer(model, dataset, training_config=training).train()
 
     return run

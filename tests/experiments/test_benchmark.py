@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import __main__ as command
-from experiments.benchmark import ours
+from experiments.benchmark import latent, ours
+from experiments.benchmark.way import images
 from genjax.types import Batch
 
 
@@ -16,6 +17,10 @@ from genjax.types import Batch
         ("mlp_vae", lambda: ours.vae_model(*ours.mlps((500,), 20), 20), 128),
         ("iwae_mlp", lambda: ours.vae_model(*ours.mlps((200, 200), 50), 50), 20),
         ("convolutional_vae", lambda: ours.vae_model(*ours.convolutional_networks(), 20), 128),
+        ("vamp_vae", lambda: latent.vamp_vae(500, 20, 50), 128),
+        ("iaf_vae", lambda: latent.iaf_vae(500, 20, 2, (128, 128, 128)), 128),
+        ("beta_tc_vae", lambda: latent.beta_tc_vae(500, 20, 6.0), 128),
+        ("vq_vae", lambda: latent.vq_vae(500, 16, 8, 512), 128),
     ],
 )
 def test_multiplications_are_those_that_xla_counts(row, model, batch_size):
@@ -40,6 +45,99 @@ def test_the_table_compares_with_this_project():
         [float(v) for v in sharded.split()[2:8]], [steps / 2, steps / 4, steps, 1.0, 3.0, 5.0], atol=0.06
     )
     assert plain.split()[:2] == ["one", "sum"] and float(plain.split()[5]) == 0.5
+
+
+# Small models of the rows beside pythae: hidden units, dimensions, and what each has besides
+SMALL = {
+    "vamp_vae": (12, 3, 4),
+    "iaf_vae": (12, 3, 2, (8, 8)),
+    "beta_tc_vae": (12, 3, 6.0),
+    "vq_vae": (12, 5, 2, 7),
+}
+
+
+def started(name):
+    """A small model of ours, its batch of 500 images, and a state far from the initial one."""
+    model, batch = latent.MODELS[name](*SMALL[name]), Batch(images(500).reshape(-1, 28, 28, 1) / np.float32(255))
+    fresh, draw = jax.device_get(jax.eval_shape(model.init, jax.random.key(0)).params), np.random.RandomState(1)
+    params = jax.tree.map(lambda a: (0.2 * draw.standard_normal(a.shape)).astype(np.float32), fresh)
+    if name == "vq_vae":
+        params["codebook"]["count"] = np.ones_like(params["codebook"]["count"])
+    if name == "iaf_vae":  # layers that do not depend on their input: gates of constants
+        for layer in params["encoder"]["flow"][::2]:
+            layer["layer_3"]["kernel"] *= 0
+    return model, batch, model.init(jax.random.key(0), params)
+
+
+def losses_of_ours(name, num_draws=20):
+    """The mean loss over some draws, without constants that pythae leaves out, and its share that rebuilds x."""
+    model, batch, state = started(name)
+    evaluate = jax.jit(model.evaluate)
+    found = [evaluate(state, batch, jax.random.key(draw)) for draw in range(num_draws)]
+    constant = rate = 0.0
+    if name == "vq_vae":
+        constant, rate = 784 / 2 * np.log(np.pi), 5 * np.log(7)  # of the Gaussian density, and of the uniform prior
+    loss, distortion = (np.mean([float(metrics[key]) for metrics in found]) for key in ("loss", "distortion"))
+    return loss - constant - rate, distortion - constant
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", latent.MODELS)
+@pytest.mark.filterwarnings("ignore")  # pythae's own
+def test_losses_are_those_of_pythae_at_the_same_parameters(name):
+    torch = pytest.importorskip("torch", reason="needs the extra `bench`")
+    pytest.importorskip("pythae", reason="needs the extra `bench`")
+    from experiments.benchmark import pythae_models
+
+    twin = pythae_models.MODELS[name](*SMALL[name])
+    _, batch, state = started(name)
+    give_params(name, twin, jax.device_get(state.params), torch)
+    x = torch.from_numpy(np.array(batch.x).reshape(-1, 1, 28, 28))
+    twin.eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        outputs = [twin({"data": x}, dataset_size=10_000) for _ in range(20)]
+    theirs = [np.mean([float(output[key]) for output in outputs]) for key in ("loss", "recon_loss")]
+    np.testing.assert_allclose(losses_of_ours(name), theirs, atol=1e-3 if name == "vq_vae" else 0.2)
+
+
+def give_params(name, twin, params, torch):
+    """Copies the parameters of our model into pythae's."""
+
+    def give(linear, layer, columns=slice(None)):
+        w, b = layer["kernel"][:, columns], layer["bias"][columns]
+        linear.load_state_dict(
+            {"weight": torch.from_numpy(w.T.copy()), "bias": torch.from_numpy(b.copy())}, strict=False
+        )
+
+    encoder, d = params["encoder"], SMALL[name][1]
+    if name == "vq_vae":
+        for linear, layer in zip(twin.encoder.body[::2], ("layer_1", "layer_2"), strict=True):
+            give(linear, flat(encoder[layer]))
+        twin.quantizer.embeddings.copy_(torch.from_numpy(params["codebook"]["entries"]))
+    else:
+        # pythae reverses the dimensions before its first layer
+        order = np.arange(d)[::-1] if name == "iaf_vae" else np.arange(d)
+        network = encoder["network"] if name == "iaf_vae" else encoder
+        give(twin.encoder.body[0], flat(network["layer_1"]))
+        give(twin.encoder.mean, network["layer_2"], order)
+        give(twin.encoder.log_variance, network["layer_2"], d + order)
+    decoder = twin.decoder.body if name == "vq_vae" else twin.decoder.body[0]
+    for linear, layer in zip(decoder[::2], ("layer_1", "layer_2"), strict=True):
+        give(linear, flat(params["decoder"][layer]))
+    if name == "vamp_vae":
+        give(twin.pseudo_inputs[0], flat(params["prior"]["layer_1"]))
+    if name == "iaf_vae":
+        for made, layer in zip(twin.iaf_flow.net[::-1], encoder["flow"][::2], strict=True):
+            m, a = layer["layer_3"]["bias"].reshape(d, 2).T
+            gate = 1 / (1 + np.exp(-2 - 3 * np.tanh(a / 3)))
+            bias = np.concatenate([(1 - gate) * m, np.log(gate)])
+            give(made.net[-1], {"kernel": np.zeros((8, 2 * d), np.float32), "bias": bias.astype(np.float32)})
+
+
+def flat(layer):
+    """A layer with its kernel as a matrix and its bias as a vector."""
+    return {"kernel": layer["kernel"].reshape(len(layer["kernel"]), -1), "bias": layer["bias"].ravel()}
 
 
 @pytest.mark.slow
