@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from experiments.benchmark import __main__ as command
 from experiments.benchmark import latent, ours
@@ -57,8 +58,8 @@ SMALL = {
 
 
 def started(name):
-    """A small model of ours, its batch of 500 images, and a state far from the initial one."""
-    model, batch = latent.MODELS[name](*SMALL[name]), Batch(images(500).reshape(-1, 28, 28, 1) / np.float32(255))
+    """A small model of ours, its batch of 250 images, and a state far from the initial one."""
+    model, batch = latent.MODELS[name](*SMALL[name]), Batch(images(250).reshape(-1, 28, 28, 1) / np.float32(255))
     fresh, draw = jax.device_get(jax.eval_shape(model.init, jax.random.key(0)).params), np.random.RandomState(1)
     params = jax.tree.map(lambda a: (0.2 * draw.standard_normal(a.shape)).astype(np.float32), fresh)
     if name == "vq_vae":
@@ -81,6 +82,52 @@ def losses_of_ours(name, num_draws=20):
     return loss - constant - rate, distortion - constant
 
 
+def loss_by_hand(name, params, x, draw):
+    """The loss of pythae in NumPy, at one draw of each z."""
+
+    def perceptron(layers, h):
+        h = np.tanh(h @ flat(layers["layer_1"])["kernel"] + layers["layer_1"]["bias"].ravel())
+        return h @ flat(layers["layer_2"])["kernel"] + layers["layer_2"]["bias"].ravel()
+
+    if name == "vq_vae":
+        z, e = perceptron(params["encoder"], x).reshape(-1, 5, 2), params["codebook"]["entries"]
+        nearest = e[np.square(z[:, :, None] - e).sum(axis=-1).argmin(axis=-1)]
+        output = perceptron(params["decoder"], nearest.reshape(-1, 10))
+        return np.square(output - x).sum(axis=1).mean() + 0.25 * np.square(nearest - z).mean()
+    encoder = params["encoder"]["network"] if name == "iaf_vae" else params["encoder"]
+    mean, s = np.split(perceptron(encoder, x), 2, axis=1)
+    z = start = mean + np.exp(s / 2) * draw.standard_normal(mean.shape)
+    log_determinant = 0.0
+    for layer in params["encoder"]["flow"][::2] if name == "iaf_vae" else ():
+        m, a = layer["layer_3"]["bias"].reshape(3, 2).T
+        gate = special.expit(2 + 3 * np.tanh(a / 3))
+        z = (gate * z + (1 - gate) * m)[:, ::-1]
+        log_determinant += np.log(gate).sum()
+    z = z[:, ::-1] if name == "iaf_vae" else z  # reversed between the layers alone
+    logits = perceptron(params["decoder"], z)
+    distortion = (np.logaddexp(0, logits) - x * logits).sum(axis=1)
+    log_prior = stats.norm.logpdf(z).sum(axis=1)
+    if name == "vamp_vae":
+        u = np.clip(flat(params["prior"]["layer_1"])["kernel"] + params["prior"]["layer_1"]["bias"].ravel(), 0, 1)
+        m, t = np.split(perceptron(encoder, u), 2, axis=1)
+        log_prior = special.logsumexp(stats.norm.logpdf(z[:, None], m, np.exp(t / 2)).sum(axis=-1), axis=1) - np.log(4)
+    loss = distortion + stats.norm.logpdf(start, mean, np.exp(s / 2)).sum(axis=1) - log_determinant - log_prior
+    if name == "beta_tc_vae":
+        each = stats.norm.logpdf(z[:, None], mean, np.exp(s / 2))
+        weight = np.log(10_000 * len(x))
+        log_q, of_dimensions = (special.logsumexp(log, axis=1) - weight for log in (each.sum(-1), each))
+        loss += 5 * (log_q - of_dimensions.sum(axis=1))
+    return loss.mean()
+
+
+@pytest.mark.parametrize("name", latent.MODELS)
+def test_losses_are_those_by_hand(name):
+    _, batch, state = started(name)
+    x, params, draw = np.array(batch.x).reshape(-1, 784), jax.device_get(state.params), np.random.RandomState(2)
+    by_hand = np.mean([loss_by_hand(name, params, x, draw) for _ in range(20)])
+    np.testing.assert_allclose(losses_of_ours(name)[0], by_hand, atol=1e-3 if name == "vq_vae" else 0.25)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", latent.MODELS)
 @pytest.mark.filterwarnings("ignore")  # pythae's own
@@ -98,7 +145,7 @@ def test_losses_are_those_of_pythae_at_the_same_parameters(name):
     with torch.no_grad():
         outputs = [twin({"data": x}, dataset_size=10_000) for _ in range(20)]
     theirs = [np.mean([float(output[key]) for output in outputs]) for key in ("loss", "recon_loss")]
-    np.testing.assert_allclose(losses_of_ours(name), theirs, atol=1e-3 if name == "vq_vae" else 0.2)
+    np.testing.assert_allclose(losses_of_ours(name), theirs, atol=1e-3 if name == "vq_vae" else 0.25)
 
 
 def give_params(name, twin, params, torch):
