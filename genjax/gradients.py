@@ -133,25 +133,31 @@ def ordered(num_shards: int, *, over_devices: bool = False) -> Reduction:
 
 def _sum_of_shards(of_shard: Callable[[Array], Any], first: Array, num: int) -> Any:
     """The tree sum of `of_shard` at the numbers `first` to `first + num - 1`; `num` is a power of two."""
-    # Sums of pairs are kept, half as many as single shards; XLA compiles sums of four to other bits, and a single pair.
-    together = 2 if num > 2 else 1
+
+    def of_pair(number: Array) -> Any:
+        return jax.tree.map(_tree_sum, _one_after_another(of_shard, first + 2 * number, 2))
+
+    if num <= 2:
+        return jax.tree.map(_tree_sum, _one_after_another(of_shard, first, num))
+    # sums of pairs are kept, half as many as single shards
+    return jax.tree.map(_tree_sum, _one_after_another(of_pair, jnp.zeros([], jnp.int32), num // 2))
+
+
+def _one_after_another(compute: Callable[[Array], Any], first: Array, num: int) -> Any:
+    """The results of `compute` at the numbers `first` to `first + num - 1`, stacked.
+
+    They are added only after the loop, which is all that XLA sees of a shard in any program: beside an addition it
+    would contract a gradient's last product with it, which rounds once instead of twice.
+    """
     # A loop even for a single iteration, with bounds unknown to XLA, which otherwise compiles the body differently.
     start = jax.lax.optimization_barrier(jnp.zeros([], jnp.int32))
 
-    def of_pair(number: Array) -> Any:
-        # one after the other, so that XLA does not merge their products
-        one, second = jax.lax.optimization_barrier((of_shard(number), number + 1))
-        if together == 1:
-            return one
-        return jax.tree.map(jnp.add, one, jax.lax.optimization_barrier(of_shard(second)))
-
     def put(index: Array, kept: Any) -> Any:
-        summed = of_pair(first + (index - start) * together)
-        return jax.tree.map(lambda sums, one: sums.at[index - start].set(one), kept, summed)
+        found = compute(first + (index - start))
+        return jax.tree.map(lambda rows, one: rows.at[index - start].set(one), kept, found)
 
-    shapes = jax.eval_shape(of_shard, 0)
-    room = jax.tree.map(lambda a: jax.lax.empty((num // together, *a.shape), a.dtype), shapes)
-    return jax.tree.map(_tree_sum, jax.lax.fori_loop(start, start + num // together, put, room))
+    room = jax.tree.map(lambda a: jax.lax.empty((num, *a.shape), a.dtype), jax.eval_shape(compute, first))
+    return jax.lax.fori_loop(start, start + num, put, room)
 
 
 def _sum_over_devices(total: Any, devices: int) -> Any:
