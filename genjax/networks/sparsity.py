@@ -112,8 +112,9 @@ def unit_norm_rows(network: Network, *, layer: str = "layer_1") -> Network:
 
     def apply(params: Params, *inputs: Array) -> Array:
         kernel = params[layer]["kernel"]
-        vanishes = jnp.sum(jnp.square(kernel), axis=1, keepdims=True) == 0
-        norm = jnp.linalg.norm(jnp.where(vanishes, 1, kernel), axis=1, keepdims=True)  # 0 / 0 otherwise
-        return network.apply(params | {layer: params[layer] | {"kernel": kernel / norm}}, *inputs)
+        square = jnp.sum(jnp.square(kernel), axis=1, keepdims=True)
+        # not a division by the norm, which XLA compiles to other bits on several devices
+        kernel *= jax.lax.rsqrt(jnp.where(square == 0, 1, square))
+        return network.apply(params | {layer: params[layer] | {"kernel": kernel}}, *inputs)
 
     return Network(network.init, apply)

@@ -21,8 +21,8 @@ import optax  # noqa: E402
 from genjax import gradients, networks  # noqa: E402
 from genjax.data import batching, pairs  # noqa: E402
 from genjax.data.dataset import from_arrays  # noqa: E402
-from genjax.losses import BERNOULLI, NON_SATURATING  # noqa: E402
-from genjax.models import gan, identity_encoder, identity_swap, vae  # noqa: E402
+from genjax.losses import BERNOULLI, NON_SATURATING, SQUARED_ERROR  # noqa: E402
+from genjax.models import gan, identity_encoder, identity_swap, sparse_autoencoder, vae  # noqa: E402
 from genjax.training import placement  # noqa: E402
 from genjax.training.digest import params_sha256  # noqa: E402
 from genjax.training.fit import fit  # noqa: E402
@@ -45,6 +45,14 @@ def build_gan(reduction: gradients.Reduction):
     discriminator = networks.mlp((8, 8, 1), (), hidden=(32,), activation=jax.nn.relu)
     parts = gan.GAN(generator, discriminator, NON_SATURATING, 4)
     return gan.model(parts, optax.adam(1e-2), optax.adam(1e-2), num_critic_steps=2, averaging=0.9, reduction=reduction)
+
+
+def build_sparse(reduction: gradients.Reduction):
+    encoder = networks.gated_units(networks.affine((8, 8, 1), (32,)), 32)
+    decoder = networks.unit_norm_rows(networks.affine((32,), (8, 8, 1)))
+    parts = sparse_autoencoder.SparseAutoencoder(encoder, decoder, SQUARED_ERROR)
+    objective = sparse_autoencoder.objective(parts, weight=0.1)
+    return sparse_autoencoder.model(parts, optax.adam(1e-2), objective, reduction=reduction)
 
 
 def swap_gradient(reduction: gradients.Reduction, over: placement.Placement):
@@ -121,7 +129,7 @@ def main(ways: list[str]) -> dict[str, object]:
     return results
 
 
-BUILDERS = {"vae": build_vae, "gan": build_gan}
+BUILDERS = {"vae": build_vae, "gan": build_gan, "sparse": build_sparse}
 
 if __name__ == "__main__":
     print(json.dumps(main(sys.argv[1:])))
