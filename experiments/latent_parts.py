@@ -1,6 +1,6 @@
 """The priors and posteriors by name of the pages whose model is a VAE, and what these pages draw and measure of them.
 
-A new posterior is an entry of `latent_posteriors.KINDS`, a new prior one of `PRIORS`.
+A new posterior is an entry of `latent_posteriors.KINDS` or `FLOWS`, a new prior one of `PRIORS`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from genjax.runs import flag, sampling, showing
 from genjax.types import Array, Network, Params
 
 SHOWN_CLASSES, SHOWN_COMPONENTS = 20, 50  # in a picture
+NUM_COUPLINGS = 4  # of a flow prior by default
 
 
 class Setting(NamedTuple):
@@ -65,18 +66,23 @@ def _mixture(setting: Setting) -> Chosen:
 
 
 def _flow(setting: Setting) -> Chosen:
+    """The couplings of a conditional model read the label."""
     _refuse_on_sphere(setting)
     if setting.flags.latent_dim < 2:
         raise BadInput("the couplings of a flow need 2 dimensions or more", parameter="latent_dim")
-    layers = networks.coupling_flow(setting.flags.latent_dim, 4, hidden=(64,), activation=jnp.tanh)
-    prior = losses.flow_prior(layers)
-    if not setting.num_classes:
+    num_layers, num_classes = setting.flags.num_flow_layers or NUM_COUPLINGS, setting.num_classes
+    prior = losses.flow_prior(
+        networks.coupling_flow(
+            setting.flags.latent_dim, num_layers, hidden=(64,), activation=jnp.tanh, context_dim=num_classes
+        )
+    )
+    if not num_classes:
         return Chosen(prior)
-    # the same for each class
+    one_hot = partial(jax.nn.one_hot, num_classes=num_classes)
     return Chosen(
         prior._replace(
-            negative_log_density=lambda params, z, *label: prior.negative_log_density(params, z),
-            sample=lambda params, shape, key, *label: prior.sample(params, shape, key),
+            negative_log_density=lambda params, z, label: prior.negative_log_density(params, z, one_hot(label)),
+            sample=lambda params, shape, key, label: prior.sample(params, shape, key, one_hot(label)),
         )
     )
 
@@ -151,6 +157,14 @@ class Flags(runs.Record):
         newer=True,
     )
     posterior: str = flag("diagonal", "family of the posterior q(z|x)", choices=POSTERIORS, newer=True)
+    num_flow_layers: int | None = flag(
+        None,
+        "number of layers of the flow of a prior or posterior that has one; by default 4 of a flow prior, 10 of a "
+        "planar posterior and 4 of an iaf posterior",
+        at_least=1,
+        at_most=1000,
+        newer=True,
+    )
     num_categories: int = flag(
         10, "values of each categorical variable; they divide latent_dim, the entries of a code", at_least=2, newer=True
     )
@@ -221,7 +235,7 @@ def prior_name(flags: Any) -> str:
     """The prior in words, for titles."""
     return {
         "standard": chosen(flags).prior_name,
-        "flow": "the learned flow",
+        "flow": "the learned flow" + " of each class" * flags.conditional,
         "mixture": f"the learned mixture of {flags.num_components} Gaussians",
         "vamp": f"the VampPrior of {flags.num_components} pseudo-inputs",
         "class": "the Gaussian of each class",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -30,20 +31,26 @@ def _full_covariance_kl(params: Params, output: tuple[Array, Array], *context: A
     return losses.gaussian_kl_to_standard_full_covariance(*output)[:, None]
 
 
-def _planar(d: int) -> tuple[Flow, int]:
-    """Ten planar layers, with parameters of their own for each example."""
-    flow = networks.planar_flow(d, 10)
+def _planar(d: int, num_layers: int) -> tuple[Flow, int]:
+    """Planar layers, with parameters of their own for each example."""
+    flow = networks.planar_flow(d, num_layers)
     return networks.amortized(flow), networks.num_parameters(flow)
 
 
-def _inverse_autoregressive(d: int) -> tuple[Flow, int]:
-    """Four inverse autoregressive layers, which read a context of 32 numbers."""
-    flow = networks.inverse_autoregressive_flow(d, 4, hidden=(64,), activation=jnp.tanh, context_dim=32)
+def _inverse_autoregressive(d: int, num_layers: int) -> tuple[Flow, int]:
+    """Inverse autoregressive layers, which read a context of 32 numbers."""
+    flow = networks.inverse_autoregressive_flow(d, num_layers, hidden=(64,), activation=jnp.tanh, context_dim=32)
     return flow, 32
 
 
-def _flow_kind(make: Callable[[int], tuple[Flow, int]]) -> Kind:
-    """A diagonal Gaussian followed by a flow, which d -> (flow, size of its context) makes."""
+FLOWS = {"planar": _planar, "iaf": _inverse_autoregressive}  # d, number of layers -> the flow, the size of its context
+NUM_LAYERS = {"planar": 10, "iaf": 4}
+
+
+def _flow(flags: Any) -> Kind:
+    """A diagonal Gaussian followed by a flow."""
+    name = flags.posterior
+    make = partial(FLOWS[name], num_layers=flags.num_flow_layers or NUM_LAYERS[name])
 
     def of(output: Any) -> Posterior:
         return losses.flow_posterior(make(output[0].shape[-1])[0])
@@ -116,10 +123,8 @@ KINDS: Mapping[str, Kind] = {
         "the uniform density on the sphere",
         spherical=True,
     ),
-    "planar": _flow_kind(_planar),
-    "iaf": _flow_kind(_inverse_autoregressive),
 }
-POSTERIORS = (*KINDS, "categorical")
+POSTERIORS = (*KINDS, *FLOWS, "categorical")
 
 
 def chosen(flags: Any) -> Kind:
@@ -128,8 +133,10 @@ def chosen(flags: Any) -> Kind:
     Raises:
       BadInput: flags of categorical variables that do not fit each other.
     """
-    if flags.posterior != "categorical":
+    if flags.posterior in KINDS:
         return KINDS[flags.posterior]
+    if flags.posterior in FLOWS:
+        return _flow(flags)
     if flags.prior != "standard":
         raise BadInput(f"categorical codes have the standard prior alone, not {flags.prior}", parameter="prior")
     return _categorical(flags)

@@ -83,6 +83,46 @@ def test_codes_on_a_sphere_are_directions(digits, key):
         built(vae, digits, posterior="von_mises_fisher", latent_dim=1)
 
 
+def test_a_flow_prior_of_a_class_is_the_flow_whose_first_biases_hold_the_weights_of_the_class(digits, key):
+    flow, c = dict(prior="flow", latent_dim=4, num_flow_layers=2), 7
+    of_classes, plain = (built(vae, digits, **flow, conditional=is_so)[1].prior for is_so in (True, False))
+    draw = np.random.RandomState(0)
+    params = jax.tree.map(lambda a: a + 0.3 * draw.normal(size=a.shape).astype(np.float32), of_classes.init(key))
+    z, label = jax.random.normal(key, (20, 4)), np.arange(20) % 10
+    alone = []
+    for layer in params:
+        kernel, bias = layer["layer_1"]["kernel"], layer["layer_1"]["bias"]
+        alone.append(layer | {"layer_1": {"kernel": kernel[:4], "bias": bias + kernel[4 + c]}})
+
+    @jax.jit
+    def both(params, alone):
+        found = of_classes.negative_log_density(params, z, label), of_classes.sample(params, (20, 4), key, label)
+        return found, (plain.negative_log_density(alone, z), plain.sample(alone, (20, 4), key))
+
+    for found, of_class in zip(*map(jax.device_get, both(params, alone)), strict=True):
+        np.testing.assert_allclose(found[label == c], of_class[label == c], rtol=1e-3, atol=1e-5)
+        assert (np.abs(found - of_class)[label != c] > 1e-3).any(axis=tuple(range(1, found.ndim))).all()
+
+
+@pytest.mark.parametrize(("name", "default"), [("prior", 4), ("planar", 10), ("iaf", 4)])
+def test_the_number_of_layers_of_a_flow(digits, name, default):
+    chosen = dict(prior="flow") if name == "prior" else dict(posterior=name)
+
+    def shapes(page, **more):
+        parts = built(page, digits, **chosen, **more)[1]
+        return jax.eval_shape(lambda key: vae_model.init_params(key, parts=parts), jax.random.key(0))
+
+    for page in (vae, iwae):
+        assert shapes(page) == shapes(page, num_flow_layers=default) != shapes(page, num_flow_layers=1)
+        params = shapes(page, num_flow_layers=3)
+        if name == "planar":  # whose parameters the encoder gives: 2 d + 1 of each layer beside mean and log-variance
+            widths = {leaf.shape[-1:] for leaf in jax.tree.leaves(params["encoder"])}
+            assert (2 * 2 + 3 * (2 * 2 + 1),) in widths
+        else:
+            layers = params["prior"] if name == "prior" else params["encoder"]["flow"]
+            assert sum("layer_1" in layer for layer in layers) == 3
+
+
 CATEGORICAL = dict(posterior="categorical", latent_dim=6, num_categories=3)
 
 
