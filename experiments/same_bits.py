@@ -32,7 +32,35 @@ MODELS = {
     "gan": "gan --batch_size=128 --num_samples=40",
     "identity_swap": "identity_swap --features=8,16 --discriminator_features=8,16 --num_blocks=2 --encoder_steps=20 "
     "--batch_size=16 --image_size=16",
+    "classifier": "classifier --hidden=64 --batch_size=128",
+    "compression": "compression --hidden=64 --latent_dims=2,4 --bits=2 --batch_size=128",
+    "contractive": "contractive --hidden=64 --latent_dim=4 --batch_size=128",
+    "denoising": "denoising --hidden=64 --latent_dim=4 --batch_size=128",
+    "identity_encoder": "identity_encoder --features=8,16 --batch_size=16",
+    "linear_pca": "linear_pca --batch_size=128",
+    "outliers": "outliers --hidden=64 --batch_size=128",
+    "sfnn": "sfnn --hidden=16 --num_stochastic=2 --num_draws=4 --batch_size=128",
+    "visualise": "visualise --hidden=64 --batch_size=128",
+    "vq": "vq --hidden=64 --quantizer=residual --prior_width=16 --prior_layers=1",
+    "flow": "flow --flow=maf --num_layers=3",
+    "made": "made --hidden=64 --num_masks=2",
+    "ladder": "ladder --hidden=32,16 --latent_dims=4,2 --num_importance_samples=0",
+    "semi_supervised": "semi_supervised --hidden=64 --latent_dim=8",
+    "vae-vamp": "vae --hidden=64 --conditional --prior=vamp --num_components=20 --regularizer=total_correlation",
+    "vae-flows": "vae --hidden=64 --conditional --prior=flow --posterior=iaf --num_flow_layers=2",
+    "vae-factor": "vae --hidden=64 --prior=mixture --num_components=5 --posterior=full_covariance --regularizer=factor",
+    "vae-sphere": "vae --hidden=64 --posterior=von_mises_fisher --regularizer=mmd",
+    "vae-categorical": "vae --hidden=64 --posterior=categorical --latent_dim=20",
+    "iwae-piwae": "iwae --hidden=64 --posterior=planar --bound=piwae --num_samples=2 --num_bounds=2 "
+    "--batch_size=64 --num_test_samples=2",
+    "autoencoder-mmd": "autoencoder --hidden=64 --mmd=10 --sliced_wasserstein=10",
+    "sparse-gated": "sparse --num_units=64 --sparsity=gated --num_draws=2 --batch_size=128",
+    "sparse-batch": "sparse --num_units=64 --sparsity=batch_top_k --revival_weight=.1 --revive_after=256 "
+    "--num_draws=2 --batch_size=128",
+    "sparse-jump": "sparse --num_units=64 --sparsity=jump_relu --prefixes=16 --num_draws=2 --batch_size=128",
 }
+
+BY_DEFAULT = ("autoencoder", "vae", "gan", "identity_swap")
 
 
 class Trainer:
@@ -141,7 +169,7 @@ WAYS: dict[str, Callable[[Trainer], str]] = {
 class Flags(Record):
     """Same bits."""
 
-    models: tuple[str, ...] = flag(tuple(MODELS), "models to train: the rows of the table", choices=MODELS)
+    models: tuple[str, ...] = flag(BY_DEFAULT, "models to train: the rows of the table", choices=MODELS)
     ways: tuple[str, ...] = flag(tuple(WAYS), "ways of running them: the columns of the table", choices=WAYS)
     num_steps: int = flag(60, "number of updates per run", at_least=20)
     shards: int = flag(

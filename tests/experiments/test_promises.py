@@ -37,6 +37,24 @@ CASES = {
     "classifier": f"classifier --hidden=300 --num_steps=60 {SHAPE}",
     "vq": f"vq --hidden=300 --quantizer=residual --num_steps=60 {SHAPE}",
     "vq-convolutional": f"vq --network=convolutional --num_steps=40 {SHAPE}",
+    "flow": "flow --flow=maf --num_layers=3 --num_steps=60",
+    "made": f"made --hidden=300 --num_masks=2 --num_steps=60 {SHAPE}",
+    "ladder": f"ladder --hidden=200,100 --num_importance_samples=3 --num_steps=60 {SHAPE}",
+    "semi_supervised": f"semi_supervised --hidden=300 --num_labels=40 --num_steps=60 {SHAPE}",
+    "vae-vamp": "vae --conditional --prior=vamp --num_components=20 --regularizer=total_correlation --num_steps=60 "
+    f"{SHAPE}",
+    "vae-flows": f"vae --conditional --prior=flow --posterior=iaf --num_flow_layers=2 --num_steps=60 {SHAPE}",
+    "vae-factor": "vae --prior=mixture --num_components=5 --posterior=full_covariance --regularizer=factor "
+    f"--num_steps=60 {SHAPE}",
+    "vae-sphere": f"vae --posterior=von_mises_fisher --regularizer=mmd --num_steps=60 {SHAPE}",
+    "vae-categorical": f"vae --posterior=categorical --latent_dim=20 --num_steps=60 {SHAPE}",
+    "iwae-piwae": "iwae --posterior=planar --bound=piwae --num_samples=2 --num_bounds=2 --num_test_samples=10 "
+    f"--num_steps=60 {SHAPE}",
+    "autoencoder-mmd": f"autoencoder --hidden=300 --mmd=10 --sliced_wasserstein=10 --num_steps=60 {SHAPE}",
+    "sparse-gated": f"sparse --sparsity=gated --num_units=300 --num_steps=60 {SHAPE}",
+    "sparse-batch": "sparse --sparsity=batch_top_k --revival_weight=.1 --revive_after=256 --num_units=300 "
+    f"--num_steps=60 {SHAPE}",
+    "sparse-jump": f"sparse --sparsity=jump_relu --prefixes=16 --num_units=300 --num_steps=60 {SHAPE}",
 }
 AS_USERS_DO = {"xla_flags": ""}  # the tests' own are for quick compiling
 CADENCE = ("--log_every=7", "--eval_every=20", "--checkpoint_every=15")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from experiments import same_bits
 from genjax.runs import directory as run_directory
 from genjax.training import checkpoint
 
@@ -139,3 +140,20 @@ def test_the_table_of_hashes(finish, flags):
     assert status == 0 and out.splitlines()[-1] == "one hash per row", (out, err)
     hashes = out.splitlines()[2].split("|")[2:-1]
     assert len(set(hashes)) == 1 and len(hashes[0].strip()) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [name for name in same_bits.MODELS if name not in same_bits.BY_DEFAULT])
+def test_a_model_on_devices_after_a_kill_and_as_one_of_several_seeds(finish, model):
+    """Alone, killed on four devices and resumed on two, and as the first of four seeds."""
+    flags = (f"--models={model}", "--ways=alone,killed,one-of-4-seeds", "--num_steps=20", "--shards=4")
+    status, out, err = finish("same_bits", *flags, xla_flags="")
+    assert status == 0 and out.splitlines()[-1] == "one hash per row", (out, err)
+
+
+def test_every_page_has_a_row_of_devices_and_one_of_kills():
+    from tests.experiments.test_devices import PAGES, SLOW
+    from tests.experiments.test_promises import CASES
+
+    for commands in (CASES, same_bits.MODELS):
+        assert {command.split()[0] for command in commands.values()} == {*PAGES, *SLOW}
