@@ -174,7 +174,7 @@ def analogies(params: Params, x: Array, *, parts: semi_supervised.SemiSupervised
     z = parts.vae.posterior.mean(vae.encode(params["vae"], x, own, parts=parts.vae))
 
     def as_class(label: Array) -> Array:
-        return vae.decode(params["vae"], z, jnp.full(len(z), label), parts=parts.vae)
+        return vae.decode(params["vae"], z, jnp.full(z.shape[:1], label), parts=parts.vae)
 
     return jax.vmap(as_class, out_axes=1)(jnp.arange(num))
 

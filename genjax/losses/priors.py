@@ -90,7 +90,7 @@ def vamp_prior(
 
     def components(params: Params) -> tuple[Any, Array]:
         u = params["pseudo_inputs"]
-        return encoder.apply(params["encoder"], u, *context), jnp.zeros(len(u), u.dtype)
+        return encoder.apply(params["encoder"], u, *context), jnp.zeros(u.shape[:1], u.dtype)
 
     def negative_log_density(params: Params, z: Array, *of_batch: Any) -> Array:
         return _mixture_negative_log_density(posterior, *components(params), z)

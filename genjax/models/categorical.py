@@ -28,7 +28,7 @@ def settings(num_categories: int, num_variables: int) -> Array:
             "enumeration is for 2^16 at most: draw them"
         )
     values = jnp.indices((num_categories,) * num_variables).reshape(num_variables, -1).T
-    return jax.nn.one_hot(values, num_categories).reshape(len(values), -1)
+    return jax.nn.one_hot(values, num_categories).reshape(values.shape[0], -1)
 
 
 def _negative_logs(params: Params, x: Array, parts: vae.VAE, num_categories: int) -> tuple[Array, Array, Array]:
@@ -38,7 +38,7 @@ def _negative_logs(params: Params, x: Array, parts: vae.VAE, num_categories: int
     assert parts.posterior.negative_log_density is not None
 
     def at(code: Array) -> tuple[Array, Array]:
-        each = jnp.broadcast_to(code[None], (len(x), len(code)))
+        each = jnp.broadcast_to(code[None], (x.shape[0], len(code)))
         output = parts.decoder.apply(params["decoder"], each)
         negative_log_q = parts.posterior.negative_log_density(posterior, each)  # type: ignore[misc] # asserted
         return parts.likelihood.negative_log_likelihood(output, x), negative_log_q

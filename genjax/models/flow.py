@@ -27,12 +27,12 @@ class FlowDensity(NamedTuple):
 
 def negative_log_likelihood(params: Params, x: Array, *, parts: FlowDensity) -> Array:
     """Exact negative log-likelihood: x [B, ...] -> [B], in nats; negative where the density is above 1."""
-    return flow_prior(parts.flow).negative_log_density(params, x.reshape(len(x), -1))
+    return flow_prior(parts.flow).negative_log_density(params, x.reshape(x.shape[0], -1))
 
 
 def encode(params: Params, x: Array, *, parts: FlowDensity) -> Array:
     """The noise u of data: x [B, ...] -> [B, D]."""
-    return parts.flow.forward(params, x.reshape(len(x), -1))[0]
+    return parts.flow.forward(params, x.reshape(x.shape[0], -1))[0]
 
 
 def decode(params: Params, u: Array, *, parts: FlowDensity) -> Array:
@@ -43,7 +43,7 @@ def decode(params: Params, u: Array, *, parts: FlowDensity) -> Array:
     """
     if parts.flow.inverse is None:
         raise ValueError("data from noise needs the flow's inverse, which a planar flow does not have")
-    return parts.flow.inverse(params, u)[0].reshape(len(u), *parts.shape)
+    return parts.flow.inverse(params, u)[0].reshape(u.shape[0], *parts.shape)
 
 
 def sample(params: Params, num: int, key: Key, *, parts: FlowDensity) -> Array:

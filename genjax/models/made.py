@@ -71,7 +71,7 @@ def negative_log_likelihood(params: Params, x: Array, *, parts: MADE) -> Array:
 
 def masked_negative_log_likelihood(params: Params, x: Array, mask: int | Array, *, parts: MADE) -> Array:
     """The same under one mask, of this number: x [B, ...] -> [B], in nats."""
-    x = x.reshape(len(x), -1)
+    x = x.reshape(x.shape[0], -1)
     return BERNOULLI.negative_log_likelihood(parts.network.apply(params, x, mask=mask)[..., 0], x)
 
 

@@ -76,7 +76,7 @@ def labelled_bounds(params: Params, x: Array, key: Key, *, parts: SemiSupervised
     num_classes = vae.num_classes(parts.vae)
 
     def of_class(label: Array) -> Array:
-        return labelled_bound(params, x, jnp.full(len(x), label), key, parts=parts)
+        return labelled_bound(params, x, jnp.full(x.shape[:1], label), key, parts=parts)
 
     return jax.vmap(of_class, out_axes=1)(jnp.arange(num_classes))
 

@@ -97,7 +97,7 @@ def objective(parts: VQ, *, commitment_weight: float = 0.25) -> gradients.Object
         found = parts.codebook.quantise(params["codebook"], parts.encoder.apply(params["encoder"], batch.x))
         output = parts.decoder.apply(params["decoder"], found.value)
         distortion = parts.likelihood.negative_log_likelihood(output, batch.x)
-        rate = parts.prior.negative_log_density(params["prior"], found.index.reshape(len(batch.x), -1))
+        rate = parts.prior.negative_log_density(params["prior"], found.index.reshape(batch.x.shape[0], -1))
         places = tuple(range(1, found.commitment.ndim))
         codebook_loss, commitment = (jnp.sum(term, axis=places) for term in (found.codebook_loss, found.commitment))
         loss = distortion + codebook_loss + commitment_weight * commitment + rate

@@ -50,7 +50,7 @@ def planar(dim: int) -> Flow:
         u, w = params["u"], params["w"]
         along = jnp.sum(w * u)
         slack = jax.nn.softplus(along)  # w^T v + 1, positive
-        v = u + (slack - 1 - along) * w / jnp.sum(jnp.square(w))
+        v = u + (slack - 1 - along) / jnp.sum(jnp.square(w)) * w
         h = jnp.tanh(z @ w + params["b"])
         # 1 + w^T v (1 - h^2), without cancellation where w^T v is close to -1
         determinant = jnp.square(h) + slack * (1 - jnp.square(h))
@@ -181,12 +181,12 @@ def activation_normalization(mean: ArrayLike, standard_deviation: ArrayLike) -> 
     def forward(params: Params, z: Array, *context: Array) -> tuple[Array, Array]:
         log_scale = params["log_scale"]
         u = (z - params["mean"][None]) * jnp.exp(-log_scale)[None]
-        return u, jnp.broadcast_to(-jnp.sum(log_scale), len(z))
+        return u, jnp.broadcast_to(-jnp.sum(log_scale), z.shape[:1])
 
     def inverse(params: Params, u: Array, *context: Array) -> tuple[Array, Array]:
         log_scale = params["log_scale"]
         z = u * jnp.exp(log_scale)[None] + params["mean"][None]
-        return z, jnp.broadcast_to(jnp.sum(log_scale), len(u))
+        return z, jnp.broadcast_to(jnp.sum(log_scale), u.shape[:1])
 
     return Flow(init, forward, inverse)
 
@@ -203,7 +203,7 @@ def permutation(order: Sequence[int]) -> Flow:
     back = np.argsort(places).astype(np.int32)
 
     def move(to: np.ndarray) -> Callable[..., tuple[Array, Array]]:
-        return lambda params, z, *context: (z[:, to], jnp.zeros(len(z), z.dtype))
+        return lambda params, z, *context: (z[:, to], jnp.zeros(z.shape[:1], z.dtype))
 
     return Flow(lambda key: (), move(places), move(back))
 
@@ -222,14 +222,14 @@ def chain(*flows: Flow) -> Flow:
         return [flow.init(each) for flow, each in zip(flows, jax.random.split(key, len(flows)), strict=True)]
 
     def forward(params: Params, z: Array, *context: Array) -> tuple[Array, Array]:
-        total = jnp.zeros(len(z), z.dtype)
+        total = jnp.zeros(z.shape[:1], z.dtype)
         for flow, own in zip(flows, params, strict=True):
             z, log_determinant = flow.forward(own, z, *context)
             total = total + log_determinant
         return z, total
 
     def inverse(params: Params, u: Array, *context: Array) -> tuple[Array, Array]:
-        total = jnp.zeros(len(u), u.dtype)
+        total = jnp.zeros(u.shape[:1], u.dtype)
         for flow, own in reversed(list(zip(flows, params, strict=True))):
             assert flow.inverse is not None
             u, log_determinant = flow.inverse(own, u, *context)

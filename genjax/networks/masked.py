@@ -88,7 +88,7 @@ def masked_mlp(
             connected = degree[None] >= seen[:, None]
             h, seen = activation(_dense(params[f"layer_{number}"], h, connected)), degree
         later = jnp.repeat(degrees[0], num_outputs)[None] > seen[:, None]
-        return _dense(params[f"layer_{len(stacked)}"], h, later).reshape(len(x), dim, num_outputs)
+        return _dense(params[f"layer_{len(stacked)}"], h, later).reshape(x.shape[0], dim, num_outputs)
 
     return Network(init, apply)
 

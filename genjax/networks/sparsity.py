@@ -31,7 +31,7 @@ def k_sparse(z: Array, *, k: int) -> Array:
         raise ValueError(f"k must lie between 1 and the code's {z.shape[-1]} units; got {k}")
     rows = z.reshape(-1, z.shape[-1])
     _, indices = jax.lax.top_k(rows, k)
-    kept = jnp.zeros(rows.shape, bool).at[jnp.arange(len(rows))[:, None], indices].set(True)
+    kept = jnp.zeros(rows.shape, bool).at[jnp.arange(rows.shape[0])[:, None], indices].set(True)
     return jnp.where(kept, rows, 0).reshape(z.shape)
 
 

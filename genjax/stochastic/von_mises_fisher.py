@@ -158,7 +158,7 @@ def _rejection_sample(concentration: Array, latent_dim: int, key: Key) -> Array:
     def propose(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         number, gap, accepted = state
         normal_key, uniform_key = jax.random.split(jax.random.fold_in(key, number))
-        noise = jax.random.normal(normal_key, (len(k), latent_dim), k.dtype)
+        noise = jax.random.normal(normal_key, (k.shape[0], latent_dim), k.dtype)
         # (1 + first coordinate of a uniform unit vector) / 2 is Beta(m/2, m/2)
         beta = (1 + noise[:, 0] * jax.lax.rsqrt(jnp.sum(jnp.square(noise), axis=1))) / 2
         t = 2 * a * b / (1 - (1 - b) * beta)

@@ -19,6 +19,7 @@ from experiments import (
     compression,
     denoising,
     export,
+    flow,
     gan,
     model_card,
     outliers,
@@ -206,6 +207,8 @@ PAGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "outliers": (outliers, dict(hidden=(8,))),
     "sfnn": (sfnn, {}),
     "gan": (gan, dict(network="dcgan", features=(4, 8), conditional=True)),
+    "flow": (flow, dict(hidden=(8,), num_layers=2)),
+    "vae-flows": (vae, dict(hidden=(8,), latent_dim=2, conditional=True, prior="flow", posterior="iaf")),
 }
 
 
