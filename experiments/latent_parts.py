@@ -68,14 +68,12 @@ def _mixture(setting: Setting) -> Chosen:
 def _flow(setting: Setting) -> Chosen:
     """The couplings of a conditional model read the label."""
     _refuse_on_sphere(setting)
-    if setting.flags.latent_dim < 2:
+    d, num_classes, num_layers = setting.flags.latent_dim, setting.num_classes, setting.flags.num_flow_layers
+    if d < 2:
         raise BadInput("the couplings of a flow need 2 dimensions or more", parameter="latent_dim")
-    num_layers, num_classes = setting.flags.num_flow_layers or NUM_COUPLINGS, setting.num_classes
-    prior = losses.flow_prior(
-        networks.coupling_flow(
-            setting.flags.latent_dim, num_layers, hidden=(64,), activation=jnp.tanh, context_dim=num_classes
-        )
-    )
+    num_layers = num_layers or NUM_COUPLINGS
+    layers = networks.coupling_flow(d, num_layers, hidden=(64,), activation=jnp.tanh, context_dim=num_classes)
+    prior = losses.flow_prior(layers)
     if not num_classes:
         return Chosen(prior)
     one_hot = partial(jax.nn.one_hot, num_classes=num_classes)
