@@ -392,10 +392,13 @@ VARIANTS = (
     "vq_residual",
     "vq_fsq",
 )
-every_model = pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, id=name, marks=[pytest.mark.slow] if name in VARIANTS else []) for name, case in CASES.items()],
-)
+
+
+def params(cases):
+    return [pytest.param(case, id=name, marks=[pytest.mark.slow] * (name in VARIANTS)) for name, case in cases.items()]
+
+
+every_model = pytest.mark.parametrize("case", params(CASES))
 
 
 def batch_of(case, dtype=jnp.float32):
@@ -480,10 +483,7 @@ def test_seeds_side_by_side_are_those_alone(case, key):
         chex.assert_trees_all_close(jax.tree.map(lambda a, i=i: a[i], together), one, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, id=name) for name, case in CASES.items() if case.sums and not case.draws],
-)
+@pytest.mark.parametrize("case", params({name: case for name, case in CASES.items() if case.sums and not case.draws}))
 def test_shards_in_order_are_the_whole_batch(case, key):
     _, batch, state, step = built(case)
     sharded = case.build(reduction=gradients.ordered(2))
@@ -502,7 +502,10 @@ def test_a_checkpoint_is_the_state(case, key, tmp_path):
     assert type(restored[1]) is type(state) and params_sha256(restored[1]) == params_sha256(state)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float64], ids=["bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(jnp.bfloat16, id="bfloat16"), pytest.param(jnp.float64, id="float64", marks=pytest.mark.slow)],
+)
 @every_model
 def test_a_step_keeps_the_dtypes_of_the_state(case, dtype, key):
     with jax.enable_x64(dtype == jnp.float64):
