@@ -69,16 +69,16 @@ def test_a_run_is_measured_and_drawn(own, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "own",
+    ("own", "least"),
     [
-        dict(sparsity="batch_top_k", active_units=4),
-        dict(sparsity="jump_relu", sparsity_weight=0.3, bandwidth=0.3),
-        dict(sparsity="gated", sparsity_weight=1.0),
+        (dict(sparsity="batch_top_k", active_units=4), 0.95),
+        (dict(sparsity="jump_relu", sparsity_weight=0.2, bandwidth=0.2, learning_rate=3e-3), 0.97),
+        (dict(sparsity="gated", sparsity_weight=1.5), 0.97),
     ],
 )
-def test_a_known_dictionary_is_recovered(own, tmp_path):
+def test_a_known_dictionary_is_recovered(own, least, tmp_path):
     run = runs.train(sparse.EXPERIMENT, sparse.Flags(dictionary=True, **own), workdir=tmp_path)
-    assert run.metrics["atoms_recovered"] >= 0.85 and run.metrics["explained_variance"] > 0.8
+    assert run.metrics["atoms_recovered"] >= least and run.metrics["explained_variance"] > 0.8
 
 
 def test_flags_that_an_older_run_lacks_leave_its_directory():
