@@ -146,18 +146,22 @@ def measure_recovery(trained: runs.Trained, features: np.ndarray) -> dict[str, f
         ylabel="|cos| to the nearest learned one",
         title=f"{NUM_ATOMS} atoms in {DIM} dimensions, {NUM_ACTIVE} active, {NOISE:.0%} noise",
     )
-    codes, rebuilt = trained_codes(trained, np.asarray(x, np.float32))
+    codes = encoded(trained, np.asarray(x, np.float32))
+    rebuilt = decoded(trained, codes)
     sparse_codes.draw_densities(trained.workdir / "densities.png", codes)
     recovered = {f"{prefix}atoms_recovered": float((values >= 0.95).mean()) for prefix, values in cosines.items()}
     mean = {f"{prefix}mean_cosine": float(values.mean()) for prefix, values in cosines.items()}
     return recovered | mean | sparse_codes.measure(codes, x, rebuilt, features)
 
 
-def trained_codes(trained: runs.Trained, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The codes of examples, and their reconstructions."""
-    encode, decode = (jax.jit(partial(of, parts=trained.parts)) for of in (autoencoder.encode, autoencoder.decode))
-    codes = np.asarray(encode(trained.params, x))
-    return codes, np.asarray(decode(trained.params, codes))
+def encoded(trained: runs.Trained, x: np.ndarray) -> np.ndarray:
+    """The codes of examples."""
+    return np.asarray(jax.jit(partial(autoencoder.encode, parts=trained.parts))(trained.params, x))
+
+
+def decoded(trained: runs.Trained, z: np.ndarray) -> np.ndarray:
+    """The reconstructions of codes."""
+    return np.asarray(jax.jit(partial(autoencoder.decode, parts=trained.parts))(trained.params, z))
 
 
 def best_cosines(atoms: np.ndarray | Array, features: np.ndarray) -> np.ndarray:
@@ -170,8 +174,8 @@ def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) 
     dataset, x, test_labels = trained.dataset, trained.examples.x, trained.classes
     of_train = dataset.train.sample(AT_MOST)
     x, known = np.asarray(x), dataset.scaled(of_train)
-    codes, rebuilt = trained_codes(trained, x)
-    known_codes, _ = trained_codes(trained, known)
+    codes, known_codes = encoded(trained, x), encoded(trained, known)
+    rebuilt = decoded(trained, codes)
     sparse_codes.draw_densities(trained.workdir / "densities.png", known_codes)
     if x.ndim == 4:
         most_active_first = np.argsort(-known_codes.mean(axis=0), kind="stable")
