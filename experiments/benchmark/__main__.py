@@ -122,7 +122,7 @@ ROWS = {
     "vq_vae": Row(
         "VQ-VAE of dense layers 784-500-128, 16 codes of 8 dimensions out of 512, moving averages, batch 128, Adam",
         500,
-        dense(128, (784, 500), (500, 128), (128, 500), (500, 784)) + 2 * 128 * 16 * 8 * 512,
+        dense(128, (784, 500), (500, 128), (128, 500), (500, 784)) + 128 * 16 * 8 * 512,
         beside_pythae("vq_vae", 500, 16, 8, 512),
     ),
     "dcgan": Row(

@@ -71,8 +71,8 @@ def vq_vae(hidden: int, num_places: int, dim: int, num_codes: int) -> Model:
 
     The weights are pythae's: .25 of the commitment's mean over all entries. Both sides update the codebook by the
     counts and sums of a batch; pythae smooths the counts, ours sorts them and restarts entries that are hardly used.
-    Ours looks entries up by their index, where pythae multiplies them by one-hot rows; ours has these rows for the
-    sums alone.
+    Ours looks entries up by their index, and adds the vectors of an entry by its index, where pythae multiplies by
+    one-hot rows.
     """
     mlp = partial(networks.mlp, hidden=(hidden,), activation=jnp.tanh)
     codes = (num_places, dim)
