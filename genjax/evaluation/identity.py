@@ -89,12 +89,13 @@ def colour_rank1(x: ArrayLike, skin: ArrayLike, label: ArrayLike, gallery: Array
 
     Args:
       x: pictures, [N, S, S, C].
-      skin: how much of each pixel is skin, [N, S, S] >= 0.
+      skin: how much of each pixel is skin, [N, S, S] >= 0; a picture without any counts as black.
       label: identities, [N] from 0 to K - 1.
       gallery: [N] bool; each identity's colour is the mean over its pictures here, and the others are named.
     """
     weight, identity, known = np.asarray(skin, np.float64)[..., None], np.asarray(label), np.asarray(gallery)
-    colour = (weight * np.asarray(x)).sum((1, 2)) / np.maximum(weight.sum((1, 2)), 1)
+    total = weight.sum((1, 2))
+    colour = (weight * np.asarray(x)).sum((1, 2)) / np.where(total > 0, total, 1)
     means = np.stack([colour[known & (identity == c)].mean(axis=0) for c in range(identity.max() + 1)])
     nearest = np.argmin(np.square(colour[~known, None] - means).sum(axis=2), axis=1)
     return float(np.mean(nearest == identity[~known]))

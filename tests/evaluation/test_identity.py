@@ -159,6 +159,17 @@ def test_colours_of_skin_name_identities_by_their_nearest_mean():
     assert identity.colour_rank1(x, 200 * skin, label, gallery) == pytest.approx(np.mean(right))
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0, 200.0])
+def test_the_colour_of_skin_does_not_depend_on_how_much_of_it_there_is(scale):
+    colours = np.array([0.3, 0.8, 0.3, 0.8])  # of the identities 0, 1, 0, 1; the first two are the gallery
+    area = np.array([1, 4, 7, 2])
+    skin = scale * (np.arange(9) < area[:, None]).reshape(4, 3, 3)
+    x = np.broadcast_to(colours[:, None, None, None], (4, 3, 3, 3))
+    label, gallery = np.array([0, 1, 0, 1]), np.array([True, True, False, False])
+    assert identity.colour_rank1(x, skin, label, gallery) == 1
+    assert identity.colour_rank1(x, skin * (area > 2)[:, None, None], label, gallery) == 0.5  # two without skin
+
+
 @pytest.mark.parametrize(("num_classes", "num_examples"), [(2, 20), (10, 100), (1000, 500)])
 def test_what_chance_reaches_once_in_some_hundred_trials_is_not_above_it(num_classes, num_examples):
     chance = binom(num_examples, 1 / num_classes)

@@ -91,6 +91,17 @@ def test_a_straight_curve_shifted_in_psnr():
     assert rate_distortion.bd_rate(rates[::-1], psnrs[::-1] + 2, rates, psnrs) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("first", "last"), [(20, 40), (24, 48), (12, 36), (28, 32), (10, 50)])
+def test_curves_are_compared_over_all_psnrs_that_both_reach(first, last):
+    # two straight lines, log R = -3 + 0.1 D and log R_anchor = -2 + 0.04 D, whose difference has its mean in the middle
+    psnrs, anchor_psnrs = np.linspace(first, last, 6), np.linspace(20, 40, 6)
+    curves = np.exp(-3 + 0.1 * psnrs), psnrs, np.exp(-2 + 0.04 * anchor_psnrs), anchor_psnrs
+    low, high = max(first, 20), min(last, 40)
+    assert rate_distortion.bd_rate(*curves) == pytest.approx(np.expm1(-1 + 0.06 * (low + high) / 2))
+    savings = rate_distortion.rate_savings(*curves, num=3)
+    np.testing.assert_allclose(savings, np.expm1(-1 + 0.06 * np.array([low, (low + high) / 2, high])))
+
+
 def test_bd_rate_is_the_mean_of_the_savings_in_logarithms():
     draw = np.random.RandomState(0)
     rates, psnrs = np.sort(draw.uniform(0.2, 4, 6)), np.sort(draw.uniform(18, 32, 6))
