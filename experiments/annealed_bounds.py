@@ -19,9 +19,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from experiments import latent_parts
+from experiments import held_out_likelihood, latent_parts
+from experiments.held_out_likelihood import negative_mean
 from genjax import runs
 from genjax.errors import BadInput
 from genjax.evaluation import annealing, likelihood
@@ -143,31 +143,20 @@ def measure(flags: Any, trained: runs.Trained) -> dict[str, float]:
     )
 
     def in_batches(compute: Callable[..., Any], key: Key) -> Any:
-        compiled = jax.jit(partial(compute, flags, trained.parts))
-        found = []
-        for start in range(0, num, TOGETHER):
-            batch = jax.tree.map(lambda a, start=start: a[start : start + TOGETHER], examples)
-            found.append(compiled(trained.params, batch, jax.random.fold_in(key, start)))
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+        bound = partial(compute, flags, trained.parts)
+        return held_out_likelihood.in_batches(bound, trained.params, examples, key, size=TOGETHER)
 
     held_key, encoder_key, draw_key = jax.random.split(jax.random.fold_in(trained.key, STREAM), 3)
     held, encoded = in_batches(_lower, held_key), in_batches(by_encoder, encoder_key)
     bounds = in_batches(on_draws, draw_key)
     gap = bounds.upper.value - bounds.lower.value
     measured = (
-        _negative("annealed", held)
-        | _negative("importance", encoded)
-        | _negative("drawn_upper", bounds.lower)
-        | _negative("drawn_lower", bounds.upper)
+        negative_mean(held, "annealed_negative_log_likelihood")
+        | negative_mean(encoded, "importance_negative_log_likelihood")
+        | negative_mean(bounds.lower, "drawn_upper_negative_log_likelihood")
+        | negative_mean(bounds.upper, "drawn_lower_negative_log_likelihood")
         | {"annealing_gap": float(gap.mean()), "annealing_gap_error": float(gap.std() / math.sqrt(num))}
     )
     for name in [name for name in measured if f"{name}_error" in measured]:
         print(f"{name:40} {measured[name]:10.4f} +- {measured[f'{name}_error']:.4f}")
     return measured
-
-
-def _negative(name: str, estimate: Estimate) -> dict[str, float]:
-    """The mean of -log p(x) over the examples, and its standard error from the chains."""
-    name = f"{name}_negative_log_likelihood"
-    error = np.sqrt(np.sum(np.square(estimate.standard_error))) / len(estimate.value)
-    return {name: -float(np.mean(estimate.value)), f"{name}_error": float(error)}

@@ -19,13 +19,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
+from experiments import held_out_likelihood
 from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.evaluation.likelihood import log_likelihood
 from genjax.gradients import Objective, Reduction
 from genjax.losses import BERNOULLI
 from genjax.models import descent, ladder
@@ -110,19 +109,14 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         pictures.save_samples(path, trained.dataset.visible(under), title=title, columns=COLUMNS)
     if not flags.num_importance_samples:
         return {}
-
-    @jax.jit
-    def estimate(params: Params, x: Array, key: Key) -> Array:
-        log_weight = ladder.importance_sampler(params, x, parts=parts)
-        return jnp.stack(log_likelihood(log_weight, key, num_samples=flags.num_importance_samples))
-
-    x = trained.examples.x
-    found = [estimate(params, x[at : at + 100], jax.random.fold_in(likelihood_key, at)) for at in range(0, len(x), 100)]
-    value, error = np.concatenate(found, axis=1)
-    return {
-        "negative_log_likelihood": -float(value.mean()),
-        "negative_log_likelihood_error": float(np.sqrt(np.sum(error**2)) / len(x)),
-    }
+    estimate = held_out_likelihood.by_importance(
+        lambda params, batch: ladder.importance_sampler(params, batch.x, parts=parts),
+        params,
+        trained.examples,
+        likelihood_key,
+        num_samples=flags.num_importance_samples,
+    )
+    return held_out_likelihood.negative_mean(estimate)
 
 
 def applications(flags: Flags, parts: ladder.Ladder) -> dict[str, runs.Application]:

@@ -34,16 +34,14 @@ import math
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
-from experiments import annealed_bounds, applications, latent_parts, regularizers
+from experiments import annealed_bounds, applications, held_out_likelihood, latent_parts, regularizers
 from experiments.latent_posteriors import in_training
 from genjax import data, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.evaluation.likelihood import Estimate, log_likelihood
 from genjax.gradients import Objective, Reduction
 from genjax.losses import (
     BERNOULLI,
@@ -55,7 +53,7 @@ from genjax.losses import (
 )
 from genjax.models import descent, vae
 from genjax.runs import flag
-from genjax.types import Batch, Key, Network, Params
+from genjax.types import Network
 
 LIKELIHOODS = ("bernoulli", "binomial", "gaussian", "learned_gaussian", "discretized_logistic")
 
@@ -178,28 +176,14 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
 def measure_likelihood(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """The negative log-likelihood of held-out examples, beside that of probabilistic PCA for a Gaussian density."""
-    examples, dataset, parts = trained.examples, trained.dataset, trained.parts
+    examples, dataset = trained.examples, trained.dataset
     x = examples.x
-
-    @jax.jit
-    def estimate(params: Params, examples: Batch, key: Key) -> Estimate:
-        log_weight = latent_parts.importance_sampler(params, examples, parts=parts)
-        return log_likelihood(log_weight, key, num_samples=flags.num_importance_samples)
-
-    found = [
-        estimate(
-            trained.params,
-            jax.tree.map(lambda a, start=start: a[start : start + 100], examples),
-            jax.random.fold_in(trained.key, start),
-        )
-        for start in range(0, len(x), 100)
-    ]
-    value, error = (np.concatenate(each) for each in zip(*found, strict=True))
-    measured = {
-        "negative_log_likelihood": -float(value.mean()),
-        "negative_log_likelihood_error": float(np.sqrt(np.sum(error**2)) / len(x)),  # from the draws of z
-        "negative_log_likelihood_spread": float(value.std() / len(x) ** 0.5),  # over images
-    }
+    sampler = partial(latent_parts.importance_sampler, parts=trained.parts)
+    estimate = held_out_likelihood.by_importance(
+        sampler, trained.params, examples, trained.key, num_samples=flags.num_importance_samples
+    )
+    measured = held_out_likelihood.negative_mean(estimate)
+    measured["negative_log_likelihood_spread"] = float(estimate.value.std() / len(x) ** 0.5)  # over images
     if flags.likelihood in ("gaussian", "learned_gaussian") and flags.latent_dim < math.prod(x.shape[1:]):
         from sklearn.decomposition import PCA
 
