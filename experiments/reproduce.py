@@ -1,10 +1,16 @@
 """Trains a finished run again from its config.json alone, in a fresh process, and compares the bits.
 
     python -m experiments.reproduce --run=DIR
+    python -m experiments.reproduce --run=DIR --explain
+    python -m experiments.reproduce --run=DIR --against=OTHER --explain
 
 Of several seeds, each is compared. The exit status is 0 for the same bits, and 1 for other bits, with the first metric
 that differs and the commits of the code. It is 2 if the runs cannot be compared, with the reason (another version,
 another backend, ...), or if the run is not finished or damaged.
+
+With --explain, the checkpoints that both keep are compared too, and the first step, parameter and element that differ
+are printed. A run keeps its two newest; --checkpoint_every=1 --keep_checkpoints=1000 keeps one of each of the last 1000
+steps. With --against, nothing is trained: the other run, of the same flags, may come from another machine.
 """
 
 from __future__ import annotations

@@ -2,10 +2,16 @@
 
     python -m genjax.runs.reproduce --run=DIR
     python -m genjax.runs.reproduce --run=DIR --page=my_experiment
+    python -m genjax.runs.reproduce --run=DIR --explain
+    python -m genjax.runs.reproduce --run=DIR --against=OTHER --explain
 
 Of several seeds, each is compared. The exit status is 0 for the same bits, and 1 for other bits, with the first metric
 that differs and the commits of the code. It is 2 if the runs cannot be compared, with the reason (another version,
 another backend, ...), or if the run is not finished or damaged.
+
+With --explain, the checkpoints that both keep are compared too, and the first step, parameter and element that differ
+are printed. A run keeps its two newest; --checkpoint_every=1 --keep_checkpoints=1000 keeps one of each of the last 1000
+steps. With --against, nothing is trained: the other run, of the same flags, may come from another machine.
 """
 
 from __future__ import annotations
@@ -23,8 +29,9 @@ import jax
 
 from genjax.errors import BadInput
 from genjax.paths import expand_user
-from genjax.runs import agreement, code, command, directory, opening, starting
+from genjax.runs import agreement, code, command, directory, opening, parting, starting
 from genjax.runs.flags import Record, flag
+from genjax.runs.settings import CADENCE, NOT_IDENTITY
 from genjax.runs.settings import Flags as RunFlags
 from genjax.training import determinism
 
@@ -39,6 +46,8 @@ class Flags(Record):
     data_dir: str | None = flag(None, "directory of the run's data, if it has moved")
     dataset: str | None = flag(None, "name of the run's data set, such as folder:PATH, if it has moved")
     initial_weights: str | None = flag(None, "file of the weights that the run started from, if it has moved")
+    explain: bool = flag(False, "also find the first checkpoint and the first parameter that differ")
+    against: str | None = flag(None, "directory of a finished run to compare with, instead of training again")
 
 
 class Result(NamedTuple):
@@ -67,6 +76,8 @@ def _compare(flags: Flags) -> int:
     if not flags.run:
         raise BadInput("give the directory of a finished run", parameter="run")
     run = expand_user(flags.run, parameter="run")
+    if flags.against:
+        return _compare_finished(run, expand_user(flags.against, parameter="against"), explain=flags.explain)
     record = agreement.read(run)
     page, own = _page_and_flags(record, flags)
 
@@ -85,18 +96,46 @@ def _compare(flags: Flags) -> int:
     if obstacles:
         raise BadInput(f"not comparable: {'; '.join(obstacles)}")
 
-    then = results(record)
-    now, now_manifest = _train_again(page, own, xla_flags=recorded["xla_flags"])
-    if now_manifest["data_fingerprint"] != recorded["data_fingerprint"]:
-        differing = directory.differences(recorded, now_manifest, ("data_fingerprint",))
-        raise BadInput(f"not comparable: {'; '.join(differing)}")
-    same, lines = comparison(then, now, common=bool(recorded.get("history")))
+    with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
+        again = _train_again(page, own, Path(folder) / "run", xla_flags=recorded["xla_flags"])
+        if again.manifest["data_fingerprint"] != recorded["data_fingerprint"]:
+            differing = directory.differences(recorded, again.manifest, ("data_fingerprint",))
+            raise BadInput(f"not comparable: {'; '.join(differing)}")
+        same, lines = comparison(results(record), results(again), common=bool(recorded.get("history")))
+        explained = parting.explain(run, again.workdir) if flags.explain else ""
     if not same and here["processor"] != recorded["processor"]:
+        print(explained, end="\n" if explained else "")
         raise BadInput(f"not comparable: {'; '.join(directory.differences(recorded, here, ('processor',)))}")
-    print("\n".join(f"{line}; {run}" for line in lines))
+    _print(lines, explained, run)
     if not same:
         print(code.comparison(recorded["git_commit"], here["git_commit"], run))
     return 0 if same else 1
+
+
+def _compare_finished(run: Path, other: Path, *, explain: bool) -> int:
+    """Compares two finished runs of the same experiment and flags; what else differs between them is printed."""
+    then, now = agreement.check(run), agreement.check(other)
+    if then.name != now.name:
+        raise BadInput(f"{other} is a run of {now.name}, and {run} one of {then.name}", parameter="against")
+    names = sorted((then.flags.keys() | now.flags.keys()) - {*NOT_IDENTITY, *CADENCE})
+    differing = directory.differences(then.flags, now.flags, tuple(names))
+    if differing:
+        raise BadInput(f"the runs have other flags: {'; '.join(differing)}", parameter="against")
+    same, lines = comparison(results(then), results(now), common=True)
+    _print(lines, parting.explain(run, other) if explain else "", run)
+    if not same:
+        print(
+            "\n".join(
+                directory.differences(then.manifest, now.manifest, (*directory.IDENTITY, "processor", "git_commit"))
+            )
+        )
+    return 0 if same else 1
+
+
+def _print(lines: list[str], explained: str, run: Path) -> None:
+    print("\n".join(f"{line}; {run}" for line in lines))
+    if explained:
+        print(explained)
 
 
 def results(record: agreement.Record) -> dict[str, Result]:
@@ -145,23 +184,20 @@ def _page_and_flags(record: agreement.Record, flags: Flags) -> tuple[str, RunFla
     return page, opening.moved(own, data_dir=flags.data_dir, dataset=flags.dataset)
 
 
-def _train_again(page: str, flags: RunFlags, *, xla_flags: str) -> tuple[dict[str, Result], dict[str, Any]]:
-    """The results and the manifest of a run with the same flags in another directory, by a fresh process."""
-    with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
-        again = Path(folder) / "run"
-        # the new run is one process here, wherever the other one was
-        elsewhere = dict.fromkeys(("coordinator", "num_processes", "process_id"))
-        arguments = command.arguments(flags.replace(workdir=str(again), tensorboard=False, **elsewhere))
-        done = subprocess.run(
-            [sys.executable, "-m", page, *arguments],
-            env=os.environ | {"XLA_FLAGS": xla_flags},
-            stdout=subprocess.DEVNULL,
-            check=False,
-        )
-        if done.returncode:
-            raise BadInput("not comparable: the run could not be trained again, for the reason above")
-        record = agreement.read(again)
-        return results(record), record.manifest
+def _train_again(page: str, flags: RunFlags, workdir: Path, *, xla_flags: str) -> agreement.Record:
+    """The files of a run with the same flags in another directory, by a fresh process."""
+    # the new run is one process here, wherever the other one was
+    elsewhere = dict.fromkeys(("coordinator", "num_processes", "process_id"))
+    arguments = command.arguments(flags.replace(workdir=str(workdir), tensorboard=False, **elsewhere))
+    done = subprocess.run(
+        [sys.executable, "-m", page, *arguments],
+        env=os.environ | {"XLA_FLAGS": xla_flags},
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode:
+        raise BadInput("not comparable: the run could not be trained again, for the reason above")
+    return agreement.read(workdir)
 
 
 def first_difference(then: list[dict[str, Any]], now: list[dict[str, Any]], *, common: bool = False) -> str | None:

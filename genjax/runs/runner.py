@@ -155,11 +155,11 @@ def _fit(run: _Prepared) -> None:
       Interrupted: a signal came while training; the step that had been reached is saved.
     """
     flags, (experiment, built, *_) = run.flags, run.setting
-    name = directory.read_manifest(run.workdir).get("run")
+    name, folder = directory.read_manifest(run.workdir).get("run"), run.workdir / "checkpoints"
     template = _template(built.model, run.placement)
     with (
         interruption.awaited() as request,
-        checkpoint.Checkpoints(run.workdir / "checkpoints", keep=2, run=name, warn=_warn) as checkpoints,
+        checkpoint.Checkpoints(folder, keep=flags.keep_checkpoints, run=name, warn=_warn) as checkpoints,
     ):
         first_step, state = checkpoints.restore(template) or (0, None)
         start = f"from step {first_step}" if first_step else "from the start"

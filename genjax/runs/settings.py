@@ -15,11 +15,13 @@ NOT_IDENTITY = (
     "memory_limit",
     "tensorboard",
     "figure_formats",
+    "keep_checkpoints",
     "coordinator",
     "num_processes",
     "process_id",
 )
-"""Flags that say only where a run's files are, where it runs and how it is shown. All others identify the run."""
+"""Flags that say only where a run's files are and which of them stay, where it runs and how it is shown. All others
+identify the run."""
 
 CADENCE = ("log_every", "eval_every", "checkpoint_every", "steps_per_dispatch")
 """Flags that say when a run is looked at. No bit depends on them, but its metric lines do. With `select_by`, the final
@@ -144,6 +146,9 @@ class RunFlags(Record):
     log_every: int = flag(100, "steps between two lines of training metrics", at_least=1)
     eval_every: int = flag(500, "steps between two evaluations on the held-out set", at_least=1)
     checkpoint_every: int = flag(1000, "steps between two checkpoints", at_least=1)
+    keep_checkpoints: int = flag(
+        2, "number of newest checkpoints that stay in the run directory", at_least=1, newer=True
+    )
     steps_per_dispatch: int = flag(100, "largest number of updates in one compiled call", at_least=1, at_most=10**6)
     tensorboard: bool = flag(False, "also write scalars and images for TensorBoard")
     figure_formats: tuple[str, ...] = figure_formats()

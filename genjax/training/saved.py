@@ -82,6 +82,18 @@ def read(directory: str | Path, *, step: int | None = None) -> Saved:
     return found
 
 
+def steps(directory: str | Path) -> list[int]:
+    """The steps that have a checkpoint, ascending; none if there is no such directory."""
+    root = Path(directory).absolute()
+    if not root.is_dir():
+        return []
+    manager = open_manager(root, keep=None, writes=False)
+    try:
+        return sorted(manager.all_steps())
+    finally:
+        quietly(manager.close)
+
+
 def open_manager(directory: Path, *, keep: int | None, writes: bool) -> ocp.CheckpointManager:
     """Orbax's view of a directory of checkpoints.
 
