@@ -7,6 +7,7 @@ larger for examples that are less like the training data:
     cross_entropy       of the reconstruction's logits, if the model was trained on it, in nats
     negative_elbo       distortion + rate, a bound of -log p(x), in nats; the mean over several draws of z
     latent_mahalanobis  (z - m)^T S^-1 (z - m), with the mean m and covariance S of the training examples' codes
+    contributions       the distortion by the columns of a table, -log p(x_c|z), in nats; the mean over the same draws
 """
 
 from __future__ import annotations
@@ -58,13 +59,16 @@ def of_vae(flags: Any, parts: vae.VAE) -> dict[str, runs.Application]:
     def decode(params: Params, z: Array, key: Key, *label: Array) -> Array:
         return vae.decode(params, z, *label, parts=parts)
 
+    def of_columns(params: Params, x: Array, key: Key, *label: Array) -> dict[str, Array]:
+        return named_contributions(contributions(params, x, key, *label, parts=parts))
+
     return {
         "codes": application(lambda params, x, key, *label: encode(params, x, *label)),
         "reconstructions": application(reconstruct),
         "scores": application(partial(vae_scores, parts=parts)),
         "latent_mahalanobis": of_codes(encode, parts.context)._replace(num_classes=vae.num_classes(parts)),
         "decoded": application(decode, read=read_codes),
-    }
+    } | ({} if parts.likelihood.terms is None else {"contributions": application(of_columns)})
 
 
 def of_classifier(flags: Any, parts: classifier.Classifier) -> dict[str, runs.Application]:
@@ -102,6 +106,23 @@ def vae_scores(params: Params, x: Array, key: Key, *label: Array, parts: vae.VAE
     distortion, rate = (jnp.mean(term, axis=0) for term in terms)
     error = squared_error(vae.reconstruct(params, x, *label, parts=parts), x)
     return {"negative_elbo": distortion + rate, "distortion": distortion, "rate": rate, "squared_error": error}
+
+
+def contributions(params: Params, x: Array, key: Key, *label: Array, parts: vae.VAE) -> dict[str, Array]:
+    """The distortion of `vae_scores` by the columns of a table, which add up to it at the same key: {name: [B]}."""
+
+    def of_draw(key: Key) -> dict[str, Array]:
+        drawn = vae.forward(params, x, key, *label, parts=parts)
+        assert parts.likelihood.terms is not None
+        return parts.likelihood.terms(drawn.output, x)
+
+    terms = jax.vmap(of_draw)(jax.random.split(key, NUM_DRAWS))
+    return {name: jnp.mean(term, axis=0) for name, term in terms.items()}
+
+
+def named_contributions(terms: dict[str, Array]) -> dict[str, Array]:
+    """The contributions by names that are no others of a file, whatever the columns are called."""
+    return {f"contribution_{name}": term for name, term in terms.items()}
 
 
 def fit_codes(

@@ -32,16 +32,8 @@ def save_pictures(
       shown: for each problem, the extremes and their reconstructions, [C, 2, 15, H, W, channels].
       names: of the problems, C.
     """
-    at = np.linspace(0, 1, 201)
-    curves = {}
-    for method, of_problem in scores.items():
-        name = {"": "reconstruction error", "manifold": "off and along the manifold"}.get(method, method)
-        area = np.mean([detection.auroc(*pair) for pair in of_problem])
-        curves[f"{name.replace('_', ' ')}: {area:.3f}"] = at, np.mean([roc(*pair, at) for pair in of_problem], axis=0)
     title = f"{protocol.replace('_', ' ')}, mean over {len(names)} kinds of outliers, with AUROC"
-    charts.save_lines(
-        workdir / "roc.png", curves, xlabel="false positive rate", ylabel="true positive rate", title=title
-    )
+    save_curves(workdir, scores, title=title)
     if shown.ndim != 6:
         return  # vectors
     gap = np.ones((*shown.shape[:2], 1, *shown.shape[3:]))
@@ -52,6 +44,30 @@ def save_pictures(
         table.reshape(-1, *table.shape[2:]),
         title="outliers of the largest error, outliers of the smallest error, and inliers of the largest error",
         rows=[caption for name in names for caption in (name, "rebuilt")],
+    )
+
+
+def save_curves(
+    workdir: Path,
+    scores: dict[str, list[tuple[np.ndarray, np.ndarray]]],
+    *,
+    title: str,
+    own: str = "reconstruction error",
+) -> None:
+    """Draws the mean ROC curves of all methods.
+
+    Args:
+      scores: as in `save_pictures`.
+      own: what the method without a name is called.
+    """
+    at = np.linspace(0, 1, 201)
+    curves = {}
+    for method, of_problem in scores.items():
+        name = {"": own, "manifold": "off and along the manifold", "vae": "VAE"}.get(method, method)
+        area = np.mean([detection.auroc(*pair) for pair in of_problem])
+        curves[f"{name.replace('_', ' ')}: {area:.3f}"] = at, np.mean([roc(*pair, at) for pair in of_problem], axis=0)
+    charts.save_lines(
+        workdir / "roc.png", curves, xlabel="false positive rate", ylabel="true positive rate", title=title
     )
 
 

@@ -2,6 +2,8 @@
 
     python -m experiments.outliers
     python -m experiments.outliers --protocol=one_class --dataset=mnist --data_dir=DIR --num_steps=1000
+    python -m experiments.outliers --protocol=outlier_class --dataset=breast_cancer --num_steps=1000
+    python -m experiments.outliers --protocol=outlier_class --dataset=table:people.csv --label_column=fraud
 
 One denoising autoencoder per class, all trained at once from one stream of batches: with `--protocol=leave_one_out`
 autoencoder c is trained without class c, which is its outliers; with `--protocol=one_class` it is trained on class c
@@ -17,6 +19,14 @@ classes. The scores are
 With `--protocol=rendered --dataset=faces`, one autoencoder is trained on all faces, and the outliers are the held-out
 ones with something wrong: factors beyond their range, green skin, or a square in front of them (`faces.outliers`). Then
 there is a measure of each kind too: factors_auroc, green_skin_pca_auroc, ....
+
+With `--protocol=outlier_class`, on a table (`genjax.data.table`), the outliers are one class. In each of --num_splits
+random splits an autoencoder and a VAE, with a density for each column, learn from 70 % of the inliers; the other 30 %
+are held out, and 30 % of the outliers. auroc is that of the autoencoder and vae_auroc that of the negative ELBO; aupr
+is the average precision, precision_at_n the share of outliers among as many of the largest scores as there are
+outliers, and a name with _error the standard error over the splits, which share rows. outliers.csv has the held-out
+rows of the first split by the VAE's score, each with the columns whose -log p(x|z) most exceeds their mean over the
+training inliers, and all of these contributions. The threshold is then one of the VAE's score.
 
 The threshold is a quantile of the errors of the training inliers; true_positive_rate and false_positive_rate are
 measured at it. The baselines are PCA of the same width, an isolation forest, the Mahalanobis distance and k nearest
@@ -39,7 +49,7 @@ import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from experiments import applications, outlier_charts
+from experiments import applications, outlier_baselines, outlier_charts, outlier_tables
 from genjax import data, networks, runs, stochastic
 from genjax.data import faces
 from genjax.errors import BadInput
@@ -50,10 +60,8 @@ from genjax.models import autoencoder, descent
 from genjax.runs import flag
 from genjax.types import Array, Batch, Key, Params
 
-AT_MOST = 2000  # training inliers among which neighbours are searched, and to which isolation forests are fitted
 
-
-class Flags(runs.Flags):
+class Flags(outlier_tables.Flags, runs.Flags):
     """Outlier detection."""
 
     num_steps: int = 4000
@@ -62,8 +70,9 @@ class Flags(runs.Flags):
     eval_every: int = 1000
     protocol: str = flag(
         "leave_one_out",
-        "choice of inliers: all classes but one, a single class, or all faces, with changed ones as outliers",
-        choices=("leave_one_out", "one_class", "rendered"),
+        "choice of inliers: all classes but one, a single class, all faces, with changed ones as outliers, or all "
+        "classes of a table but one, on several splits",
+        choices=("leave_one_out", "one_class", "rendered", outlier_tables.PROTOCOL),
     )
     hidden: tuple[int, ...] = flag(
         (256,), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
@@ -120,6 +129,8 @@ def ensemble_objective(flags: Flags, parts: autoencoder.Autoencoder, shares: np.
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The autoencoders of all classes as one model; the parts are those of each of them."""
+    if flags.protocol == outlier_tables.PROTOCOL:
+        return outlier_tables.build(flags, dataset, reduction)
     num_classes = dataset.require_classes("outlier detection", at_least=2, parameter="dataset")
     if flags.protocol == "rendered" and dataset.name != "faces":
         raise BadInput(f"only the data set faces has rendered outliers, not {dataset.name}", parameter="protocol")
@@ -184,6 +195,8 @@ def num_members(params: Params) -> int:
 @threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Scores the held-out split by every autoencoder and by the baselines."""
+    if flags.protocol == outlier_tables.PROTOCOL:
+        return outlier_tables.summarise(flags, trained)
     parts = trained.parts
 
     @jax.jit
@@ -195,10 +208,10 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     flagged, shown, names = [], [], []
     for params, known, x, inlier, outliers in problems(flags, trained):
         (rebuilt, error), (rebuilt_known, error_known) = (map(np.asarray, rebuild(params, of)) for of in (x, known))
-        some = rebuilt_known[data.choose(len(known), AT_MOST)]
+        some = rebuilt_known[data.choose(len(known), outlier_baselines.AT_MOST)]
         along = neighbours.knn_distance(rebuilt, some, num_neighbours=flags.num_neighbours)
         own = {"": error, "manifold": error + along} | more_scores(params, x, known, parts)
-        found = own | baseline_scores(flags, x, known)
+        found = own | outlier_baselines.scores(flags, x, known)
         above = error > detection.threshold(error_known, quantile=flags.quantile)
         for name, outlier in outliers.items():
             for method, score in found.items():
@@ -241,27 +254,10 @@ def more_scores(
     return {name: np.asarray(score) for name, score in found.items()}
 
 
-def baseline_scores(flags: Flags, x: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of x by other detectors, fitted to the training inliers: method -> [N], larger for outliers."""
-    from sklearn.covariance import EmpiricalCovariance
-    from sklearn.decomposition import PCA
-    from sklearn.ensemble import IsolationForest
-
-    flat, known = (values.reshape(len(values), -1).astype(np.float64) for values in (x, known))
-    pca = PCA(min(flags.latent_dim, *known.shape), svd_solver="full" if known.shape[1] < 500 else "covariance_eigh")
-    pca.fit(known)
-    some = known[data.choose(len(known), AT_MOST)]
-    forest = IsolationForest(random_state=flags.seed).fit(some)
-    return {
-        "pca": np.square(flat - pca.inverse_transform(pca.transform(flat))).sum(1),
-        "isolation_forest": -forest.score_samples(flat),
-        "mahalanobis": EmpiricalCovariance().fit(known).mahalanobis(flat),
-        "knn": neighbours.knn_distance(flat, some, num_neighbours=flags.num_neighbours),
-    }
-
-
-def of_each_class(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:
+def of_each_class(flags: Flags, parts: Any) -> dict[str, runs.Application]:
     """Scores and codes by the autoencoder of each class: NAME_class_0, NAME_class_1, ..."""
+    if flags.protocol == outlier_tables.PROTOCOL:
+        return outlier_tables.of_first_split(flags, parts)
 
     def members(params: Params) -> list[Params]:
         return [jax.tree.map(lambda leaf, c=c: leaf[c], params) for c in range(num_members(params))]
@@ -292,11 +288,13 @@ EXPERIMENT = runs.Experiment(
     Flags,
     build,
     summarise,
+    source=outlier_tables.source,
     watch=("reconstruction_loss",),
     applications=of_each_class,
     metrics=applications.reconstruction_metrics,
     headline=(
         "auroc",
+        "vae_auroc",
         "manifold_auroc",
         "latent_mahalanobis_auroc",
         "pca_auroc",

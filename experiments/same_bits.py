@@ -51,6 +51,9 @@ MODELS = {
     "vae-factor": "vae --hidden=64 --prior=mixture --num_components=5 --posterior=full_covariance --regularizer=factor",
     "vae-sphere": "vae --hidden=64 --posterior=von_mises_fisher --regularizer=mmd",
     "vae-categorical": "vae --hidden=64 --posterior=categorical --latent_dim=20",
+    "vae-columns": "vae --dataset=breast_cancer --likelihood=learned_columns --hidden=64 --batch_size=128",
+    "outliers-table": "outliers --protocol=outlier_class --dataset=breast_cancer --num_splits=2 --hidden=64 "
+    "--batch_size=128",
     "iwae-piwae": "iwae --hidden=64 --posterior=planar --bound=piwae --num_samples=2 --num_bounds=2 "
     "--batch_size=64 --num_test_samples=2",
     "autoencoder-mmd": "autoencoder --hidden=64 --mmd=10 --sliced_wasserstein=10",

@@ -7,6 +7,7 @@
     python -m experiments.vae --conditional --prior=class
     python -m experiments.vae --posterior=categorical --latent_dim=80
     python -m experiments.vae --regularizer=mmd --regularizer_weight=1000 --rate_weight=0
+    python -m experiments.vae --dataset=table:people.csv --column_kinds=visits=count --likelihood=learned_columns
     python -m experiments.vae --dataset=sprites --regularizer=total_correlation --regularizer_weight=5
 
 It writes reconstructions, samples from the prior, the latent map and learning curves to the run directory.
@@ -18,6 +19,12 @@ temperature and drawn exactly in evaluation (Jang et al. 2017). With --condition
 too (Sohn, Lee & Yan 2015): the bound is then one of log p(x|y), samples are drawn for each class, and class_accuracy is
 how often a classifier of the same data (`experiments.reference_classifier`) finds the class that was asked for, in 1000
 samples.
+
+On a table (`genjax.data.table`) --likelihood=columns gives every column a density of its own: a Gaussian of
+standardised numbers, a categorical distribution of categories, and a Poisson distribution of counts; with
+learned_columns each number has a learned variance, and each count a learned dispersion (negative binomial). Samples
+from the model are in samples.csv, in the table's own units. The run keeps how the columns were standardised, and `apply
+--to=scores` or `--to=contributions`, which are -log p(x|z) by column, takes new rows in these units.
 
 With --num_annealing_steps, the likelihood is measured by annealed importance sampling, and that of draws of the model
 from both sides: see `experiments.annealed_bounds`.
@@ -37,7 +44,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from experiments import annealed_bounds, applications, held_out_likelihood, latent_parts, regularizers
+from experiments import annealed_bounds, applications, held_out_likelihood, latent_parts, regularizers, table_columns
 from experiments.latent_posteriors import in_training
 from genjax import data, networks, runs
 from genjax.drawing import pictures
@@ -55,7 +62,15 @@ from genjax.models import descent, vae
 from genjax.runs import flag
 from genjax.types import Network
 
-LIKELIHOODS = ("bernoulli", "binomial", "gaussian", "learned_gaussian", "discretized_logistic")
+LIKELIHOODS = (
+    "bernoulli",
+    "binomial",
+    "gaussian",
+    "learned_gaussian",
+    "discretized_logistic",
+    "columns",
+    "learned_columns",
+)
 
 
 class Flags(annealed_bounds.Flags, regularizers.Flags, latent_parts.Flags, runs.Flags):
@@ -74,13 +89,15 @@ class Flags(annealed_bounds.Flags, regularizers.Flags, latent_parts.Flags, runs.
     activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
     latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
     likelihood: str = flag(
-        "bernoulli", "likelihood p(x|z); the scale of the discretized logistic is learned", choices=LIKELIHOODS
+        "bernoulli",
+        "likelihood p(x|z); the scale of the discretized logistic is learned; columns are those of a table",
+        choices=LIKELIHOODS,
     )
     num_levels: int = flag(
         17, "number of grey levels of a discrete likelihood: 17 for digits, 256 for bytes", at_least=2, at_most=2**16
     )
     variance: float = flag(
-        0.05, "variance of the Gaussian likelihood; initial variance of a learned one", at_least=1e-6
+        0.05, "variance of the Gaussian likelihood; initial variance, or dispersion, of a learned one", at_least=1e-6
     )
     rate_weight: float = flag(1.0, "weight of the KL divergence: the beta of a beta-VAE", at_least=0)
     distortion_weight: float = flag(1.0, "weight of the reconstruction term", at_least=0)
@@ -110,8 +127,12 @@ def build_networks(flags: Flags, shapes: latent_parts.Shapes) -> tuple[Network, 
     )
 
 
-def build_likelihood(flags: Flags, decoder: Network) -> tuple[Network, Likelihood]:
+def build_likelihood(flags: Flags, dataset: data.Dataset, decoder: Network) -> tuple[Network, Likelihood]:
     """The likelihood, and the decoder with the parameters that it learns."""
+    if flags.likelihood in ("columns", "learned_columns"):
+        known = table_columns.require(dataset, f"the likelihood {flags.likelihood}", parameter="likelihood")
+        learned = flags.likelihood == "learned_columns"
+        return table_columns.build_likelihood(known, decoder, variance=flags.variance, learned=learned)
     if flags.likelihood == "bernoulli":
         return decoder, BERNOULLI
     if flags.likelihood == "binomial":
@@ -135,7 +156,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     if flags.likelihood in ("bernoulli", "binomial", "discretized_logistic"):
         dataset.require_bounded(f"the likelihood {flags.likelihood}", parameter="likelihood")
     annealed_bounds.check(flags)
-    make, likelihood = partial(build_networks, flags), partial(build_likelihood, flags)
+    make, likelihood = partial(build_networks, flags), partial(build_likelihood, flags, dataset)
     parts = latent_parts.build(flags, dataset, make, likelihood, flat=flags.network == "mlp")
 
     penalties = regularizers.penalties(flags, dataset, parts)
@@ -168,6 +189,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws reconstructions, samples from the prior and the map of the held-out codes; measures samples of classes."""
     z = latent_parts.save_pictures(flags, trained, trained.key)
+    if trained.parts.likelihood.terms is not None:
+        table_columns.save_samples(trained)
     labels, names = trained.classes, trained.dataset.class_names
     pictures.save_latent_map(trained.workdir / "latent_map.png", z, labels, names=names)
     measured = measure_likelihood(flags, trained) if flags.num_importance_samples else {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from genjax import lazy
-from genjax.data import array_file, digits, folder, sprites, tfds, toys
+from genjax.data import array_file, digits, folder, sprites, table, tfds, toys
 from genjax.data.dataset import Dataset, Split, choose, cut_validation, from_arrays
 from genjax.errors import BadInput, shorten
 from genjax.paths import expand_user
@@ -32,9 +32,11 @@ EMBEDDED = {
     "inverse_sine": toys.inverse_sine,
     "ring": toys.ring,
     "grid": toys.grid,
+    "breast_cancer": partial(table.embedded, "breast_cancer"),
+    "wine": partial(table.embedded, "wine"),
 }
 """The sources that need no folder, by name."""
-_FOLDER, _FILE = "folder:", "file:"
+_FOLDER, _FILE, _TABLE = _LOCAL = "folder:", "file:", "table:"
 
 
 def load(
@@ -43,14 +45,16 @@ def load(
     data_dir: str | Path | None = None,
     size: int | Sequence[int] | None = None,
     label_column: str | None = None,
+    column_kinds: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """The data set with this name: one of `EMBEDDED`, `folder:PATH`, `file:PATH`, or one of TFDS in `data_dir`.
+    """The data set with this name: `EMBEDDED`, `folder:PATH`, `file:PATH`, `table:PATH`, or one of TFDS in `data_dir`.
 
     Args:
       name: as above.
       data_dir: where data sets of TensorFlow Datasets were prepared, and where decoded images are kept.
       size: for a folder only: height and width of its images, or one number for squares; see `folder.load`.
-      label_column: for a `.csv` only: the column with the labels; see `array_file.load`.
+      label_column: for a `.csv` or a table only: the column with the labels; see `array_file.load` and `table.load`.
+      column_kinds: for a table only: the kinds of its columns by name; see `table.load`.
 
     Returns:
       Two splits of arrays, with the fingerprint of their content.
@@ -65,6 +69,8 @@ def load(
         return folder.load(name.removeprefix(_FOLDER), data_dir=data_dir, size=size)
     if name.startswith(_FILE):
         return array_file.load(name.removeprefix(_FILE), label_column=label_column)
+    if name.startswith(_TABLE):
+        return table.load(name.removeprefix(_TABLE), label_column=label_column, kinds=column_kinds)
     if tfds.find(name, data_dir) is None:
         check_name(name, data_dir=data_dir)
     return tfds.load(name, data_dir=data_dir)
@@ -72,12 +78,12 @@ def load(
 
 def is_local(name: str) -> bool:
     """Whether the name is the place of a folder or a file of the user's, which may move while its content stays."""
-    return name.startswith((_FOLDER, _FILE))
+    return name.startswith(_LOCAL)
 
 
 def absolute(name: str) -> str:
     """The name of a data set that is the same from every directory: with the absolute path of a folder or file."""
-    for kind in (_FOLDER, _FILE):
+    for kind in _LOCAL:
         if name.startswith(kind):
             return kind + os.path.abspath(expand_user(name.removeprefix(kind)))
     return name
@@ -92,7 +98,8 @@ def check_name(name: str, *, data_dir: str | Path | None = None) -> None:
     near = difflib.get_close_matches(base, [*EMBEDDED, *prepared, *known], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     raise BadInput(
-        f"unknown data set {shorten(name)!r}{hint} there is {', '.join(EMBEDDED)}, {_FOLDER}PATH, {_FILE}PATH, "
+        f"unknown data set {shorten(name)!r}{hint} there is {', '.join(EMBEDDED)}, "
+        + "".join(f"{kind}PATH, " for kind in _LOCAL)
         + (f"prepared in {data_dir}: {', '.join(prepared)}, " if prepared else "")
         + f"and the {len(known)} names of TensorFlow Datasets",
         parameter="dataset",

@@ -53,7 +53,7 @@ def load(path: str | Path, *, label_column: str | None = None) -> Dataset:
             f"data set {name!r}: {file} holds the arrays {', '.join(arrays)}; expected x and perhaps y, or x_train and "
             "x_test and perhaps y_train and y_test"
         )
-    train_label, test_label, class_names = _labels(arrays.get("y_train"), arrays.get("y_test"))
+    train_label, test_label, class_names = class_labels(arrays.get("y_train"), arrays.get("y_test"))
     return from_arrays(
         name,
         _examples(name, arrays["x_train"]),
@@ -199,7 +199,7 @@ def _examples(name: str, x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32) if is_number and x.dtype != np.uint8 else x
 
 
-def _labels(
+def class_labels(
     train: np.ndarray | None, test: np.ndarray | None
 ) -> tuple[np.ndarray | None, np.ndarray | None, list[str] | None]:
     """Labels [N] of both splits, and the names of the classes where they are whole numbers other than 0, 1, ...

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from genjax.data.columns import Column
 from genjax.errors import BadInput
 
 
@@ -60,6 +61,7 @@ class Dataset(NamedTuple):
     fingerprint: str  # sha256 of the content: see `fingerprint`
     class_names: tuple[str, ...] | None = None  # of the labels 0, 1, ..., if they are known; not in the fingerprint
     bounded: bool = True  # whether x / scale lies in [0, 1]; False only where `from_arrays` was allowed it
+    columns: tuple[Column, ...] | None = None  # of a table, whose features x are
 
     def __repr__(self) -> str:
         unlabelled = "no labels" if self.train.label is None else "numbers as labels"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from genjax.data import array_file, image_file
+from genjax.data import array_file, image_file, table
+from genjax.data.columns import Column, encode
 from genjax.data.dataset import Dataset
 from genjax.errors import BadInput
 
@@ -28,6 +29,8 @@ class Examples(NamedTuple):
 def open_examples(path: Path, known: Dataset, *, scale: float | None = None, resize: bool = False) -> Examples:
     """The examples at a path: a picture, a folder of pictures (its subfolders too), an array or a table of numbers.
 
+    Of a model of a table with a record of its columns, it is a table with the same columns, and perhaps others.
+
     Args:
       path: a file or a folder; arrays are [N, ...] in a .npy file, or as `x` or alone in a .npz file; the rows of a
         table are examples, after a line of names or without one. Rows [D] are accepted for images of D values.
@@ -43,6 +46,8 @@ def open_examples(path: Path, known: Dataset, *, scale: float | None = None, res
       BadInput: nothing that can be read is there, or its shape is not that of the training data.
     """
     shape = known.train.x.shape[1:]
+    if known.columns is not None:
+        return _of_table(path, known.columns, scale)
     if path.suffix.lower() in array_file.SUFFIXES:
         rows = read_rows(path)
         if rows.shape[1:] not in (shape, (int(np.prod(shape)),)):
@@ -65,6 +70,18 @@ def open_examples(path: Path, known: Dataset, *, scale: float | None = None, res
         return np.stack([_read_picture(file, shape, resize) for file in files[start:stop]])
 
     return Examples(names, "pictures", 255.0, read_pictures)
+
+
+def _of_table(path: Path, known: Sequence[Column], scale: float | None) -> Examples:
+    """The rows of a table with at least the columns of the training data, as these were standardised."""
+    if scale is not None:
+        raise BadInput("the columns of a table are scaled as those of the training data were", parameter="scale")
+    cells = table.read(path)
+    try:
+        x = encode(cells, known)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+    return Examples([str(i) for i in range(len(x))], "tables", 1.0, lambda start, stop: x[start:stop])
 
 
 def read_rows(path: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from genjax.data.columns import Column
 from genjax.data.dataset import Dataset, Split
 from genjax.errors import BadInput
 
@@ -39,7 +40,10 @@ def record(dataset: Dataset) -> dict[str, Any]:
         found = split._asdict().items()
         return {key: [array.dtype.name, list(array.shape)] for key, array in found if array is not None}
 
-    return dataset._asdict() | {"train": arrays(dataset.train), "test": arrays(dataset.test)}
+    found = dataset._asdict() | {"train": arrays(dataset.train), "test": arrays(dataset.test)}
+    if dataset.columns is None:
+        del found["columns"]
+    return found
 
 
 def read(recorded: Any) -> Dataset:
@@ -66,6 +70,16 @@ def read(recorded: Any) -> Dataset:
             str(recorded["fingerprint"]),
             None if names is None else tuple(map(str, names)),
             bool(recorded["bounded"]),
+            _columns(recorded.get("columns")),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"it does not describe a data set ({type(error).__name__}: {error})") from None
+
+
+def _columns(recorded: Any) -> tuple[Column, ...] | None:
+    if recorded is None:
+        return None
+    return tuple(
+        Column(str(name), str(kind), float(shift), float(scale), tuple(map(str, categories)))
+        for name, kind, shift, scale, categories in recorded
+    )

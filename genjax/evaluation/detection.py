@@ -93,6 +93,32 @@ def fpr_at_tpr(inlier_scores: ArrayLike, outlier_scores: ArrayLike, *, tpr: floa
     return float(false_positive[np.argmax(true_positive >= tpr)])
 
 
+def precision_at_n(inlier_scores: ArrayLike, outlier_scores: ArrayLike) -> float:
+    """Precision at n: the share of outliers among the M examples of the largest scores, where there are M outliers.
+
+        P@n = (outliers above tau + rest * outliers at tau / examples at tau) / M,   rest = M - examples above tau
+
+    with the M-th largest score tau, so that ties count as they do on average in a random order.
+
+    Args:
+      inlier_scores: [N]; infinite scores are allowed.
+      outlier_scores: [M].
+
+    Returns:
+      In [0, 1]; M / (N + M) for a score without information.
+
+    Raises:
+      ValueError: a class without scores, or NaN.
+
+    Source: Campos et al. 2016.
+    """
+    truth, ranks = _labelled(inlier_scores, outlier_scores)
+    num = int(truth.sum())
+    tau = np.sort(ranks)[-num]
+    above, tied = ranks > tau, ranks == tau
+    return float((truth[above].sum() + (num - above.sum()) * truth[tied].mean()) / num)
+
+
 def threshold(train_scores: ArrayLike, *, quantile: float = 0.95) -> float:
     """Threshold above which an example is called an outlier: a quantile of the scores of the training inliers.
 

@@ -30,6 +30,13 @@ from genjax.losses.aggregate import (
     weighted_log_weights,
 )
 from genjax.losses.classification import softmax_cross_entropy
+from genjax.losses.columns import (
+    CATEGORICAL,
+    joint_likelihood,
+    negative_binomial_likelihood,
+    of_location,
+    poisson_likelihood,
+)
 from genjax.losses.discrepancy import gaussian_kernel, inverse_multiquadric_kernel, sliced_wasserstein, squared_mmd
 from genjax.losses.discrete import autoregressive, relaxed_categorical, uniform_categorical
 from genjax.losses.divergence import (
@@ -74,6 +81,7 @@ from genjax.losses.spherical import UNIFORM_ON_SPHERE, VON_MISES_FISHER, von_mis
 
 __all__ = [
     "BERNOULLI",
+    "CATEGORICAL",
     "CROSS_ENTROPY",
     "DIAGONAL_GAUSSIAN",
     "FULL_COVARIANCE_GAUSSIAN",
@@ -122,11 +130,15 @@ __all__ = [
     "identity_loss",
     "inverse_multiquadric_kernel",
     "jacobian_norm",
+    "joint_likelihood",
     "lipschitz_penalty",
     "mean_absolute_error",
     "mean_logit",
     "mixture_prior",
+    "negative_binomial_likelihood",
+    "of_location",
     "permute_dimensions",
+    "poisson_likelihood",
     "r1_penalty",
     "relaxed_categorical",
     "sigmoid_jacobian_norm",

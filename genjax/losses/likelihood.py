@@ -25,12 +25,14 @@ class Likelihood(NamedTuple):
     """A density p(x|z) as three functions of the decoder's output.
 
     `negative_log_likelihood(output, x)` -> [B] in nats; `mean(output)` -> E[x|z], [B, ...]; `sample(output, key)` -> a
-    draw of x, [B, ...].
+    draw of x, [B, ...]. Of a density that is a product of named ones, `terms(output, x)` -> {name: [B]} in nats, which
+    add up to the first.
     """
 
     negative_log_likelihood: Callable[[Any, Array], Array]
     mean: Callable[[Any], Array]
     sample: Callable[[Any, Key], Array]
+    terms: Callable[[Any, Array], dict[str, Array]] | None = None
 
 
 def _bernoulli_negative_log_likelihood(logits: Array, x: Array) -> Array:

@@ -78,7 +78,7 @@ def unit_vectors(x: Array) -> Array:
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-12))
 
 
-def with_log_variance(network: Network, *, initial: float = 0.0) -> Network:
+def with_log_variance(network: Network, *, initial: float = 0.0, num_features: int | None = None) -> Network:
     """Adds one learned scalar: apply returns (the network's output, log_variance []).
 
     The decoder of a VAE with p(x|z) = N(mean, exp(log_variance) I), its variance learned as in sigma-VAE
@@ -87,10 +87,12 @@ def with_log_variance(network: Network, *, initial: float = 0.0) -> Network:
     Args:
       network: gives the mean.
       initial: log_variance before training.
+      num_features: D, if each of the features is to have its own: log_variance [D].
     """
+    shape = () if num_features is None else (num_features,)
 
     def init(key: Key) -> Params:
-        return {"mean": network.init(key), "log_variance": jnp.asarray(initial, jnp.float32)}
+        return {"mean": network.init(key), "log_variance": jnp.full(shape, initial, jnp.float32)}
 
     def apply(params: Params, *inputs: Array) -> tuple[Array, Array]:
         return network.apply(params["mean"], *inputs), params["log_variance"]

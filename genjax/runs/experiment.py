@@ -60,10 +60,21 @@ def load_named(flags: Flags) -> data.Dataset:
     Raises:
       BadInput: as `data.load` does, or for a flag that does not apply to this data set.
     """
-    for name, kind in (("image_size", "folder:"), ("label_column", "file:")):
-        if getattr(flags, name) is not None and not flags.dataset.startswith(kind):
-            raise BadInput(f"it applies to {kind}PATH, not to {flags.dataset}", parameter=name)
-    return data.load(flags.dataset, data_dir=flags.data_dir, size=flags.image_size, label_column=flags.label_column)
+    tables = ("file:", "table:")
+    for name, kinds in (("image_size", ("folder:",)), ("label_column", tables), ("column_kinds", tables[1:])):
+        if getattr(flags, name) not in (None, ()) and not flags.dataset.startswith(kinds):
+            listed = " and ".join(f"{kind}PATH" for kind in kinds)
+            raise BadInput(f"it applies to {listed}, not to {flags.dataset}", parameter=name)
+    declared = [entry.rpartition("=") for entry in flags.column_kinds]
+    if unnamed := [entry for entry, (name, _, _) in zip(flags.column_kinds, declared, strict=True) if not name]:
+        raise BadInput(f"expected NAME=KIND, not {unnamed[0]!r}", parameter="column_kinds")
+    return data.load(
+        flags.dataset,
+        data_dir=flags.data_dir,
+        size=flags.image_size,
+        label_column=flags.label_column,
+        column_kinds={name: kind for name, _, kind in declared},
+    )
 
 
 def read_shuffled(flags: Flags, dataset: data.Dataset) -> batching.Source:

@@ -30,6 +30,7 @@ KNOWN: Mapping[str, Metric] = {
     "auroc_min": Metric("", "higher"),
     "aupr": Metric("", "higher"),
     "fpr_at_95_tpr": Metric("", "lower"),
+    "precision_at_n": Metric("", "higher"),
     "frechet_distance": Metric("", "lower"),
     "kernel_distance": Metric("", "lower"),
     "precision": Metric("", "higher"),

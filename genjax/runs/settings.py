@@ -43,9 +43,9 @@ class DataFlags(Record):
 
     dataset: str = flag(
         "digits",
-        "name of the data set: digits, faces, sprites, sprites_64, curve, inverse_sine, ring or grid (built in), a "
-        "name from TensorFlow Datasets such as mnist, folder:PATH with images, or file:PATH, a .npy, .npz, .csv or "
-        ".parquet",
+        "name of the data set: digits, faces, sprites, sprites_64, curve, inverse_sine, ring, grid, breast_cancer or "
+        "wine (built in), a name from TensorFlow Datasets such as mnist, folder:PATH with images, file:PATH, a .npy, "
+        ".npz, .csv or .parquet of numbers, or table:PATH, a .csv or .npz of mixed columns, which are standardised",
     )
     image_size: tuple[int, ...] | None = flag(
         None,
@@ -59,6 +59,13 @@ class DataFlags(Record):
     label_column: str | None = flag(
         None,
         "column of a table with the labels: its name in the header, or last; by default there are no labels",
+        newer=True,
+    )
+    column_kinds: tuple[str, ...] = flag(
+        (),
+        "kinds of columns of table:PATH, as in visits=count,zip=category,id=none, where none leaves a column out; the "
+        "others are numbers or categories by their cells",
+        may_be_empty=True,
         newer=True,
     )
     data_dir: str | None = flag(None, "directory of TensorFlow Datasets' data, as written by experiments.prepare")

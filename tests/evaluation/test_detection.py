@@ -37,6 +37,19 @@ def test_fpr_is_the_best_of_all_thresholds(scores, tpr):
     assert detection.fpr_at_tpr(inliers, outliers, tpr=tpr) == pytest.approx(min(reached), rel=1e-12)
 
 
+def test_precision_at_n_is_that_of_a_random_order_of_ties(scores):
+    inliers, outliers = scores
+    truth = np.repeat([0, 1], [len(inliers), len(outliers)])
+    draw, values = np.random.RandomState(1), np.concatenate(scores)
+    found = []
+    for _ in range(400):
+        shuffled = draw.permutation(len(values))
+        order = shuffled[np.argsort(-values[shuffled], kind="stable")]
+        found.append(truth[order[: len(outliers)]].mean())
+    error = np.std(found) / 20
+    assert detection.precision_at_n(inliers, outliers) == pytest.approx(np.mean(found), abs=4 * error + 1e-12)
+
+
 def test_what_separates_and_what_knows_nothing():
     assert detection.auroc([0, 1], [2, 3]) == detection.aupr([0, 1], [2, 3]) == 1
     assert detection.fpr_at_tpr([0, 1], [2, 3]) == 0
@@ -48,7 +61,7 @@ def test_the_threshold_leaves_the_share_of_inliers_above_it():
     assert (scores > detection.threshold(scores, quantile=0.95)).sum() == 50
 
 
-MEASURES = [detection.auroc, detection.aupr, detection.fpr_at_tpr]
+MEASURES = [detection.auroc, detection.aupr, detection.fpr_at_tpr, detection.precision_at_n]
 
 
 @pytest.mark.parametrize("measure", MEASURES)

@@ -48,6 +48,9 @@ CASES = {
     f"--num_steps=60 {SHAPE}",
     "vae-sphere": f"vae --posterior=von_mises_fisher --regularizer=mmd --num_steps=60 {SHAPE}",
     "vae-categorical": f"vae --posterior=categorical --latent_dim=20 --num_steps=60 {SHAPE}",
+    "vae-columns": "vae --dataset=breast_cancer --likelihood=learned_columns --num_steps=60 --batch_size=128",
+    "outliers-table": "outliers --protocol=outlier_class --dataset=breast_cancer --num_splits=3 --hidden=200 "
+    "--num_steps=60 --batch_size=128",
     "iwae-piwae": "iwae --posterior=planar --bound=piwae --num_samples=2 --num_bounds=2 --num_test_samples=10 "
     f"--num_steps=60 {SHAPE}",
     "autoencoder-mmd": f"autoencoder --hidden=300 --mmd=10 --sliced_wasserstein=10 --num_steps=60 {SHAPE}",

@@ -113,6 +113,13 @@ DIFFERENTIABLE = {
     "GAUSSIAN": (lambda m, s, x: losses.GAUSSIAN.negative_log_likelihood((m, s), x), A, B, A[::-1]),
     "gaussian_likelihood": likelihood(losses.gaussian_likelihood(variance=0.3), A),
     "binomial_likelihood": likelihood(losses.binomial_likelihood(num_trials=4), A),
+    "CATEGORICAL": likelihood(losses.CATEGORICAL, A),
+    "poisson_likelihood": likelihood(losses.poisson_likelihood(scale=4.0), A),
+    "negative_binomial_likelihood": likelihood(losses.negative_binomial_likelihood(scale=4.0), A, B[0]),
+    "of_location": likelihood(losses.of_location(losses.CATEGORICAL), A, B[0]),
+    "joint_likelihood": likelihood(
+        losses.joint_likelihood({"p": (1, losses.GAUSSIAN), "q": (2, losses.of_location(losses.CATEGORICAL))}), A, B[0]
+    ),
     "discretized_logistic_likelihood": likelihood(losses.discretized_logistic_likelihood(num_levels=5), A / 4, B),
     "STANDARD_NORMAL": (lambda z: losses.STANDARD_NORMAL.negative_log_density((), z), A),
     "DIAGONAL_GAUSSIAN": posterior(losses.DIAGONAL_GAUSSIAN, A, B),
