@@ -10,6 +10,7 @@ import numpy as np
 from genjax.errors import BadInput, shorten
 
 KINDS = ("number", "count", "category")
+"""What the cells of a column can be."""
 _MOST = 100  # categories of a column of which nothing was declared
 _LARGEST_COUNT = 2**22  # which float32 divided by a scale still holds exactly
 

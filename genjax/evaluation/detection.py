@@ -96,9 +96,10 @@ def fpr_at_tpr(inlier_scores: ArrayLike, outlier_scores: ArrayLike, *, tpr: floa
 def precision_at_n(inlier_scores: ArrayLike, outlier_scores: ArrayLike) -> float:
     """Precision at n: the share of outliers among the M examples of the largest scores, where there are M outliers.
 
-        P@n = (outliers above tau + rest * outliers at tau / examples at tau) / M,   rest = M - examples above tau
+        P = (a + (M - n) b / c) / M
 
-    with the M-th largest score tau, so that ties count as they do on average in a random order.
+    with n examples of scores above tau, the M-th largest, a of them outliers, and c at tau, b of them outliers. Ties
+    count as they do on average in a random order.
 
     Args:
       inlier_scores: [N]; infinite scores are allowed.

@@ -50,7 +50,7 @@ def _like(scale: Any, x: Array) -> Array:
 def poisson_likelihood(*, scale: Any = 1.0) -> Likelihood:
     """Independent Poisson counts, x = count / c; the decoder returns the log-rate of the count relative to c, [B, ...].
 
-        -log p(x|z) = sum_j [lambda_j - n_j log lambda_j + log n_j!],   lambda = c e^a,   n = c x
+        -log p(x|z) = sum_j [lambda_j - n_j log lambda_j + log Gamma(n_j + 1)],   lambda = c e^a,   n = c x
 
     Args:
       scale: c, a number, or one for each of the features.
@@ -76,8 +76,8 @@ def poisson_likelihood(*, scale: Any = 1.0) -> Likelihood:
 def negative_binomial_likelihood(*, scale: Any = 1.0) -> Likelihood:
     """Independent counts, x = count / c, that vary more than Poisson's: Poisson of a rate that is gamma-distributed.
 
-        -log p(x|z) = sum_j [log B(n_j + 1, r_j) + log(n_j + r_j) - r_j log(r_j / (r_j + m_j))
-                             - n_j log(m_j / (r_j + m_j))],   m = c e^a,   n = c x
+        -log p(x|z) = sum_j [log B(n_j + 1, r_j) + log(n_j + r_j) + r_j log(1 + m_j / r_j) + n_j log(1 + r_j / m_j)],
+        m = c e^a,   n = c x
 
     The mean of a count is m and its variance m + m^2 s, with the dispersion s = 1 / r; s -> 0 is Poisson.
 
@@ -159,7 +159,16 @@ def joint_likelihood(parts: Mapping[str, tuple[int, Likelihood]]) -> Likelihood:
 
 
 def of_location(likelihood: Likelihood) -> Likelihood:
-    """A likelihood of the first of the two arrays that a decoder with a spread returns, such as `CATEGORICAL`."""
+    """The same likelihood beside others that have a spread: it reads the first of the decoder's two arrays.
+
+        -log p(x|z) of the outputs (a, s) = -log p(x|z) of the output a
+
+    Args:
+      likelihood: of one array, such as `CATEGORICAL`.
+
+    Returns:
+      The likelihood; its loss is [B], in nats.
+    """
     return Likelihood(
         lambda output, x: likelihood.negative_log_likelihood(output[0], x),
         lambda output: likelihood.mean(output[0]),

@@ -113,7 +113,8 @@ def test_new_rows_are_scaled_as_the_training_data_were(people, tmp_path):
     kept = outline.read(json.loads(json.dumps(outline.record(found))))
     (tmp_path / "new.csv").write_text('zip,visits,more,colour,age\n11,2,?,"light, blue",50\n7.0,4,?,red,1e3\n')
     rows = examples.open_examples(tmp_path / "new.csv", kept)
-    (age, _, visits, _) = found.columns or ()
+    assert found.columns is not None
+    age, _, visits, _ = found.columns
     expected = [
         [(50 - age.shift) / age.scale, 1, 0, 0, 2 / visits.scale, 1, 0, 0],
         [(1000 - age.shift) / age.scale, 0, 1, 0, 4 / visits.scale, 0, 0, 1],
