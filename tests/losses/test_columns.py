@@ -117,6 +117,12 @@ def test_samples_have_the_moments_of_their_columns(key):
     assert np.abs(together / scale / scale[:, None] - np.eye(5)).max() < 5 / np.sqrt(num)
 
 
+def test_parts_are_drawn_independently(key):
+    alike = joint_likelihood({"p": (1, GAUSSIAN), "q": (1, GAUSSIAN)})
+    x = alike.sample((jnp.zeros((2000, 2)), jnp.zeros(2)), key)
+    assert abs(np.corrcoef(x, rowvar=False)[0, 1]) < 4 / np.sqrt(2000)
+
+
 def test_extreme_outputs_stay_finite():
     extremes = np.repeat([-1e3, 0.0, 1e3], 3)[:, None], np.tile([-1e3, 0.0, 1e3], 3)[:, None]
     a, other = (jnp.asarray(np.repeat(of, 3, axis=1), jnp.float32) for of in extremes)
