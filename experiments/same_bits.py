@@ -45,7 +45,10 @@ MODELS = {
     "flow": "flow --flow=maf --num_layers=3",
     "made": "made --hidden=64 --num_masks=2",
     "ladder": "ladder --hidden=32,16 --latent_dims=4,2 --num_importance_samples=0",
+    "imputation": "imputation --hidden=64 --patch=2 --num_imputation_samples=20",
     "semi_supervised": "semi_supervised --hidden=64 --latent_dim=8",
+    "vae-optimizer": "vae --hidden=64 --optimizer=rmsprop --optimizer_options=momentum=.9 --accumulate_steps=2 "
+    "--weight_decay=.01 --clip_norm=1",
     "vae-vamp": "vae --hidden=64 --conditional --prior=vamp --num_components=20 --regularizer=total_correlation",
     "vae-flows": "vae --hidden=64 --conditional --prior=flow --posterior=iaf --num_flow_layers=2",
     "vae-factor": "vae --hidden=64 --prior=mixture --num_components=5 --posterior=full_covariance --regularizer=factor",

@@ -212,12 +212,31 @@ def updater(
 
     def update(params: Params, optimizer_state: Any, *args: Any) -> tuple[Params, Any, Metrics]:
         gradients, metrics, statistics = compute(params, *args)
-        more = {"value": metrics["loss"], "grad": gradients, "value_fn": _value_fn(compute, args)}
-        updates, optimizer_state = optimizer.update(gradients, optimizer_state, params, **more)
-        params = optax.apply_updates(params, updates)
+
+        def step(gradients: Params, optimizer_state: Any, params: Params) -> tuple[Params, Any, Params]:
+            more = {"value": metrics["loss"], "grad": gradients, "value_fn": _value_fn(compute, args)}
+            updates, optimizer_state = optimizer.update(gradients, optimizer_state, params, **more)
+            return updates, optimizer_state, optax.apply_updates(params, updates)
+
+        once = step if reduction is whole_batch else _apart(step)
+        _, optimizer_state, params = once(gradients, optimizer_state, params)
         return params if refresh is None else refresh(params, statistics), optimizer_state, metrics
 
     return update
+
+
+def _apart(step: Callable[..., tuple]) -> Callable[..., tuple]:
+    """A function of arrays like those it returns, compiled alike in every program: as a loop of a single iteration.
+
+    Beside the sum of the shards, which depends on the number of devices, XLA would contract other products and sums of
+    an optimizer, as of its momentum, which round once instead of twice.
+    """
+
+    def looped(*arrays: Any) -> tuple:
+        start = jax.lax.optimization_barrier(jnp.zeros([], jnp.int32))  # unknown to XLA, which thus keeps the loop
+        return jax.lax.fori_loop(start, start + 1, lambda _, carried: step(*carried), arrays)
+
+    return looped
 
 
 def _value_fn(compute: Gradient, args: tuple) -> Callable[[Params], Array]:

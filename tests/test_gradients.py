@@ -75,18 +75,16 @@ def test_line_searches_see_the_loss_of_the_batch(matrix, line_search, reduction,
 
 @pytest.mark.parametrize("reduction", [gradients.whole_batch, gradients.ordered(2)])
 def test_an_optimizer_is_given_the_loss_elsewhere_and_its_derivative(matrix, reduction):
-    seen = []
-
     def look(updates, state, params, *, value, grad, value_fn):
-        seen.extend([value, grad, *jax.value_and_grad(value_fn)(2 * params)])
-        return updates, state
+        return updates, (value, grad, *jax.value_and_grad(value_fn)(2 * params))
 
     def objective(params, batch, key):
         return quadratic(params, matrix, batch)
 
     params, scale = jnp.array([1.0, -2.0]), jnp.array([1.0, 3.0, 5.0, 7.0])
     optimizer = optax.GradientTransformationExtraArgs(lambda params: (), look)
-    gradients.updater(objective, optimizer, reduction=reduction)(params, (), scale, jax.random.key(0))
+    none = jnp.zeros([]), jnp.zeros(2), jnp.zeros([]), jnp.zeros(2)
+    _, seen, _ = gradients.updater(objective, optimizer, reduction=reduction)(params, none, scale, jax.random.key(0))
     slope = np.asarray(matrix @ params)
     at_params, at_double = 4 * 0.5 * slope @ np.asarray(params), 4 * 2 * slope @ np.asarray(params)
     for got, expected in zip(seen, (at_params, 4 * slope, at_double, 8 * slope), strict=True):

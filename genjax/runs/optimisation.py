@@ -67,7 +67,9 @@ def optimizer(
     if flags.clip_norm is not None:
         made = optax.chain(optax.clip_by_global_norm(flags.clip_norm), made)
     if flags.accumulate_steps > 1:
-        made = optax.MultiSteps(made, flags.accumulate_steps).gradient_transformation()
+        # a sum, times a constant: XLA divides by the number of batches in one way here and in another there
+        made = optax.chain(optax.scale(1 / flags.accumulate_steps), made)
+        made = optax.MultiSteps(made, flags.accumulate_steps, use_grad_mean=False).gradient_transformation()
     return made
 
 
