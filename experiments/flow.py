@@ -54,9 +54,9 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     clip_norm: float | None = 1.0
     flow: str = flag("coupling", "kind of the layers: RealNVP, masked or inverse autoregressive", choices=FLOWS)
-    num_layers: int = flag(8, "number of layers", at_least=1)
+    num_layers: int = flag(8, "number of layers", at_least=1, at_most=1000)
     hidden: tuple[int, ...] = flag(
-        (64, 64), "widths of the hidden layers of each layer's network", at_least=1, may_be_empty=True
+        (64, 64), "widths of the hidden layers of each layer's network", at_least=1, at_most=10**6, may_be_empty=True
     )
     activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import reference_classifier
-from experiments.latent_posteriors import POSTERIORS, Kind, chosen
+from experiments.latent_posteriors import POSTERIORS, Kind, check_dim, chosen
 from genjax import data, losses, networks, runs
 from genjax.data.outline import Outline
 from genjax.drawing import pictures
@@ -69,8 +69,7 @@ def _flow(setting: Setting) -> Chosen:
     """The couplings of a conditional model read the label."""
     _refuse_on_sphere(setting)
     d, num_classes, num_layers = setting.flags.latent_dim, setting.num_classes, setting.flags.num_flow_layers
-    if d < 2:
-        raise BadInput("the couplings of a flow need 2 dimensions or more", parameter="latent_dim")
+    check_dim(d, at_least=2)
     num_layers = num_layers or NUM_COUPLINGS
     layers = networks.coupling_flow(d, num_layers, hidden=(64,), activation=jnp.tanh, context_dim=num_classes)
     prior = losses.flow_prior(layers)

@@ -31,6 +31,16 @@ def _full_covariance_kl(params: Params, output: tuple[Array, Array], *context: A
     return losses.gaussian_kl_to_standard_full_covariance(*output)[:, None]
 
 
+def check_dim(d: int, *, at_least: int = 1) -> None:
+    """Refuses numbers of latent dimensions that the layers of a flow cannot be made for.
+
+    Raises:
+      BadInput: there are fewer or more.
+    """
+    if not at_least <= d <= 10**6:
+        raise BadInput(f"the flow takes {at_least} to 1000000 dimensions, not {d}", parameter="latent_dim")
+
+
 def _planar(d: int, num_layers: int) -> tuple[Flow, int]:
     """Planar layers, with parameters of their own for each example."""
     flow = networks.planar_flow(d, num_layers)
@@ -39,6 +49,7 @@ def _planar(d: int, num_layers: int) -> tuple[Flow, int]:
 
 def _inverse_autoregressive(d: int, num_layers: int) -> tuple[Flow, int]:
     """Inverse autoregressive layers, which read a context of 32 numbers."""
+    check_dim(d)
     flow = networks.inverse_autoregressive_flow(d, num_layers, hidden=(64,), activation=jnp.tanh, context_dim=32)
     return flow, 32
 

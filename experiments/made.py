@@ -42,7 +42,7 @@ class Flags(runs.Flags):
     learning_rate: float = 1e-3
     learning_rate_schedule: str = "cosine"
     weight_decay: float = 1e-4
-    hidden: tuple[int, ...] = flag((500,), "widths of the hidden layers", at_least=1)
+    hidden: tuple[int, ...] = flag((500,), "widths of the hidden layers", at_least=1, at_most=10**6)
     activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
     num_masks: int = flag(1, "number of masks, which the updates train in turn", at_least=1, at_most=1000)
     order: str = flag("drawn", "order of the pixels: drawn for each mask, or row by row", choices=("drawn", "natural"))

@@ -80,7 +80,7 @@ class Flags(runs.Flags):
     )
     commitment_weight: float = flag(0.25, "weight of the commitment loss", at_least=0)
     prior_width: int = flag(64, "width of the transformer over the codes", at_least=1)
-    prior_layers: int = flag(2, "number of its layers", at_least=1)
+    prior_layers: int = flag(2, "number of its layers", at_least=1, at_most=1000)
     prior_heads: int = flag(4, "number of its attention heads, which divides the width", at_least=1)
 
 
@@ -104,7 +104,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     if flags.likelihood == "bernoulli":
         dataset.require_bounded("the likelihood bernoulli", parameter="likelihood")
     if flags.prior_width % flags.prior_heads:
-        raise BadInput(f"the number of heads must divide {flags.prior_width}", parameter="prior_heads")
+        raise BadInput(f"the number of heads must divide `prior_width`, {flags.prior_width}", parameter="prior_heads")
     shape, activation = dataset.train.x.shape[1:], networks.ACTIVATIONS[flags.activation]
     codebook = build_codebook(flags)
     if flags.network == "mlp":
