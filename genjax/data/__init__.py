@@ -46,6 +46,7 @@ def load(
     size: int | Sequence[int] | None = None,
     label_column: str | None = None,
     column_kinds: Mapping[str, str] | None = None,
+    missing: bool = False,
 ) -> Dataset:
     """The data set with this name: `EMBEDDED`, `folder:PATH`, `file:PATH`, `table:PATH`, or one of TFDS in `data_dir`.
 
@@ -55,6 +56,7 @@ def load(
       size: for a folder only: height and width of its images, or one number for squares; see `folder.load`.
       label_column: for a `.csv` or a table only: the column with the labels; see `array_file.load` and `table.load`.
       column_kinds: for a table only: the kinds of its columns by name; see `table.load`.
+      missing: for a file only: True to accept NaN, which then stands for a missing value.
 
     Returns:
       Two splits of arrays, with the fingerprint of their content.
@@ -68,7 +70,7 @@ def load(
     if name.startswith(_FOLDER):
         return folder.load(name.removeprefix(_FOLDER), data_dir=data_dir, size=size)
     if name.startswith(_FILE):
-        return array_file.load(name.removeprefix(_FILE), label_column=label_column)
+        return array_file.load(name.removeprefix(_FILE), label_column=label_column, missing=missing)
     if name.startswith(_TABLE):
         return table.load(name.removeprefix(_TABLE), label_column=label_column, kinds=column_kinds)
     if tfds.find(name, data_dir) is None:

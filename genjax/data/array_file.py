@@ -17,7 +17,7 @@ TABLES = (".csv", ".parquet")  # those with a row per example
 _SPLIT = ("x_train", "x_test", "y_train", "y_test")
 
 
-def load(path: str | Path, *, label_column: str | None = None) -> Dataset:
+def load(path: str | Path, *, label_column: str | None = None, missing: bool = False) -> Dataset:
     """The arrays in a file: x with any finite values, and labels if it has some.
 
     `.npy` holds x: vectors [N, D], or images [N, H, W] or [N, H, W, C]. `.npz` holds x and perhaps y, the labels [N];
@@ -32,6 +32,7 @@ def load(path: str | Path, *, label_column: str | None = None) -> Dataset:
       path: the file.
       label_column: the column of a table with the labels, integers or texts: its name in the header, or `last`. By
         default all columns are numbers of x.
+      missing: True to accept NaN, which then stands for a missing value.
 
     Returns:
       The data set, named `file:PATH`.
@@ -62,6 +63,7 @@ def load(path: str | Path, *, label_column: str | None = None) -> Dataset:
         test_label=test_label,
         class_names=class_names,
         bounded=False,
+        missing=missing,
     )
 
 

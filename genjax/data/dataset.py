@@ -106,7 +106,7 @@ class Dataset(NamedTuple):
         """The least and the greatest value that pictures show: 0 and 1, or those of training data beyond."""
         if self.bounded:
             return 0.0, 1.0
-        return float(self.train.x.min() / self.scale), float(self.train.x.max() / self.scale)
+        return float(np.nanmin(self.train.x) / self.scale), float(np.nanmax(self.train.x) / self.scale)
 
     def visible(self, x: ArrayLike) -> np.ndarray:
         """Examples, or what a model makes of them, with `limits` at 0 and 1, as pictures show them."""
@@ -165,6 +165,7 @@ def from_arrays(
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
     bounded: bool = True,
+    missing: bool = False,
 ) -> Dataset:
     """A data set of arrays in memory, checked.
 
@@ -178,6 +179,7 @@ def from_arrays(
       num_classes: one more than the largest label unless given.
       class_names: the classes' names in the order of the labels, for pictures and tables.
       bounded: False to accept any finite values, as of standardised tables.
+      missing: True to accept NaN, which then stands for a missing value.
 
     Returns:
       The data set, with the fingerprint of its content.
@@ -196,10 +198,14 @@ def from_arrays(
         raise BadInput(f"data set {name!r}: scale is {scale}; it must be finite and above 0")
     within = True
     for split, x in (("train", train_x), ("test", test_x)):
-        low, high = x.min(), x.max()  # NaN, if there is one anywhere
+        known = x[~np.isnan(x)] if missing else x
+        if not known.size:
+            raise BadInput(f"data set {name!r}: all values of the {split} split are missing")
+        low, high = known.min(), known.max()  # NaN, if there is one anywhere
         if not (np.isfinite(low) and np.isfinite(high)):
-            bad = int(x.size - np.isfinite(x).sum())
-            raise BadInput(f"data set {name!r}: {bad} of {x.size} values of the {split} split are NaN or infinite")
+            bad = int(known.size - np.isfinite(known).sum())
+            what = "infinite" if missing else "NaN or infinite"
+            raise BadInput(f"data set {name!r}: {bad} of {x.size} values of the {split} split are {what}")
         inside = low >= 0 and high <= scale
         if bounded and not inside:
             raise BadInput(

@@ -56,6 +56,7 @@ from genjax.losses.likelihood import (
     binomial_likelihood,
     discretized_logistic_likelihood,
     gaussian_likelihood,
+    observed,
 )
 from genjax.losses.penalty import (
     code_kl,
@@ -136,6 +137,7 @@ __all__ = [
     "mean_logit",
     "mixture_prior",
     "negative_binomial_likelihood",
+    "observed",
     "of_location",
     "permute_dimensions",
     "poisson_likelihood",

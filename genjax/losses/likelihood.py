@@ -202,3 +202,35 @@ def _log1mexp(log_w: Array) -> Array:
     small = log_w < -10  # where 1 - e^{-w} = w (1 - w/2) in float32
     w = jnp.exp(jnp.where(small, 0.0, jnp.minimum(log_w, 5)))  # e^{-w} is 0 beyond
     return jnp.where(small, log_w - 0.5 * jnp.exp(jnp.minimum(log_w, 0)), jnp.log(-jnp.expm1(-w)))
+
+
+def observed(likelihood: Likelihood) -> Likelihood:
+    """The likelihood of the features x_o that are observed; those that are missing are NaN.
+
+        -log p(x_o|z) = -sum_{j in o} log p(x_j|z)
+
+    With it, and with an encoder made by `networks.missing_as_zero`, every objective of a VAE is one of incomplete
+    examples, whose missing values are integrated out.
+
+    Args:
+      likelihood: of independent features, each with parameters of its own or parameters that all share, such as
+        `BERNOULLI` and `GAUSSIAN`.
+
+    Returns:
+      The likelihood; its loss is [B], in nats. Its mean and its draws are of all features.
+
+    Source: Mattei & Frellsen 2019 (MIWAE), equation 4.
+    """
+
+    def negative_log_likelihood(output: Any, x: Array) -> Array:
+        x = as_float(x)
+        missing = jnp.isnan(x)
+
+        def one_a_row(leaf: Array) -> Array:
+            return jnp.broadcast_to(leaf, x.shape).reshape(-1, 1) if jnp.ndim(leaf) else leaf
+
+        filled = one_a_row(jnp.where(missing, 0, x))
+        each = likelihood.negative_log_likelihood(jax.tree.map(one_a_row, output), filled).reshape(x.shape)
+        return sum_features(jnp.where(missing, 0, each))
+
+    return likelihood._replace(negative_log_likelihood=negative_log_likelihood, terms=None)

@@ -125,6 +125,18 @@ def with_label(network: Network, num_classes: int) -> Network:
     return Network(network.init, apply)
 
 
+def missing_as_zero(network: Network) -> Network:
+    """Gives a network its input with 0 in the place of missing values, which are NaN.
+
+    The encoder of a VAE of incomplete examples (Mattei & Frellsen 2019, section 3.2).
+    """
+
+    def apply(params: Params, x: Array, *context: Any) -> Any:
+        return network.apply(params, jnp.where(jnp.isnan(x), 0, x), *context)
+
+    return Network(network.init, apply)
+
+
 def flattened(network: Network) -> Network:
     """Flattens x before a network of vectors: x [B, ...] -> [B, D], in row-major order.
 

@@ -54,8 +54,11 @@ class Trained(NamedTuple):
         return jax.tree.map(lambda a: a[data.choose(len(a), num)], self.examples)
 
 
-def load_named(flags: Flags) -> data.Dataset:
+def load_named(flags: Flags, *, missing: bool = False) -> data.Dataset:
     """Loads the data set that the flags name.
+
+    Args:
+      missing: True to accept NaN in a file of arrays, as a missing value.
 
     Raises:
       BadInput: as `data.load` does, or for a flag that does not apply to this data set.
@@ -74,6 +77,7 @@ def load_named(flags: Flags) -> data.Dataset:
         size=flags.image_size,
         label_column=flags.label_column,
         column_kinds={name: kind for name, _, kind in declared},
+        missing=missing,
     )
 
 

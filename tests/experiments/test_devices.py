@@ -18,6 +18,7 @@ SLOW = {
     "identity_encoder": f"--features=4,8 {FOLDER}",
     "identity_swap": "--features=4,8 --discriminator_features=4,8 --num_blocks=2 --encoder_steps=4 --dataset=PICTURES "
     "--batch_size=2",
+    "imputation": f"--hidden=8 --latent_dim=2 --num_imputation_samples=3 {FOLDER}",
     "iwae": f"--hidden=8 --latent_dim=2 --num_test_samples=4 {FOLDER}",
     "ladder": f"--hidden=8,8 --latent_dims=3,2 --num_importance_samples=3 {FOLDER}",
     "linear_pca": "--batch_size=100",

@@ -40,6 +40,7 @@ CASES = {
     "flow": "flow --flow=maf --num_layers=3 --num_steps=60",
     "made": f"made --hidden=300 --num_masks=2 --num_steps=60 {SHAPE}",
     "ladder": f"ladder --hidden=200,100 --num_importance_samples=3 --num_steps=60 {SHAPE}",
+    "imputation": f"imputation --hidden=300 --num_imputation_samples=20 --num_steps=60 {SHAPE}",
     "semi_supervised": f"semi_supervised --hidden=300 --num_labels=40 --num_steps=60 {SHAPE}",
     "vae-vamp": "vae --conditional --prior=vamp --num_components=20 --regularizer=total_correlation --num_steps=60 "
     f"{SHAPE}",

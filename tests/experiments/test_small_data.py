@@ -29,6 +29,7 @@ PAGES = {
         "encoder_features": (4, 8),
     },
     "iwae": {"hidden": (8,), "latent_dim": 2, "num_test_samples": 4},
+    "imputation": {"hidden": (8,), "latent_dim": 2, "num_imputation_samples": 3},
     "ladder": {"hidden": (8, 8), "latent_dims": (3, 2), "num_importance_samples": 3},
     "linear_pca": {"latent_dim": 2},
     "made": {"hidden": (8,)},

@@ -120,6 +120,11 @@ DIFFERENTIABLE = {
     "joint_likelihood": likelihood(
         losses.joint_likelihood({"p": (1, losses.GAUSSIAN), "q": (2, losses.of_location(losses.CATEGORICAL))}), A, B[0]
     ),
+    "observed": (
+        lambda m, s: losses.observed(losses.GAUSSIAN).negative_log_likelihood((m, s), np.where(A > 1, np.nan, X)),
+        A,
+        B,
+    ),
     "discretized_logistic_likelihood": likelihood(losses.discretized_logistic_likelihood(num_levels=5), A / 4, B),
     "STANDARD_NORMAL": (lambda z: losses.STANDARD_NORMAL.negative_log_density((), z), A),
     "DIAGONAL_GAUSSIAN": posterior(losses.DIAGONAL_GAUSSIAN, A, B),

@@ -28,14 +28,18 @@ PAGES = [
     "gan",
     "identity_encoder",
     "identity_swap",
+    "imputation",
     "iwae",
+    "ladder",
     "linear_pca",
     "made",
     "outliers",
+    "semi_supervised",
     "sfnn",
     "sparse",
     "vae",
     "visualise",
+    "vq",
 ]
 COMMANDS = ["apply", "compare", "generate", "latent_space", "prepare", "reproduce", "same_bits", "swap_faces"]
 SHARED = {spec.name for spec in specs(Shared)}
@@ -71,6 +75,11 @@ def parsed(spec: Spec, text: str):
 def is_one_line(error: BadInput, known: set[str]) -> bool:
     line = command.with_dashes(error, known)
     return bool(line) and len(line.splitlines()) == 1 and len(line) < 800
+
+
+def test_no_page_is_left_out():
+    pages = (ROOT / "experiments").glob("*.py")
+    assert {path.stem for path in pages if "\nEXPERIMENT = " in path.read_text()} == {*PAGES}
 
 
 @pytest.mark.parametrize("name", [*PAGES, *COMMANDS])
