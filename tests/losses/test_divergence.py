@@ -107,6 +107,12 @@ def test_divergences_of_extreme_log_variances_stay_finite(log_variance):
     assert np.isfinite(found[0]) and np.sign(found[1][0, 0]) == np.sign(log_variance)
 
 
+def test_a_variance_beyond_any_number_costs_its_tangent(float64):
+    s = np.array([[640.0, 700.0], [5000.0, 1.0]])
+    expected = 0.5 * (np.asarray(bounded_exp(jnp.asarray(s))) - 1 - s).sum(axis=1)
+    np.testing.assert_allclose(gaussian_kl_to_standard(np.zeros((2, 2)), s), expected, rtol=1e-12)
+
+
 def test_bounded_exp_is_the_exponential_and_then_its_tangent(key, float64):
     x = jnp.linspace(-700, 630, 50)
     np.testing.assert_array_equal(bounded_exp(x), jnp.exp(x))

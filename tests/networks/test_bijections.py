@@ -82,6 +82,19 @@ def test_the_determinant_is_the_jacobians_and_the_inverse_undoes(name, float64, 
     assert u.shape == z.shape and float(jnp.abs(u - z).max()) > 0.05
 
 
+@pytest.mark.parametrize("name", [*LAYERS, *FLOWS])
+def test_each_parameter_has_a_draw_of_its_own(name, key, no_key_reuse):
+    (LAYERS | FLOWS)[name].init(key)
+
+
+def test_a_coupling_moves_some_dimensions_by_those_it_keeps(float64, draw, parameters):
+    flow, kept = LAYERS["affine_coupling"], np.array([True, False, False, True])
+    params, z = parameters(flow), draw(D)
+    slope = np.asarray(jax.jacfwd(lambda z: flow.forward(params, z[None])[0][0])(z))
+    expected = np.where(kept, np.where(kept[:, None], np.eye(D), 1), np.eye(D))
+    np.testing.assert_array_equal(slope != 0, expected.astype(bool))
+
+
 @pytest.mark.parametrize("name", WITH_CONTEXT)
 def test_a_flow_reads_its_context(name, float64, draw, parameters):
     flow, z, context = WITH_CONTEXT[name], draw(5, D), context_of(name, draw)
