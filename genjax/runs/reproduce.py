@@ -124,11 +124,8 @@ def _compare_finished(run: Path, other: Path, *, explain: bool) -> int:
     same, lines = comparison(results(then), results(now), common=True)
     _print(lines, parting.explain(run, other) if explain else "", run)
     if not same:
-        print(
-            "\n".join(
-                directory.differences(then.manifest, now.manifest, (*directory.IDENTITY, "processor", "git_commit"))
-            )
-        )
+        compared = *directory.IDENTITY, "processor", "git_commit"
+        print("\n".join(directory.differences(then.manifest, now.manifest, compared)))
     return 0 if same else 1
 
 
