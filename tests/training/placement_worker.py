@@ -37,7 +37,9 @@ SOURCE = batching.source(DATASET, batch_size=16, transform=batching.dynamic_bina
 def build_vae(reduction: gradients.Reduction):
     encoder = networks.gaussian_heads(networks.mlp((8, 8, 1), (8,), hidden=(64,), activation=jnp.tanh))
     parts = vae.VAE(encoder, networks.mlp((4,), (8, 8, 1), hidden=(64,), activation=jnp.tanh), BERNOULLI, 4)
-    return vae.model(parts, optax.adam(1e-2), vae.objective(parts), reduction=reduction)
+    # weight decay in the gradient and a momentum: XLA once contracted them with the mean over shards on one device only
+    optimizer = optax.chain(optax.add_decayed_weights(1e-2), optax.rmsprop(1e-3, momentum=0.9))
+    return vae.model(parts, optimizer, vae.objective(parts), reduction=reduction)
 
 
 def build_gan(reduction: gradients.Reduction):
