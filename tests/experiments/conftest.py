@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genjax.training import determinism
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -39,6 +41,14 @@ def launch(tmp_path_factory):
         return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe, cwd=cwd)
 
     return launch
+
+
+@pytest.fixture
+def in_this_process(tmp_path, monkeypatch):
+    """Lets a page train in this process, whose backend has started, in a folder of the test's own."""
+    monkeypatch.setattr(determinism, "set_up", lambda **settings: None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")

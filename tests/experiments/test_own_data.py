@@ -12,17 +12,11 @@ from genjax import runs
 from genjax.data import outline
 from genjax.errors import BadInput
 from genjax.runs import directory, opening, reproduce
-from genjax.training import determinism
 
 SMALL = dict(num_steps=4, batch_size=8, hidden=(8,), latent_dim=2, eval_every=4, log_every=4)
 
 
-@pytest.fixture(autouse=True)
-def one_process(tmp_path, monkeypatch):
-    """Trains in this process, whose backend has started, in a folder of the test's own."""
-    monkeypatch.setattr(determinism, "set_up", lambda **settings: None)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 @pytest.fixture

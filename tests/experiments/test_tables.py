@@ -19,19 +19,12 @@ from genjax.evaluation import detection
 from genjax.models import autoencoder
 from genjax.models import vae as vae_model
 from genjax.runs import opening
-from genjax.training import determinism
 from genjax.types import Batch
 
 SMALL = dict(num_steps=4, batch_size=16, hidden=(8,), latent_dim=2, eval_every=4, log_every=4)
 NUM = 60
 
-
-@pytest.fixture(autouse=True)
-def one_process(tmp_path, monkeypatch):
-    """Trains in this process, whose backend has started, in a folder of the test's own."""
-    monkeypatch.setattr(determinism, "set_up", lambda **settings: None)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 @pytest.fixture
