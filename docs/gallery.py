@@ -64,6 +64,7 @@ SHOWN = (
         ("--prior=vamp",),
         "vae_vamp",
     ),
+    Shown("stacked", {"mistakes.png": "All digits that the pretrained classifier takes for others."}),
     Shown("imputation", {"imputations.png": "Half of the pixels were hidden, and are filled in by a VAE and by PCA."}),
     Shown(
         "semi_supervised",

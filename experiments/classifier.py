@@ -9,14 +9,10 @@ digits it reaches an accuracy of 0.98 within 30 seconds on two CPU cores.
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
-import numpy as np
 
-from experiments import applications
+from experiments import applications, mistakes
 from genjax import data, networks, runs
-from genjax.drawing import pictures
 from genjax.gradients import Reduction
 from genjax.models import classifier
 from genjax.runs import flag
@@ -59,40 +55,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws the table of mistakes among held-out examples."""
-    dataset, x, truth = trained.dataset, np.asarray(trained.examples.x), np.asarray(trained.examples.label)
-    apply = jax.jit(partial(classifier.probabilities, parts=trained.parts))
-    probabilities = np.asarray(apply(trained.params, x))
-    wrong = probabilities.argmax(axis=1) != truth
-    if x.ndim == 4 and wrong.any():
-        classes, table = mistakes(x[wrong], truth[wrong], probabilities[wrong])
-        table, names = dataset.visible(table), pictures.class_captions(classes, dataset.class_names)
-        title = f"{wrong.sum()} of {len(x)} misclassified: true classes in rows, predicted ones in columns"
-        pictures.save_captioned_grid(trained.workdir / "mistakes.png", table, title=title, rows=names, columns=names)
+    mistakes.save(trained, trained.parts)
     return {}
-
-
-def mistakes(
-    x: np.ndarray, truth: np.ndarray, probabilities: np.ndarray, *, at_most: int = 20
-) -> tuple[np.ndarray, np.ndarray]:
-    """The mistake for each true and predicted class that the classifier is most certain of.
-
-    Args:
-      x: misclassified images, [N, H, W, C].
-      truth: [N].
-      probabilities: [N, classes].
-      at_most: number of classes shown, those with the most mistakes.
-
-    Returns:
-      The classes [K], and the images by true and predicted class [K, K, H, W, C], white where there is no mistake.
-    """
-    predicted, certain = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    counts = np.bincount(np.concatenate([truth, predicted]))
-    classes = np.sort(np.argsort(-counts, kind="stable")[:at_most])
-    classes = classes[counts[classes] > 0]
-    table = np.ones((len(classes), len(classes), *x.shape[1:]), np.float32)
-    for index in np.argsort(certain, kind="stable"):  # the most certain one is written last
-        table[classes == truth[index], classes == predicted[index]] = x[index]
-    return classes, table
 
 
 EXPERIMENT = runs.Experiment(

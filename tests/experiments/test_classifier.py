@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import classifier
+from experiments import mistakes
 
 
 def test_the_most_certain_mistake_of_each_kind_is_shown():
@@ -15,13 +15,13 @@ def test_the_most_certain_mistake_of_each_kind_is_shown():
     truth = np.array([0, 0, 4, 4])
     probabilities = np.zeros((4, 6))
     probabilities[[0, 1, 2, 3], [2, 2, 0, 2]] = [0.9, 0.6, 0.5, 0.7]
-    classes, table = classifier.mistakes(x, truth, probabilities)
+    classes, table = mistakes.by_class(x, truth, probabilities)
     assert classes.tolist() == [0, 2, 4]
     expected = np.ones((3, 3))
     expected[0, 1], expected[2, 0], expected[2, 1] = 0.1, 0.3, 0.4
     np.testing.assert_allclose(table[..., 0, 0, 0], expected)
     # of more classes those with the most mistakes, and only what is between them
-    classes, table = classifier.mistakes(x, truth, probabilities, at_most=2)
+    classes, table = mistakes.by_class(x, truth, probabilities, at_most=2)
     assert classes.tolist() == [0, 2]
     np.testing.assert_allclose(table[..., 0, 0, 0], [[1, 0.1], [1, 1]])
 

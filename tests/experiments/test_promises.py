@@ -42,6 +42,7 @@ CASES = {
     "ladder": f"ladder --hidden=200,100 --num_importance_samples=3 --num_steps=60 {SHAPE}",
     "imputation": f"imputation --hidden=300 --num_imputation_samples=20 --num_steps=60 {SHAPE}",
     "semi_supervised": f"semi_supervised --hidden=300 --num_labels=40 --num_steps=60 {SHAPE}",
+    "stacked": f"stacked --hidden=200,100 --masking=.1,.2 --pretraining_steps=20 --num_steps=60 {SHAPE}",
     "vae-vamp": "vae --conditional --prior=vamp --num_components=20 --regularizer=total_correlation --num_steps=60 "
     f"{SHAPE}",
     "vae-flows": f"vae --conditional --prior=flow --posterior=iaf --num_flow_layers=2 --num_steps=60 {SHAPE}",

@@ -35,6 +35,7 @@ from genjax.models import (
     semi_supervised,
     sfnn,
     sparse_autoencoder,
+    stacked,
     vae,
     vq,
 )
@@ -149,6 +150,14 @@ def conditional_parts():
 def build_conditional(**more):
     parts = conditional_parts()
     return vae.model(parts, ADAM, vae.objective(parts), **more)
+
+
+def build_stacked(**more):
+    """In the pretraining of its first layer for the first two steps, and of its second one from then on."""
+    layers = tuple(autoencoder.Autoencoder(mlp(*size), mlp(*size[::-1]), SQUARED_ERROR) for size in ((DIM, 5), (5, 4)))
+    parts = stacked.Stacked(layers, mlp(4, CLASSES))
+    noise = [gaussian_noise(scale=0.5)] * 2
+    return stacked.model(parts, ADAM, ADAM, pretraining_steps=2, corruptions=noise, **more)
 
 
 def build_semi_supervised(**more):
@@ -359,6 +368,7 @@ CASES = {
     "vae_conditional": Case(build_conditional, draws=True),
     "semi_supervised": Case(build_semi_supervised, draws=True),
     "classifier": Case(build_classifier),
+    "stacked": Case(build_stacked, draws=True),
     "regressor": Case(build_regressor, label="vector"),
     "sfnn": Case(build_sfnn, draws=True, label="vector"),
     "identity_encoder": Case(build_identity_encoder),
@@ -374,6 +384,11 @@ CASES = {
     "statistics": Case(build_counter),
 }
 VARIANTS = (
+    "weight_l1",
+    "code_l1",
+    "sigmoid_layer",
+    "gated",
+    "gan_spectral",
     "jump_relu",
     "miwae",
     "ciwae",
@@ -470,7 +485,13 @@ def test_initial_draws_differ(case):
             assert one.shape != other.shape or not np.array_equal(one, other)
 
 
-@every_model
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=[pytest.mark.slow] * (name not in ("vae", "gan", "vq")))
+        for name, case in CASES.items()
+    ],
+)
 def test_seeds_side_by_side_are_those_alone(case, key):
     model, batch, state, step = built(case)
     # two states, of which the second has moved; two keys

@@ -37,6 +37,7 @@ PAGES = [
     "semi_supervised",
     "sfnn",
     "sparse",
+    "stacked",
     "vae",
     "visualise",
     "vq",
