@@ -1,5 +1,6 @@
 """What every test runs under: silent broadcasting is an error, and no network or accelerator is assumed."""
 
+import gc
 import os
 import signal
 import zlib
@@ -16,6 +17,7 @@ QUICK = [
 if jax.__version_info__ < (0, 11):  # later releases know it no longer
     QUICK.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join(QUICK)
+gc.set_threshold(100_000, 50, 100)  # tracing makes many objects that live: looking through them took a tenth of it
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as it is in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests start then have the default

@@ -106,6 +106,7 @@ def test_a_second_start_says_what_the_first_came_to(run, finish):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+@pytest.mark.slow
 def test_a_run_directory_of_other_flags(run, finish):
     kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     line = refused(finish("vae", *SMALL, "--latent_dim=3", "--seed=5", f"--workdir={run}"))

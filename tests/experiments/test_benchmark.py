@@ -24,6 +24,7 @@ from genjax.types import Batch
         ("vq_vae", lambda: latent.vq_vae(500, 16, 8, 512), 128),
     ],
 )
+@pytest.mark.slow
 def test_multiplications_are_those_that_xla_counts(row, model, batch_size):
     model = model()
     batch = Batch(jnp.zeros((batch_size, 28, 28, 1)))

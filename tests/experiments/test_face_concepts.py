@@ -85,6 +85,7 @@ def test_components_are_as_many_as_the_code_has_dimensions(drawn):
     np.testing.assert_allclose(np.reshape(decode(z), (NUM, -1)), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_yaw_rises_along_a_walk_only_where_the_code_holds_it(drawn):
     whole = space(drawn, np.eye(48), np.eye(48))
     measured, frames = face_concepts.yaw_walks(whole, read, 6)

@@ -126,6 +126,7 @@ def test_nothing_is_trained_to_build_a_swap_and_its_encoders_come_with_its_direc
     assert len(trained) == 3  # found again
 
 
+@pytest.mark.slow
 def test_a_finished_run_and_a_directory_of_other_flags_train_no_encoder(finish, tmp_path):
     workdir = tmp_path / "run"
     flags = identity_swap.resolve(SQUARES, None)

@@ -192,6 +192,7 @@ def test_newer_flags_leave_the_name_of_an_older_runs_directory():
     assert runner.default_workdir(vae.EXPERIMENT, vae.Flags(num_components=3)) != name
 
 
+@pytest.mark.slow
 def test_a_conditional_run_is_pictured_and_measured(conditional):
     found = {path.name for path in conditional.directory.iterdir()}
     assert {"samples.png", "reconstructions.png", "components.png", "latent_map.png"} <= found

@@ -56,6 +56,7 @@ def test_pages_follow_the_flags_of_the_optimisation(page):
 
 
 @pytest.mark.parametrize("page", [compression, outliers])
+@pytest.mark.slow
 def test_the_biases_of_an_ensemble_are_not_decayed(page, key):
     flags = page.Flags(num_steps=2, learning_rate=1.0, learning_rate_schedule="constant", hidden=(8,))
     dataset, params = data.load("digits"), {}

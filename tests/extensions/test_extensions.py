@@ -44,6 +44,7 @@ def doubles(tree):
 
 
 @pytest.mark.parametrize("name", PAGES)
+@pytest.mark.slow
 def test_a_few_steps_lower_what_is_minimised(name, digits):
     model, _, _ = build(PAGES[name], digits, learning_rate=1e-2)
     batch, key, evaluate = first(digits, 64), jax.random.key(0), jax.jit(model.evaluate)

@@ -98,6 +98,7 @@ def test_only_steps_that_both_keep_are_compared(write):
     assert parting.explain(written[0], written[0] / "nowhere").startswith("no step has a checkpoint of both: 100, 110")
 
 
+@pytest.mark.slow
 def test_a_bit_that_flips_during_a_run_is_found_in_its_checkpoints(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runner.determinism, "set_up", lambda **given: None)
     monkeypatch.setattr(runner, "keep_compiled", lambda: None)

@@ -231,6 +231,7 @@ def test_a_report_that_cannot_be_written_is_one_line(honest, tmp_path, monkeypat
     assert path.exists() and said == []
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_writes_its_report_again_and_the_command_the_same(honest, start, tmp_path):
     shutil.copytree(honest, tmp_path / "run")
     start(tmp_path / "run", num_steps=30)
@@ -242,6 +243,7 @@ def test_a_run_that_goes_on_writes_its_report_again_and_the_command_the_same(hon
     assert (tmp_path / "run" / "report.html").read_bytes() == own
 
 
+@pytest.mark.slow
 def test_several_seeds_have_a_report_each_and_one_together(start, tmp_path):
     flags = vae.Flags(num_steps=20, hidden=(8,), latent_dim=2, eval_every=10, log_every=10, num_seeds=2)
     runner._train(vae.EXPERIMENT, flags.replace(workdir=str(tmp_path)))

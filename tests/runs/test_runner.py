@@ -116,6 +116,7 @@ print(params_sha256(run.state.params))
 """
 
 
+@pytest.mark.slow
 def test_a_script_trains_and_opens_the_same_directories_and_bits(trained, folder, command):
     before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
     assert command("-c", SCRIPT) == summary(trained)["params_sha256"] == summary(folder / "script")["params_sha256"]

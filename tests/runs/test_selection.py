@@ -96,6 +96,7 @@ def test_an_interrupted_run_chooses_the_same(selected, tmp_path, step):
     assert (without_times(summary), lines) == (without_times(selected[1]), selected[2])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_after_its_best_evaluation_was_saved_chooses_the_same(selected, tmp_path):
     def copied(flags, trained):
         if trained.step == 20:  # the newest checkpoint is that of step 15
@@ -108,6 +109,7 @@ def test_a_run_that_was_killed_after_its_best_evaluation_was_saved_chooses_the_s
     assert (without_times(summary), lines) == (without_times(selected[1]), selected[2])
 
 
+@pytest.mark.slow
 def test_a_damaged_best_checkpoint_is_named(selected, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(selected[0], workdir)

@@ -210,6 +210,7 @@ def test_values_of_another_step_are_damage(two, tmp_path):
     assert len(warned) == 1 and "checkpoint 2" in warned[0]
 
 
+@pytest.mark.slow
 def test_none_whole_is_bad_input_and_changes_nothing(two, tmp_path):
     shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     damage(tmp_path / "2" / "meta" / "metadata", cut)
@@ -455,6 +456,7 @@ def test_a_checkpoint_of_a_version_without_notes_is_read(tmp_path):
         saved.read(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_orbax_reads_of_every_checkpoint_may_be_damaged(two, tmp_path):
     shutil.copytree(two, tmp_path / "copy")
     (tmp_path / "copy" / "1" / "_CHECKPOINT_METADATA").write_text("3")

@@ -265,6 +265,7 @@ def test_a_diverging_run_stops(source):
         run(source, model=build(learning_rate=1e30))
 
 
+@pytest.mark.slow
 def test_a_loss_far_above_its_start_is_warned_of(source, caplog):
     def rising(to):
         model = build()
@@ -386,6 +387,7 @@ def test_a_standard_error_that_cannot_be_written_to_ends_no_training(source, mon
             stream.close()
 
 
+@pytest.mark.slow
 def test_an_optimizer_with_a_key_in_its_state_trains_and_goes_on(source, tmp_path):
     def noisy():
         return build(optimizer=optax.noisy_sgd(1e-3, key=5))
@@ -417,7 +419,7 @@ def test_seeds_differ_and_streams_are_distinct(source):
     assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("steps_per_dispatch", [7, 100])
+@pytest.mark.parametrize("steps_per_dispatch", [7, pytest.param(100, marks=pytest.mark.slow)])
 def test_data_read_from_the_disk_give_the_same_bits(dataset, reference, steps_per_dispatch):
     pytest.importorskip("grain", reason="needs the extra `stream`")
     streamed = batching.source(
