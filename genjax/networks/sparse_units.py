@@ -211,7 +211,10 @@ def jump_relu_units(
     """
 
     def init(key: Key) -> Params:
-        return {"network": network.init(key), "log_threshold": jnp.full(num_units, jnp.log(initial_threshold))}
+        return {
+            "network": network.init(key),
+            "log_threshold": jnp.full(num_units, jnp.log(initial_threshold), jnp.float32),
+        }
 
     def train(params: Params, x: Array) -> SparseCode:
         a = network.apply(params["network"], x)

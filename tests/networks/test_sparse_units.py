@@ -36,6 +36,15 @@ def test_units_without_parameters(x, key):
     assert top.train(params, x).penalty == {}
 
 
+@pytest.mark.parametrize(
+    "units",
+    [networks.jump_relu_units, networks.gated_units, lambda network, num: networks.batch_top_k_units(network, k=2)],
+)
+def test_parameters_have_a_type_of_their_own(units, key):
+    # of a weak one the first update makes another, and the step is compiled again
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(units(NETWORK, UNITS).init(key)))
+
+
 def test_the_largest_of_a_batch(key):
     z = jax.random.uniform(key, (4, 5))
     kept = np.asarray(networks.batch_top_k(z, k=2))
