@@ -50,6 +50,7 @@ CUT = {  # flags that cut a training
     "reproduce": (),
     "reproduction": ("--num_steps=20",),
     "same_bits": ("--models=vae", "--ways=alone,devices-2", "--num_steps=20"),
+    "stacked": ("--num_steps=20", "--pretraining_steps=2"),
     "swap_faces": (),
     "track": (),
 }

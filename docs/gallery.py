@@ -64,6 +64,10 @@ SHOWN = (
         ("--prior=vamp",),
         "vae_vamp",
     ),
+    Shown(
+        "masked_autoencoder",
+        {"completions.png": "Half of the patches were hidden, and are rebuilt by a transformer and by PCA."},
+    ),
     Shown("stacked", {"mistakes.png": "All digits that the pretrained classifier takes for others."}),
     Shown("imputation", {"imputations.png": "Half of the pixels were hidden, and are filled in by a VAE and by PCA."}),
     Shown(

@@ -46,6 +46,7 @@ MODELS = {
     "made": "made --hidden=64 --num_masks=2",
     "ladder": "ladder --hidden=32,16 --latent_dims=4,2 --num_importance_samples=0",
     "imputation": "imputation --hidden=64 --patch=2 --num_imputation_samples=20",
+    "masked_autoencoder": "masked_autoencoder --width=16 --num_layers=1 --decoder_width=8 --num_draws=2",
     "semi_supervised": "semi_supervised --hidden=64 --latent_dim=8",
     "stacked": "stacked --hidden=64,32 --masking=.1,.2 --pretraining_steps=10",
     "vae-optimizer": "vae --hidden=64 --optimizer=rmsprop --optimizer_options=momentum=.9 --accumulate_steps=2 "

@@ -35,21 +35,18 @@ import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from experiments import applications, sparse_codes
+from experiments import applications, label_probes, sparse_codes
 from genjax import data, networks, runs
 from genjax.drawing import charts, pictures
-from genjax.errors import BadInput
-from genjax.evaluation import probes
 from genjax.gradients import Reduction
 from genjax.models import autoencoder, descent
 from genjax.runs import flag
 from genjax.types import Array, Batch, Key, Metrics, Model
 
-AT_MOST = 10000  # training examples whose labels may be drawn, and to which PCA is fitted
 NUM_ATOMS, DIM, NUM_ACTIVE, NOISE = 64, 32, 4, 0.01  # of the known dictionary
 
 
-class Flags(sparse_codes.Flags, runs.Flags):
+class Flags(sparse_codes.Flags, label_probes.Flags, runs.Flags):
     """Sparse autoencoder."""
 
     num_steps: int = 4000
@@ -58,21 +55,13 @@ class Flags(sparse_codes.Flags, runs.Flags):
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     num_units: int = flag(256, "number of units of the code", at_least=1)
-    labels_per_class: int = flag(10, "number of labels per class for training a probe", at_least=5)
-    num_draws: int = flag(20, "number of draws of these labels", at_least=2, at_most=10**4)
     dictionary: bool = flag(False, "recover a known dictionary from examples drawn at every step")
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """One layer in each direction with a sparse code between them, the objective and the model."""
-    label = dataset.classes(dataset.train.sample(AT_MOST))
-    if label is not None and not flags.dictionary:
-        fewest = np.unique(label, return_counts=True)[1].min()
-        if fewest < flags.labels_per_class:
-            raise BadInput(
-                f"the smallest class has {fewest} training examples, fewer than {flags.labels_per_class}",
-                parameter="labels_per_class",
-            )
+    if not flags.dictionary:
+        label_probes.check(flags, dataset)
     shape = (DIM,) if flags.dictionary else dataset.train.x.shape[1:]
     encoder, decoder = networks.affine(shape, (flags.num_units,)), networks.affine((flags.num_units,), shape)
     parts = sparse_codes.build(flags, encoder, networks.unit_norm_rows(decoder))
@@ -171,9 +160,7 @@ def best_cosines(atoms: np.ndarray | Array, features: np.ndarray) -> np.ndarray:
 
 def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) -> dict[str, float]:
     """Draws the features, and measures how sparse the code is; with labels, probes it beside other features."""
-    dataset, x, test_labels = trained.dataset, trained.examples.x, trained.classes
-    of_train = dataset.train.sample(AT_MOST)
-    x, known = np.asarray(x), dataset.scaled(of_train)
+    x, known = np.asarray(trained.examples.x), label_probes.known(trained.dataset)
     codes, known_codes = encoded(trained, x), encoded(trained, known)
     rebuilt = decoded(trained, codes)
     sparse_codes.draw_densities(trained.workdir / "densities.png", known_codes)
@@ -187,33 +174,8 @@ def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) 
         "active_share": float((codes > 0).mean()),
         "dead_units": float((known_codes == 0).all(axis=0).sum()),
     } | sparse_codes.measure(codes, x, rebuilt, features)
-    labels = dataset.classes(of_train)
-    if labels is None or test_labels is None:
-        return metrics
-    rows = probes.draw_labels(labels, per_class=flags.labels_per_class, draws=flags.num_draws, seed=flags.seed)
     candidates = {"": (known_codes, codes)} | other_features(flags, known, x)
-    return metrics | compare(
-        {
-            prefix: probes.linear_probe(of_train, labels, of_test, test_labels, rows=rows)
-            for prefix, (of_train, of_test) in candidates.items()
-        }
-    )
-
-
-def compare(found: dict[str, probes.Probe]) -> dict[str, float]:
-    """Accuracies of the probes by their prefix, and the paired gain of the first, "", over each of the others."""
-    metrics = {}
-    for prefix, probe in found.items():
-        metrics[f"{prefix}probe_accuracy"] = probe.mean
-        metrics[f"{prefix}probe_accuracy_standard_error"] = probe.standard_error
-    for prefix in list(found)[1:]:
-        name = prefix.rstrip("_")
-        gain = probes.Probe(found[""].accuracies - found[prefix].accuracies)
-        metrics[f"gain_over_{name}"] = gain.mean
-        metrics[f"gain_over_{name}_standard_error"] = gain.standard_error
-        verdict = "a gain" if gain.mean > 2 * gain.standard_error else "no gain"
-        print(f"{verdict} over {name}: {gain.mean:+.4f} +- {gain.standard_error:.4f}")
-    return metrics
+    return metrics | label_probes.accuracies(flags, trained, candidates, seed=flags.seed)
 
 
 def other_features(flags: Flags, known: np.ndarray, x: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

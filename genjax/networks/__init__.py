@@ -55,6 +55,7 @@ from genjax.networks.linen import from_linen, stateful_from_linen
 from genjax.networks.masked import mask_degrees, masked_mlp, masked_mlp_sampler
 from genjax.networks.mlp import ACTIVATIONS, affine, mlp
 from genjax.networks.nnx import from_nnx, stateful_from_nnx
+from genjax.networks.patches import from_patches, num_patches, patch_decoder, patch_encoder, to_patches
 from genjax.networks.quantization import (
     Codebook,
     Quantised,
@@ -105,6 +106,7 @@ __all__ = [
     "from_equinox",
     "from_linen",
     "from_nnx",
+    "from_patches",
     "full_covariance_heads",
     "gated_units",
     "gaussian_heads",
@@ -133,7 +135,10 @@ __all__ = [
     "mlp",
     "multi_scale",
     "num_parameters",
+    "num_patches",
+    "patch_decoder",
     "patch_discriminator",
+    "patch_encoder",
     "permutation",
     "pixel_norm",
     "planar",
@@ -148,6 +153,7 @@ __all__ = [
     "stateful_from_linen",
     "stateful_from_nnx",
     "step_above",
+    "to_patches",
     "top_k_units",
     "transposed_convolution",
     "unit_norm_rows",

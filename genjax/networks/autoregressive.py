@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
+from genjax.networks.attention import check_heads, transformer_layers
 from genjax.networks.linen import from_linen
 from genjax.types import Array, Network
-
-
-def _attention(q: Array, k: Array, v: Array) -> Array:
-    """Each place's mean of v [B, L, M, H], weighted by how its q fits k, over its own place and those before it."""
-    fit = jnp.einsum("blmh,bnmh->bmln", q, k) / math.sqrt(q.shape[-1])
-    before = jnp.tril(jnp.ones((1, 1, q.shape[1], q.shape[1]), bool))
-    fit = jnp.where(before, fit, -jnp.inf)
-    # a softmax without a division by a sum, which XLA may turn into a product in one program and not in another
-    weight = jnp.exp(fit - jax.nn.logsumexp(fit, axis=-1, keepdims=True))
-    return jnp.einsum("bmln,bnmh->blmh", weight, v)
 
 
 class _CausalTransformer(nn.Module):
@@ -29,20 +17,12 @@ class _CausalTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        batch, length, num_codes = x.shape
+        _, length, num_codes = x.shape
         normal = nn.initializers.normal(0.1)
         h = nn.Dense(self.width, use_bias=False, kernel_init=normal, name="embedding")(x[:, :-1])
         h = jnp.pad(h, ((0, 0), (1, 0), (0, 0))) + self.param("place", normal, (length, self.width))[None]
-        heads = (batch, length, self.num_heads, self.width // self.num_heads)
-        for depth in range(1, self.num_layers + 1):
-            a = nn.LayerNorm(name=f"attention_norm_{depth}")(h)
-            qkv = jnp.split(nn.Dense(3 * self.width, use_bias=False, name=f"attention_{depth}")(a), 3, axis=-1)
-            a = _attention(*(part.reshape(heads) for part in qkv)).reshape(h.shape)
-            h = h + nn.Dense(self.width, name=f"attention_output_{depth}")(a)
-            a = nn.LayerNorm(name=f"mlp_norm_{depth}")(h)
-            a = jax.nn.gelu(nn.Dense(4 * self.width, name=f"mlp_{depth}")(a))
-            h = h + nn.Dense(self.width, name=f"mlp_output_{depth}")(a)
-        return nn.Dense(num_codes, name="logits")(nn.LayerNorm(name="norm")(h))
+        h = transformer_layers(h, num_layers=self.num_layers, num_heads=self.num_heads, causal=True)
+        return nn.Dense(num_codes, name="logits")(h)
 
 
 def causal_transformer(length: int, num_codes: int, *, width: int, num_layers: int, num_heads: int) -> Network:
@@ -68,6 +48,5 @@ def causal_transformer(length: int, num_codes: int, *, width: int, num_layers: i
 
     Source: Vaswani et al. 2017; the order of the normalisations is that of Radford et al. 2019.
     """
-    if width % num_heads:
-        raise ValueError(f"the number of heads must divide the width; got {num_heads} and {width}")
+    check_heads(num_heads, width)
     return from_linen(_CausalTransformer(width, num_layers, num_heads), (length, num_codes))

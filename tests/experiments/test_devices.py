@@ -22,6 +22,7 @@ PAGES = {
     "ladder": f"--hidden=8,8 --latent_dims=3,2 --num_importance_samples=3 {FOLDER}",
     "linear_pca": "--batch_size=100",
     "made": f"--hidden=8 --num_masks=2 {FOLDER}",
+    "masked_autoencoder": f"--width=8 --num_layers=1 --decoder_width=8 --num_draws=2 --labels_per_class=5 {FOLDER}",
     "outliers": f"--hidden=8 {FOLDER}",
     "semi_supervised": f"--hidden=8 --latent_dim=2 --num_labels=8 --num_labelled=4 {FOLDER}",
     "stacked": f"--hidden=8,8 --masking=0.1,0.2 --pretraining_steps=1 {FOLDER}",

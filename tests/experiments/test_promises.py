@@ -39,6 +39,8 @@ CASES = {
     "vq-convolutional": f"vq --network=convolutional --num_steps=40 {SHAPE}",
     "flow": "flow --flow=maf --num_layers=3 --num_steps=60",
     "made": f"made --hidden=300 --num_masks=2 --num_steps=60 {SHAPE}",
+    "masked_autoencoder": "masked_autoencoder --width=16 --num_layers=1 --decoder_width=8 --num_draws=2 "
+    f"--num_steps=60 {SHAPE}",
     "ladder": f"ladder --hidden=200,100 --num_importance_samples=3 --num_steps=60 {SHAPE}",
     "imputation": f"imputation --hidden=300 --num_imputation_samples=20 --num_steps=60 {SHAPE}",
     "semi_supervised": f"semi_supervised --hidden=300 --num_labels=40 --num_steps=60 {SHAPE}",

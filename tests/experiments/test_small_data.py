@@ -33,6 +33,7 @@ PAGES = {
     "ladder": {"hidden": (8, 8), "latent_dims": (3, 2), "num_importance_samples": 3},
     "linear_pca": {"latent_dim": 2},
     "made": {"hidden": (8,)},
+    "masked_autoencoder": {"width": 8, "num_layers": 1, "decoder_width": 8, "labels_per_class": 5, "num_draws": 2},
     "outliers": {"hidden": (8,)},
     "semi_supervised": {"hidden": (8,), "latent_dim": 2},
     "sfnn": {"hidden": (4,), "num_stochastic": 2, "num_draws": 2},

@@ -30,6 +30,7 @@ from genjax.models import (
     info_vae,
     ladder,
     made,
+    masked_autoencoder,
     moving_average,
     regressor,
     semi_supervised,
@@ -150,6 +151,14 @@ def conditional_parts():
 def build_conditional(**more):
     parts = conditional_parts()
     return vae.model(parts, ADAM, vae.objective(parts), **more)
+
+
+def build_masked_autoencoder(**more):
+    sizes = dict(width=4, num_layers=1, num_heads=2)
+    encoder, decoder = networks.patch_encoder(4, 4, **sizes), networks.patch_decoder(4, 4, 4, **sizes)
+    encoder, decoder = drawing(encoder), drawing(decoder)
+    parts = masked_autoencoder.MaskedAutoencoder(encoder, decoder, (4, 4, 1), 2)
+    return masked_autoencoder.model(parts, ADAM, masked_autoencoder.objective(parts, hidden_share=0.5), **more)
 
 
 def build_stacked(**more):
@@ -368,6 +377,7 @@ CASES = {
     "vae_conditional": Case(build_conditional, draws=True),
     "semi_supervised": Case(build_semi_supervised, draws=True),
     "classifier": Case(build_classifier),
+    "masked_autoencoder": Case(build_masked_autoencoder, draws=True, label="image"),
     "stacked": Case(build_stacked, draws=True),
     "regressor": Case(build_regressor, label="vector"),
     "sfnn": Case(build_sfnn, draws=True, label="vector"),
@@ -420,6 +430,8 @@ def batch_of(case, dtype=jnp.float32):
     x = jax.random.uniform(jax.random.key(3), (2, B, 2, 2, DIM) if case.label == "pair" else (B, DIM), dtype)
     if case.label == "pair":
         return Pair(*x)
+    if case.label == "image":
+        x = jax.random.uniform(jax.random.key(3), (B, 4, 4, 1), dtype)
     return Batch(x, jnp.arange(B) % CLASSES if case.label == "class" else x[:, ::-1])
 
 
@@ -450,6 +462,7 @@ def test_the_four_functions(case, key, no_key_reuse):
     state = model.init(clone(key))
     shapes = jax.tree.map(lambda a: (a.shape, a.dtype), flatten(state))  # refuses what is not an array of numbers
     assert state.step == 0 and state.step.dtype == jnp.int32
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))  # the step after it would be traced again
     step, names = jax.jit(counted, donate_argnums=0), None
     for done in range(1, 4):
         state, metrics = step(state, batch, clone(key))

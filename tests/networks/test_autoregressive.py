@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genjax import networks
-from genjax.networks import autoregressive
+from genjax.networks import attention
 
 
 def test_the_jacobian_is_triangular(key):
@@ -18,10 +18,11 @@ def test_the_jacobian_is_triangular(key):
     np.testing.assert_array_equal(reads, np.tril(np.ones((5, 5)), -1))
 
 
-def test_attention_is_jaxs(key):
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_is_jaxs(causal, key):
     q, k, v = jax.random.normal(key, (3, 2, 7, 4, 5))
-    expected = jax.nn.dot_product_attention(q, k, v, is_causal=True)
-    np.testing.assert_allclose(autoregressive._attention(q, k, v), expected, rtol=1e-4, atol=1e-5)
+    expected = jax.nn.dot_product_attention(q, k, v, is_causal=causal)
+    np.testing.assert_allclose(attention.attention(q, k, v, causal=causal), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_places_differ(key):

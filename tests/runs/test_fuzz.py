@@ -33,6 +33,7 @@ PAGES = [
     "ladder",
     "linear_pca",
     "made",
+    "masked_autoencoder",
     "outliers",
     "semi_supervised",
     "sfnn",
