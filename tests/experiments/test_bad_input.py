@@ -166,6 +166,7 @@ def test_checkpoints_of_another_run(unfinished, train, finish, tmp_path):
     assert "checkpoint 20 in" in line and "is not one of this run, but of another" in line
 
 
+@pytest.mark.slow
 def test_other_data_than_the_run_began_with(unfinished, finish):
     manifest = directory.read_manifest(unfinished)
     directory.write_manifest(unfinished, manifest | {"data_fingerprint": "0" * 64})

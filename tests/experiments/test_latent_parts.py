@@ -44,33 +44,31 @@ def built(page, dataset, **flags):
 @pytest.mark.parametrize("conditional", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("posterior", latent_posteriors.POSTERIORS)
 @pytest.mark.parametrize("prior", latent_parts.PRIORS)
-def test_every_choice_trains_and_weighs_or_is_refused(digits, prior, posterior, conditional):
+@pytest.mark.parametrize("page", [vae, pytest.param(iwae, marks=pytest.mark.slow)])
+def test_every_choice_trains_and_weighs_or_is_refused(digits, page, prior, posterior, conditional):
     flags = dict(prior=prior, posterior=posterior, conditional=conditional, num_components=5)
     flags |= dict(num_categories=2, straight_through=True)
     on_sphere, behind_flow = posterior == "von_mises_fisher", posterior in ("planar", "iaf")
-    for page in (vae, iwae):
-        refused = (on_sphere and prior in ("mixture", "flow", "class")) or (behind_flow and prior == "vamp")
-        refused |= posterior == "categorical" and prior != "standard"
-        if refused or (prior == "class" and not conditional):
-            with pytest.raises(BadInput, match=r"^prior: "):
-                built(page, digits, **flags)
-            continue
-        model, parts, _ = built(page, digits, **flags)
-        assert vae_model.num_classes(parts) == 10 * conditional
-        assert vae_model.codec(parts).has_prior == (
-            prior == "standard" and posterior not in ("von_mises_fisher", "categorical")
-        )
+    refused = (on_sphere and prior in ("mixture", "flow", "class")) or (behind_flow and prior == "vamp")
+    refused |= posterior == "categorical" and prior != "standard"
+    if refused or (prior == "class" and not conditional):
+        with pytest.raises(BadInput, match=r"^prior: "):
+            built(page, digits, **flags)
+        return
+    model, parts, _ = built(page, digits, **flags)
+    assert vae_model.num_classes(parts) == 10 * conditional
+    assert vae_model.codec(parts).has_prior == (
+        prior == "standard" and posterior not in ("von_mises_fisher", "categorical")
+    )
 
-        def trace(key, page=page, model=model, parts=parts):
-            state, batch = model.init(key), runs.read_shuffled(page.Flags(**SMALL), digits).test.read
-            examples = batch((jnp.zeros((4, 8, 8, 1), jnp.uint8), jnp.arange(4, dtype=jnp.int32)), key)
-            log_w = importance_weighted.importance_sampler(
-                state.params, examples.x, *parts.context(examples), parts=parts
-            )
-            return model.train_step(state, examples, key), log_w(key), model.sample(state, 3, key)
+    def trace(key):
+        state, batch = model.init(key), runs.read_shuffled(page.Flags(**SMALL), digits).test.read
+        examples = batch((jnp.zeros((4, 8, 8, 1), jnp.uint8), jnp.arange(4, dtype=jnp.int32)), key)
+        log_w = importance_weighted.importance_sampler(state.params, examples.x, *parts.context(examples), parts=parts)
+        return model.train_step(state, examples, key), log_w(key), model.sample(state, 3, key)
 
-        _, log_w, samples = jax.eval_shape(trace, jax.random.key(0))
-        assert log_w.shape == (4,) and samples.shape == (3, 8, 8, 1)
+    _, log_w, samples = jax.eval_shape(trace, jax.random.key(0))
+    assert log_w.shape == (4,) and samples.shape == (3, 8, 8, 1)
 
 
 def test_codes_on_a_sphere_are_directions(digits, key):
@@ -204,6 +202,7 @@ def test_a_conditional_run_is_pictured_and_measured(conditional):
     np.testing.assert_array_equal(opened.params["prior"], conditional.params["prior"])
 
 
+@pytest.mark.slow
 def test_labels_are_given_to_the_commands(conditional, digits, tmp_path):
     run, parts, params = conditional, conditional.parts, conditional.params
     base = dict(run=str(run.directory))

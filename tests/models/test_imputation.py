@@ -82,7 +82,10 @@ def test_complete_examples_stay_as_they_are(key, float64):
     np.testing.assert_array_equal(found, X)
 
 
-@pytest.mark.parametrize("objective", [vae.objective, partial(importance_weighted.objective, num_samples=3)])
+@pytest.mark.parametrize(
+    "objective",
+    [vae.objective, pytest.param(partial(importance_weighted.objective, num_samples=3), marks=pytest.mark.slow)],
+)
 def test_an_objective_takes_incomplete_examples(objective, key):
     mlp = networks.mlp((4,), (4,), hidden=(5,), activation=jnp.tanh)
     decoder = networks.mlp((2,), (4,), hidden=(5,), activation=jnp.tanh)

@@ -53,7 +53,7 @@ def assert_close(got, expected, atol):
 
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, *(pytest.param(size, marks=pytest.mark.slow) for size in (4, 5))])
 def test_value_and_gradients_are_those_of_xla(name, stride, kernel_size, inputs):
     # Sizes are even, odd and below the window; few channels out take the transposed map's one form, many the other.
     sizes, channels = [(2, 7), (5, 4)], [(1, 9), (3, 1)]

@@ -101,7 +101,9 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "a damaged checkpoint")) for name in DAMAGES]
+)
 def test_damage_is_named_by_every_command(run, start, name):
     damage, line = DAMAGES[name]
     damage(run)
