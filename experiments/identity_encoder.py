@@ -58,7 +58,7 @@ def load(flags: Flags) -> data.Dataset:
         return identities.rendered_identities(
             flags.identities, pictures_each=flags.pictures_each, size=flags.image_size
         )
-    return data.load(flags.dataset, data_dir=flags.data_dir, size=flags.image_size)
+    return data.load(flags.dataset, data_dir=flags.data_dir, size=flags.image_size, label_column=flags.label_column)
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:

@@ -160,7 +160,7 @@ def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
 
 def load(flags: Flags) -> data.Dataset:
     """The data set; the pictures of a folder become squares."""
-    return data.load(flags.dataset, data_dir=flags.data_dir, size=flags.image_size)
+    return data.load(flags.dataset, data_dir=flags.data_dir, size=flags.image_size, label_column=flags.label_column)
 
 
 def source(flags: Flags, dataset: data.Dataset) -> batching.Source:

@@ -34,7 +34,7 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     hidden: tuple[int, ...] = flag((256, 256, 256), "widths of the layers", at_least=1)
     masking: tuple[float, ...] = flag(
-        (0.1, 0.2, 0.3), "shares of each layer's input that are set to 0 in pretraining", at_least=0, at_most=1
+        (0.2,), "share of a layer's input that is set to 0 in pretraining, or one for each layer", at_least=0, at_most=1
     )
     pretraining_steps: int = flag(1000, "steps for which each layer is pretrained; 0 for no pretraining", at_least=0)
     pretraining_learning_rate: float = flag(1e-3, "learning rate of the pretraining", at_least=0)
@@ -59,10 +59,11 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     """The layers, the optimizers of the two phases and the model."""
     num_classes = dataset.require_classes("a classifier", at_least=2, parameter="dataset")
     dataset.require_bounded("cross-entropy", parameter="dataset")
-    if len(flags.masking) != len(flags.hidden):
+    if len(flags.masking) not in (1, len(flags.hidden)):
         raise BadInput(
-            f"expected {len(flags.hidden)} shares, one per layer, not {len(flags.masking)}", parameter="masking"
+            f"expected one share, or {len(flags.hidden)}, one per layer, not {len(flags.masking)}", parameter="masking"
         )
+    masking = flags.masking if len(flags.masking) > 1 else flags.masking * len(flags.hidden)
     before = flags.pretraining_steps * len(flags.hidden)
     if before >= flags.num_steps:
         raise BadInput(
@@ -77,7 +78,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         ),
         runs.optimizer(flags, num_updates=flags.num_steps - before),
         pretraining_steps=flags.pretraining_steps,
-        corruptions=[stochastic.masking_noise(probability=share) for share in flags.masking],
+        corruptions=[stochastic.masking_noise(probability=share) for share in masking],
         averaging=flags.averaging or None,
         reduction=reduction,
     )

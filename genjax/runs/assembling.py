@@ -14,7 +14,7 @@ from genjax.data import batching
 from genjax.errors import BadInput
 from genjax.runs import devices, selection, starting
 from genjax.runs.claiming import config
-from genjax.runs.experiment import Built, Experiment, as_used
+from genjax.runs.experiment import OF_TABLES, Built, Experiment, as_used, require_kinds
 from genjax.runs.flags import require, specs
 from genjax.runs.settings import NOT_IDENTITY, Flags
 from genjax.stderr import print_line
@@ -38,6 +38,7 @@ def assemble(experiment: Experiment, flags: Flags) -> Assembled:
     Raises:
       BadInput: the flags contradict each other, the data or the machine.
     """
+    require_kinds(flags, OF_TABLES)  # for the pages that load their data in a way of their own too
     dataset = experiment.load(flags)
     stored, validation = as_used(flags, dataset)
     flags = experiment.resolve(_with_smaller_batches(experiment, flags, stored), stored)

@@ -54,6 +54,21 @@ class Trained(NamedTuple):
         return jax.tree.map(lambda a: a[data.choose(len(a), num)], self.examples)
 
 
+OF_TABLES = {"label_column": ("file:", "table:"), "column_kinds": ("table:",)}  # flags, and the data they apply to
+
+
+def require_kinds(flags: Flags, kinds: Mapping[str, tuple[str, ...]]) -> None:
+    """Checks that flags are given only with data sets of the kinds that they apply to.
+
+    Raises:
+      BadInput: naming the flag.
+    """
+    for name, starts in kinds.items():
+        if getattr(flags, name) not in (None, ()) and not flags.dataset.startswith(starts):
+            listed = " and ".join(f"{start}PATH" for start in starts)
+            raise BadInput(f"it applies to {listed}, not to {flags.dataset}", parameter=name)
+
+
 def load_named(flags: Flags, *, missing: bool = False) -> data.Dataset:
     """Loads the data set that the flags name.
 
@@ -63,11 +78,7 @@ def load_named(flags: Flags, *, missing: bool = False) -> data.Dataset:
     Raises:
       BadInput: as `data.load` does, or for a flag that does not apply to this data set.
     """
-    tables = ("file:", "table:")
-    for name, kinds in (("image_size", ("folder:",)), ("label_column", tables), ("column_kinds", tables[1:])):
-        if getattr(flags, name) not in (None, ()) and not flags.dataset.startswith(kinds):
-            listed = " and ".join(f"{kind}PATH" for kind in kinds)
-            raise BadInput(f"it applies to {listed}, not to {flags.dataset}", parameter=name)
+    require_kinds(flags, {"image_size": ("folder:",)} | OF_TABLES)
     declared = [entry.rpartition("=") for entry in flags.column_kinds]
     if unnamed := [entry for entry, (name, _, _) in zip(flags.column_kinds, declared, strict=True) if not name]:
         raise BadInput(f"expected NAME=KIND, not {unnamed[0]!r}", parameter="column_kinds")

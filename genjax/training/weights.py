@@ -98,14 +98,18 @@ def read(path: Path, *, parameter: str | None = None) -> Weights:
     Raises:
       BadInput: there is no such file, or it is not one of safetensors.
     """
-    if not path.is_file():
-        raise BadInput(f"there is no file {path}", parameter=parameter)
     try:
+        if not path.is_file():
+            raise FileNotFoundError
         with safetensors.safe_open(path, framework="np") as file:
             # copied: the file's memory ends with it
             leaves = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
             about = json.loads((file.metadata() or {}).get("genjax", "{}"))
+    except FileNotFoundError:
+        raise BadInput(f"there is no file {path}", parameter=parameter) from None
     except (OSError, safetensors.SafetensorError, AttributeError, TypeError, ValueError) as error:
         reason = shorten(" ".join(str(error).split()))
-        raise BadInput(f"{path} is not a readable safetensors file ({reason})", parameter=parameter) from error
+        raise BadInput(
+            f"{shorten(str(path))} is not a readable safetensors file ({reason})", parameter=parameter
+        ) from error
     return Weights(leaves, about if isinstance(about, dict) else {})

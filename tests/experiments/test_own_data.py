@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import autoencoder, classifier, generate, iwae, latent_space, linear_pca, vae
+from experiments import autoencoder, classifier, generate, identity_encoder, iwae, latent_space, linear_pca, vae
 from genjax import runs
 from genjax.data import outline
 from genjax.errors import BadInput
@@ -167,3 +167,5 @@ def test_pictures_of_several_sizes_are_cut_to_the_one_that_is_asked_for(tmp_path
     for name, value in (("image_size", (4,)), ("label_column", "last")):
         with pytest.raises(BadInput, match=rf"^{name}: it applies to (folder|file):PATH.*, not to digits"):
             runs.train(vae.EXPERIMENT, vae.Flags(**{name: value}))
+    with pytest.raises(BadInput, match=r"^label_column: it applies to file:PATH and table:PATH, not to faces"):
+        runs.train(identity_encoder.EXPERIMENT, identity_encoder.Flags(label_column="last"))

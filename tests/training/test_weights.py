@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -127,6 +128,8 @@ def test_files_that_are_not_of_weights_are_named(tmp_path):
         with pytest.raises(BadInput, match=f"{name} is not a readable safetensors file") as caught:
             weights.read(tmp_path / name)
         assert "\n" not in str(caught.value)
+    with pytest.raises(BadInput, match=r"^initial_weights: x{200}\.\.\. is not a readable .*File name too long"):
+        weights.read(Path("x" * 5000), parameter="initial_weights")
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "nowhere"):
         with pytest.raises(BadInput, match=f"initial_weights: there is no file .*{name}"):
