@@ -48,7 +48,7 @@ MODELS = {
     "imputation": "imputation --hidden=64 --patch=2 --num_imputation_samples=20",
     "masked_autoencoder": "masked_autoencoder --width=16 --num_layers=1 --decoder_width=8 --num_draws=2",
     "semi_supervised": "semi_supervised --hidden=64 --latent_dim=8",
-    "stacked": "stacked --hidden=64,32 --masking=.1,.2 --pretraining_steps=10",
+    "stacked": "stacked --hidden=64,32 --masking=.1,.2 --pretraining_steps=5",
     "vae-optimizer": "vae --hidden=64 --optimizer=rmsprop --optimizer_options=momentum=.9 --accumulate_steps=2 "
     "--weight_decay=.01 --clip_norm=1",
     "vae-vamp": "vae --hidden=64 --conditional --prior=vamp --num_components=20 --regularizer=total_correlation",

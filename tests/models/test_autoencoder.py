@@ -391,3 +391,18 @@ def test_encoder_and_decoder_start_from_keys_of_their_own(key, no_key_reuse):
     encoder_key, decoder_key = jax.random.split(key)
     np.testing.assert_array_equal(params["encoder"], network.init(encoder_key))
     np.testing.assert_array_equal(params["decoder"], network.init(decoder_key))
+
+
+def test_a_codec_is_both_networks_with_the_code_and_the_mean(key):
+    parts = mlps(reconstruction=CROSS_ENTROPY, code=jnp.cos)
+    params, codec = autoencoder.init_params(key, parts=parts), autoencoder.codec(parts)
+    x, z = jax.random.normal(key, (3, 6)), jax.random.normal(key, (3, 2))
+    np.testing.assert_array_equal(
+        codec.encoder.apply(params["encoder"], x), jnp.cos(parts.encoder.apply(params["encoder"], x))
+    )
+    np.testing.assert_array_equal(
+        codec.decoder.apply(params["decoder"], z), jax.nn.sigmoid(parts.decoder.apply(params["decoder"], z))
+    )
+    for found, own in ((codec.encoder, parts.encoder), (codec.decoder, parts.decoder)):
+        chex.assert_trees_all_equal(found.init(key), own.init(key))
+    assert not codec.has_prior

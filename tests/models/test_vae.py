@@ -706,3 +706,18 @@ def test_conditional_samples_and_reconstructions_are_of_their_context(conditiona
     codes = np.asarray(vae.encode(params, batch.x, batch.label, parts=parts)[0])
     found = vae.reconstruct(params, batch.x, batch.label, parts=parts)
     np.testing.assert_allclose(found, codes @ w.T + m + 1.5 * np.asarray(batch.label)[:, None], rtol=1e-10)
+
+
+def test_a_codec_is_the_posteriors_mean_and_the_likelihoods(key):
+    encoder = networks.gaussian_heads(networks.mlp((5,), (4,), hidden=(), activation=jnp.tanh))
+    decoder = networks.mlp((2,), (5,), hidden=(), activation=jnp.tanh)
+    parts = vae.VAE(encoder, decoder, BERNOULLI, 2)
+    params, codec = vae.init_params(key, parts=parts), vae.codec(parts)
+    x, z = jax.random.normal(key, (3, 5)), jax.random.normal(key, (3, 2))
+    np.testing.assert_array_equal(codec.encoder.apply(params["encoder"], x), encoder.apply(params["encoder"], x)[0])
+    np.testing.assert_array_equal(
+        codec.decoder.apply(params["decoder"], z), jax.nn.sigmoid(decoder.apply(params["decoder"], z))
+    )
+    for found, own in ((codec.encoder, encoder), (codec.decoder, decoder)):
+        chex.assert_trees_all_equal(found.init(key), own.init(key))
+    assert codec.has_prior
