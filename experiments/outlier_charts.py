@@ -10,6 +10,15 @@ import numpy as np
 from genjax.drawing import charts, pictures
 from genjax.evaluation import detection
 
+NAMES = {
+    "manifold": "off and along the manifold",
+    "vae": "VAE",
+    "pca": "PCA",
+    "isolation_forest": "isolation forest",
+    "mahalanobis": "Mahalanobis distance",
+    "knn": "nearest neighbours",
+}
+
 
 def extremes(error: np.ndarray, inlier: np.ndarray, outlier: np.ndarray, num: int = 5) -> np.ndarray:
     """The examples of the largest and of the smallest error among the outliers, and of the largest among inliers."""
@@ -63,9 +72,9 @@ def save_curves(
     at = np.linspace(0, 1, 201)
     curves = {}
     for method, of_problem in scores.items():
-        name = {"": own, "manifold": "off and along the manifold", "vae": "VAE"}.get(method, method)
+        name = ({"": own} | NAMES).get(method, method.replace("_", " "))
         area = np.mean([detection.auroc(*pair) for pair in of_problem])
-        curves[f"{name.replace('_', ' ')}: {area:.3f}"] = at, np.mean([roc(*pair, at) for pair in of_problem], axis=0)
+        curves[f"{name}: {area:.3f}"] = at, np.mean([roc(*pair, at) for pair in of_problem], axis=0)
     charts.save_lines(
         workdir / "roc.png", curves, xlabel="false positive rate", ylabel="true positive rate", title=title
     )
