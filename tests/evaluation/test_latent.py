@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+import scipy.stats.qmc
 
 from genjax.evaluation import latent
 from genjax.losses import gaussian_kl_to_standard
@@ -45,6 +46,21 @@ def test_a_gaussian_channel_has_the_known_information_and_fills_the_prior(key):
     information, divergence = latent.rate_parts(jnp.asarray(mean, jnp.float32), jnp.full((num, 1), np.log(v)), key)
     np.testing.assert_allclose(information, -0.5 * np.log(v), atol=0.05)
     assert abs(divergence) < 0.05
+
+
+def test_a_correlated_gaussian_channel_has_the_three_known_parts(key):
+    # mu ~ N(0, C), z = mu + N(0, v I): q(z) = N(0, C + v I), up to the finite number of codes
+    num, v, cov = 4000, 0.3, np.array([[1.0, 0.6], [0.6, 0.5]])
+    uniform = scipy.stats.qmc.Sobol(2, seed=0).random(4096)[:num]
+    mean = scipy.stats.norm.ppf(uniform) @ np.linalg.cholesky(cov).T
+    information, correlation, dimensions = latent.rate_split(
+        jnp.asarray(mean, jnp.float32), jnp.full((num, 2), np.log(v)), key
+    )
+    total = cov + v * np.eye(2)
+    log_det, variances = np.linalg.slogdet(total)[1], np.diag(total)
+    np.testing.assert_allclose(information, (log_det - 2 * np.log(v)) / 2, atol=0.06)
+    np.testing.assert_allclose(correlation, (np.log(variances).sum() - log_det) / 2, atol=0.03)
+    np.testing.assert_allclose(dimensions, np.sum(variances - 1 - np.log(variances)) / 2, atol=0.06)
 
 
 @pytest.mark.parametrize("walk", [latent.linear_walk, latent.spherical_walk])
