@@ -60,6 +60,7 @@ MADE_FIRST = (  # runs that other commands open
     "vae --latent_dim=2 --seed=1 --workdir=runs/b",
     "vae --binarize=static --workdir=runs/binary",
     "autoencoder --latent_dim=2 --workdir=runs/autoencoder",
+    "vae --dataset=sprites --latent_dim=4 --workdir=runs/sprites",
     "gan --dataset=digits --conditional --workdir=runs/conditional",
     "identity_swap --workdir=runs/swap",
     "autoencoder --dataset=folder:shapes --image_size=16 --latent_dim=4 --workdir=runs/shapes",
@@ -127,6 +128,8 @@ def stand_in(command: str, data_dir: str | None) -> str | None:
     command = command.replace("--data_dir=DIR", f"--data_dir={data_dir}").replace("--out=DIR", "--out=compared")
     run = RUNS.get(name, "runs/conditional" if "--label" in command else "runs/a")
     command = command.replace("--run=DIR", f"--run={run}")
+    if name == "disentanglement":  # whose runs need data with known factors
+        command = re.sub(r"--runs=\S+", "--runs=runs/sprites", command)
     for word, other in STAND_INS.items():
         command = re.sub(rf"(?<=[=:]){word}\b", other, command)
     return command

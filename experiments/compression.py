@@ -27,7 +27,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from experiments import applications
 from genjax import data, networks, runs, stochastic
@@ -223,7 +222,6 @@ def comparison(curves: dict[str, tuple[np.ndarray, np.ndarray]], at_rate: float)
     return metrics
 
 
-@threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Writes, reads and measures every setting of every method on the held-out split."""
     workdir, scale = trained.workdir, trained.dataset.scale

@@ -15,7 +15,6 @@ from functools import partial
 
 import jax
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from experiments import label_probes
 from genjax import data, networks, runs
@@ -83,7 +82,6 @@ def draw_visible(flags: Flags, parts: masked_autoencoder.MaskedAutoencoder, num:
     return masked_autoencoder.draw_visible(num, key, hidden=hidden, parts=parts)
 
 
-@threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Completes held-out images, beside PCA and the mean image; probes the codes beside pixels."""
     parts, params, dataset, x = trained.parts, trained.params, trained.dataset, trained.examples.x

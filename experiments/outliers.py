@@ -47,7 +47,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from experiments import applications, outlier_baselines, outlier_charts, outlier_tables
 from genjax import data, networks, runs, stochastic
@@ -192,7 +191,6 @@ def num_members(params: Params) -> int:
     return len(jax.tree.leaves(params)[0])
 
 
-@threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Scores the held-out split by every autoencoder and by the baselines."""
     if flags.protocol == outlier_tables.PROTOCOL:

@@ -33,7 +33,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from experiments import applications, label_probes, sparse_codes
 from genjax import data, networks, runs
@@ -111,7 +110,6 @@ def drawing(model: Model, draw: Callable[[int, Key], Array]) -> Model:
     return model._replace(train_step=train_step, evaluate=evaluate)
 
 
-@threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Compares the features with the known dictionary, or with others by linear probes."""
     kernel = np.asarray(trained.params["decoder"]["layer_1"]["kernel"])

@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
-from threadpoolctl import threadpool_limits
 
 from experiments import applications
 from genjax import data, networks, runs
@@ -78,7 +77,6 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     return runs.Built(model, parts)
 
 
-@threadpool_limits.wrap(limits=1)  # the last bits of linear algebra depend on the number of threads
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Measures and draws the map of the held-out examples, and that of PCA."""
     from sklearn.decomposition import PCA

@@ -146,7 +146,8 @@ class Experiment(NamedTuple):
     """A page: its flags, its model, and its measures and pictures of the trained model.
 
     The functions are called in the order load, resolve, source, build, prepare; `monitor` at each evaluation, and
-    `summarise` once, after the last step. They receive the page's own `Flags`.
+    `summarise` once, after the last step; NumPy, SciPy and scikit-learn have one thread in these two, because the last
+    bits of their linear algebra depend on the number. They receive the page's own `Flags`.
     """
 
     name: str

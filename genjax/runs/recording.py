@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from genjax import data
 from genjax.data import batching
@@ -99,7 +100,10 @@ class Recorder:
 
     def _monitor(self, step: int, state: Any) -> dict[str, Any]:
         monitor = self._setting.experiment.monitor
-        return monitor(self._flags, self._trained(step, state)) if monitor and hosts.is_first() else {}
+        if monitor is None or not hosts.is_first():
+            return {}
+        with threadpool_limits(limits=1):  # on whose number the last bits of linear algebra depend
+            return monitor(self._flags, self._trained(step, state))
 
     def report(self, step: int, split: str, metrics: dict[str, Any]) -> None:
         """Appends a line of metrics, and compares an evaluation with those before."""
@@ -137,7 +141,8 @@ class Recorder:
             self._dataset = self._setting.dataset
             self._examples = held_out_examples(self._setting.source, self._picture_key)
             measured = {name: float(value) for name, value in final.items()} | self._monitor(step, state)
-        summarised = self._setting.experiment.summarise(self._flags, self._trained(step, state))
+        with threadpool_limits(limits=1):
+            summarised = self._setting.experiment.summarise(self._flags, self._trained(step, state))
         lines = directory.read_metrics(self._metrics_path)
         last = (speed["num_steps"], self._setting.named("test"))
         if not lines or (lines[-1]["step"], lines[-1]["split"]) != last:

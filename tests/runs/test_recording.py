@@ -1,12 +1,15 @@
-"""The held-out examples that stand for all."""
+"""The held-out examples that stand for all, and what the measures of a page run under."""
 
 import jax
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from genjax import data
+from experiments import classifier
+from genjax import data, runs
 from genjax.data import batching
 from genjax.runs import recording
+from genjax.training.determinism import DEFAULT_CPU_THREADS
 
 
 def sorted_by_class(num: int) -> data.Dataset:
@@ -38,3 +41,19 @@ def test_few_held_out_examples_are_all_taken_in_their_order_and_with_the_same_dr
         x = dataset.test.x[start : start + 500]
         drawn = batching.dynamic_binarization(x, jax.random.fold_in(key, start // 500))
         np.testing.assert_array_equal(batch.x[start : start + 500], drawn)
+
+
+def test_measures_are_taken_with_one_thread_of_linear_algebra(tmp_path, monkeypatch):
+    monkeypatch.setenv("NPROC", str(DEFAULT_CPU_THREADS))
+    seen = []
+
+    def measure(flags, trained):
+        seen.append([pool["num_threads"] for pool in threadpool_info()])
+        return {}
+
+    page = classifier.EXPERIMENT._replace(summarise=measure, monitor=measure)
+    flags = classifier.Flags(hidden=(), num_steps=2, eval_every=2, log_every=2)
+    with threadpool_limits(limits=3):
+        runs.train(page, flags, workdir=tmp_path / "run")
+        assert all(pool["num_threads"] == 3 for pool in threadpool_info())
+    assert len(seen) == 2 and all(threads and set(threads) == {1} for threads in seen)
