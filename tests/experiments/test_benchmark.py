@@ -122,6 +122,7 @@ def loss_by_hand(name, params, x, draw):
 
 
 @pytest.mark.parametrize("name", latent.MODELS)
+@pytest.mark.slow
 def test_losses_are_those_by_hand(name):
     _, batch, state = started(name)
     x, params, draw = np.array(batch.x).reshape(-1, 784), jax.device_get(state.params), np.random.RandomState(2)

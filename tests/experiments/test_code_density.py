@@ -121,7 +121,10 @@ def test_a_flow_needs_two_dimensions():
         code_density.fit_flow(np.zeros((3, 1)), jax.random.key(0), num_steps=1)
 
 
-@pytest.mark.parametrize("density", code_density.DENSITIES)
+@pytest.mark.parametrize(
+    "density",
+    [pytest.param(each, marks=[pytest.mark.slow] * (each != "gaussian")) for each in code_density.DENSITIES],
+)
 def test_samples_of_a_density_are_decoded(density, untrained, capsys):
     run = untrained(page)
     flags = generate.Flags(density=density, num=7, seed=3, num_components=2, density_steps=1)

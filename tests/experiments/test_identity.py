@@ -99,6 +99,7 @@ SQUARES = identity_swap.Flags(
 )
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_to_build_a_swap_and_its_encoders_come_with_its_directory(tmp_path, monkeypatch):
     trained = []
 

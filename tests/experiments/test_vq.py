@@ -46,6 +46,7 @@ def applied(run, tmp_path, given, to):
     return np.load(out)
 
 
+@pytest.mark.slow
 def test_what_it_measures_by_counting(trained):
     run, found = trained, trained.metrics
     x = jnp.float32(data.load("digits").test.x) / 16  # all 500 are examined

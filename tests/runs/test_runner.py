@@ -126,6 +126,7 @@ def test_a_script_trains_and_opens_the_same_directories_and_bits(trained, folder
     assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_page_of_ones_own_is_reproduced(trained, command):
     assert command("-m", "genjax.runs.reproduce", f"--run={trained}", "--page=sketches").startswith("the same bits")
     line = command("-m", "genjax.runs.reproduce", f"--run={trained}", status=2)

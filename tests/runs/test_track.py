@@ -35,6 +35,7 @@ class Tracker:
         self.logged.append("finished")
 
 
+@pytest.mark.slow
 def test_trackio_gets_flags_metrics_and_final_metrics_once(honest, monkeypatch, capsys):
     tracker = Tracker()
     monkeypatch.setitem(sys.modules, "trackio", tracker)  # type: ignore[arg-type]
