@@ -57,9 +57,11 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
             f"{flags.patch}",
             parameter="patch",
         )
-    for name in ("width", "decoder_width"):
-        if getattr(flags, name) % flags.num_heads:
-            raise BadInput(f"{flags.num_heads} heads do not divide a width of {getattr(flags, name)}", parameter=name)
+    if flags.width % flags.num_heads or flags.decoder_width % flags.num_heads:
+        raise BadInput(
+            f"the number of heads must divide `width`, {flags.width}, and `decoder_width`, {flags.decoder_width}",
+            parameter="num_heads",
+        )
     label_probes.check(flags, dataset)
     count, dim = networks.num_patches(shape, flags.patch), flags.patch**2 * shape[2]
     encoder = networks.patch_encoder(

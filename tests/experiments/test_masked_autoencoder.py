@@ -20,7 +20,11 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
     [
         (dict(patch=3), "digits", r"^patch: images of 8 x 8 pixels are not cut into several patches of 3 x 3$"),
         (dict(patch=8), "digits", r"^patch: images of 8 x 8 pixels are not cut into several patches"),
-        (dict(decoder_width=6), "digits", r"^decoder_width: 4 heads do not divide a width of 6$"),
+        (
+            dict(decoder_width=6),
+            "digits",
+            r"^num_heads: the number of heads must divide `width`, 8, and `decoder_width`, 6$",
+        ),
         (dict(labels_per_class=500), "digits", r"^labels_per_class: the smallest class has 1\d\d training examples"),
         ({}, "ring", r"^dataset: ring has no images to cut into patches$"),
     ],
