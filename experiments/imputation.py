@@ -25,10 +25,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import held_out_likelihood
+from experiments import completion, held_out_likelihood
 from genjax import data, networks, runs
 from genjax.data import batching, examples
-from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation.imputation import fit_pca, impute_by_pca
 from genjax.gradients import Reduction
@@ -37,7 +36,6 @@ from genjax.models import importance_weighted, imputation, vae
 from genjax.runs import flag
 from genjax.types import Array, Batch, Key, Params
 
-SHOWN = 10  # images in the picture
 AT_MOST = 10_000  # training examples that PCA is fitted to
 
 
@@ -129,27 +127,17 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     by_pca = impute_by_pca(pca, x.reshape(len(x), -1)).reshape(x.shape)
     by_mean = np.broadcast_to(np.nanmean(train.astype(np.float64), axis=0).reshape(x.shape[1:]), x.shape)
     if x.ndim == 4:
-        save_picture(trained, [complete, x, found, by_pca])
+        completion.save_picture(
+            trained.workdir / "imputations.png",
+            trained.dataset,
+            {"complete": complete, "observed": x, "model": found, "PCA": by_pca},
+            title="held-out images, what the model saw of them, and what was filled in",
+        )
     hidden = np.isnan(x) & ~np.isnan(complete)
     if not hidden.any():
         return {}
 
-    def error(filled: np.ndarray) -> float:
-        return float(np.sqrt(np.mean(np.square(filled[hidden] - complete[hidden], dtype=np.float64))))
-
-    return {"rmse": error(found), "mean_rmse": error(by_mean), "pca_rmse": error(by_pca)}
-
-
-def save_picture(trained: runs.Trained, images: list[np.ndarray]) -> None:
-    """Writes imputations.png; missing pixels are grey."""
-    rows = data.choose(len(images[0]), SHOWN)
-    shown = [np.clip(trained.dataset.visible(np.nan_to_num(each[rows], nan=0.5)), 0, 1) for each in images]
-    pictures.save_reconstructions(
-        trained.workdir / "imputations.png",
-        *shown,
-        title="held-out images, what the model saw of them, and what was filled in",
-        names=("complete", "observed", "model", "PCA"),
-    )
+    return completion.errors(complete, hidden, {"": found, "mean_": by_mean, "pca_": by_pca})
 
 
 def applications(flags: Flags, parts: vae.VAE) -> dict[str, runs.Application]:
@@ -176,13 +164,8 @@ EXPERIMENT = runs.Experiment(
     source=source,
     watch=("loss", "negative_elbo"),
     applications=applications,
-    metrics=lambda flags: {
-        "loss": runs.Metric("nats", "lower"),
-        "rmse": runs.Metric("", "lower"),
-        "mean_rmse": runs.Metric("", "lower"),
-        "pca_rmse": runs.Metric("", "lower"),
-    },
-    headline=("rmse", "pca_rmse", "mean_rmse"),
+    metrics=lambda flags: {"loss": runs.Metric("nats", "lower")} | completion.METRICS,
+    headline=completion.HEADLINE,
 )
 
 if __name__ == "__main__":

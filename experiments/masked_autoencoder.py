@@ -16,9 +16,8 @@ from functools import partial
 import jax
 import numpy as np
 
-from experiments import label_probes
+from experiments import completion, label_probes
 from genjax import data, networks, runs
-from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation.imputation import fit_pca, impute_by_pca
 from genjax.gradients import Reduction
@@ -97,26 +96,18 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     pca = fit_pca(train, rank=min(RANK, train.shape[1] - 1, len(train) - 1), num_steps=1)
     by_pca = impute_by_pca(pca, visible.reshape(len(x), -1)).reshape(x.shape)
     by_mean = np.broadcast_to(train.mean(axis=0, dtype=np.float64).reshape(x.shape[1:]), x.shape)
-    rows = data.choose(len(x), 10)
-    shown = [
-        np.clip(dataset.visible(np.nan_to_num(each[rows], nan=0.5)), 0, 1) for each in (x, visible, filled, by_pca)
-    ]
-    pictures.save_reconstructions(
+    completion.save_picture(
         trained.workdir / "completions.png",
-        *shown,
+        dataset,
+        {"complete": x, "visible": visible, "model": filled, "PCA": by_pca},
         title="held-out images, their visible patches, and what was rebuilt from these",
-        names=("complete", "visible", "model", "PCA"),
     )
-
-    def error(found: np.ndarray) -> float:
-        return float(np.sqrt(np.mean(np.square(found[hidden] - x[hidden], dtype=np.float64))))
-
     encode = jax.jit(partial(masked_autoencoder.encode, parts=parts))
     features = {
         "": (np.asarray(encode(params, known)), np.asarray(encode(params, x))),
         "raw_": (train, x.reshape(len(x), -1)),
     }
-    errors = {"rmse": error(filled), "mean_rmse": error(by_mean), "pca_rmse": error(by_pca)}
+    errors = completion.errors(x, hidden, {"": filled, "mean_": by_mean, "pca_": by_pca})
     return errors | label_probes.accuracies(flags, trained, features, seed=flags.seed)
 
 
@@ -140,12 +131,8 @@ EXPERIMENT = runs.Experiment(
     summarise,
     watch=("hidden_error",),
     applications=applications,
-    metrics=lambda flags: {
-        "rmse": runs.Metric("", "lower"),
-        "mean_rmse": runs.Metric("", "lower"),
-        "pca_rmse": runs.Metric("", "lower"),
-    },
-    headline=("rmse", "pca_rmse", "mean_rmse"),
+    metrics=lambda flags: completion.METRICS,
+    headline=completion.HEADLINE,
 )
 
 if __name__ == "__main__":
