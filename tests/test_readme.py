@@ -27,6 +27,7 @@ def test_a_pipeline_reads_digits_from_codes():
     assert 0.87 < names["accuracy"] < 0.91
 
 
+@pytest.mark.slow
 def test_a_script_in_the_clone_trains_and_opens_a_run(tmp_path):
     check = "\nassert images.shape == (16, 8, 8, 1) and run.step == 200 and run.flags.latent_dim == 2"
     done = subprocess.run(

@@ -28,6 +28,7 @@ def composed():
     return names
 
 
+@pytest.mark.slow  # the site executes this page too
 def test_an_objective_of_three_terms_reports_all_of_them(composed):
     step, split, metrics = composed["reports"][-1]
     assert (step, split) == (200, "test") and set(metrics) == {"distortion", "rate", "sharpness", "loss"}

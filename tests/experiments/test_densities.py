@@ -56,6 +56,7 @@ def test_a_flow_refuses_images_and_a_coupling_one_dimension(tmp_path):
         runs.train(flow.EXPERIMENT, flow.Flags(dataset="inverse_sine", **SHORT), workdir=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_made_on_digits(tmp_path):
     flags = made.Flags(hidden=(8,), num_masks=2, **SHORT)
     run = runs.train(made.EXPERIMENT, flags, workdir=tmp_path / "run")

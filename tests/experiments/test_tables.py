@@ -44,7 +44,8 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("likelihood", [pytest.param("columns", marks=pytest.mark.slow), "learned_columns"])
+@pytest.mark.slow
+@pytest.mark.parametrize("likelihood", ["columns", "learned_columns"])
 def test_a_vae_of_columns_scores_new_rows_in_the_training_units(people, tmp_path, likelihood):
     run = runs.train(vae.EXPERIMENT, vae.Flags(likelihood=likelihood, **people), workdir=tmp_path / "run")
     (tmp_path / "new.csv").write_text("visits,file,p/q,age\n" + "3,red,0.5,44\n" * 2 + "300,blue,0.1,20\n")

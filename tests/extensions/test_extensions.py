@@ -229,16 +229,11 @@ def test_dropout_draws_in_training_alone(with_running_moments):
 # As commands
 
 OPTIONS = ("", "--shards=2", "--num_seeds=2")
-COMMANDS = [
-    pytest.param(
-        name, option, marks=() if (name, option) == ("adversarial_autoencoder", "--shards=2") else pytest.mark.slow
-    )
-    for name in PAGES
-    for option in OPTIONS
-]
 
 
-@pytest.mark.parametrize(("name", "option"), COMMANDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_a_command(name, option, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
     arguments = ["--num_steps=4", "--batch_size=16", "--hidden=8", "--workdir=run", *filter(None, [option])]

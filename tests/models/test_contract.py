@@ -424,6 +424,13 @@ def params(cases):
 
 
 every_model = pytest.mark.parametrize("case", params(CASES))
+a_few_models = pytest.mark.parametrize(  # the others in the slow run
+    "case",
+    [
+        pytest.param(case, id=name, marks=[pytest.mark.slow] * (name not in ("vae", "gan", "vq")))
+        for name, case in CASES.items()
+    ],
+)
 
 
 def batch_of(case, dtype=jnp.float32):
@@ -498,13 +505,7 @@ def test_initial_draws_differ(case):
             assert one.shape != other.shape or not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, id=name, marks=[pytest.mark.slow] * (name not in ("vae", "gan", "vq")))
-        for name, case in CASES.items()
-    ],
-)
+@a_few_models
 def test_seeds_side_by_side_are_those_alone(case, key):
     model, batch, state, step = built(case)
     # two states, of which the second has moved; two keys
@@ -525,7 +526,7 @@ def test_shards_in_order_are_the_whole_batch(case, key):
     chex.assert_trees_all_close(found, step(state, batch, key), rtol=1e-4, atol=1e-5)
 
 
-@every_model
+@a_few_models
 def test_a_checkpoint_is_the_state(case, key, tmp_path):
     model, batch, state, step = built(case)
     state, _ = step(state, batch, key)

@@ -177,7 +177,8 @@ def test_an_identity_network_is_convolutions_of_2_x_minus_1(key):
     np.testing.assert_array_equal(network.apply(params, x), plain.apply(params, 2 * x - 1))
 
 
-@pytest.mark.parametrize("shape", [(5, 8, 3), pytest.param((8, 5, 3), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(5, 8, 3), (8, 5, 3)])
 def test_images_of_odd_sizes_keep_their_size(shape, key):
     network = networks.identity_swap_generator(shape, 4, features=(4, 6), num_blocks=1)
     assert network.apply(network.init(key), jnp.zeros((2, *shape)), jnp.ones((2, 4))).shape == (2, *shape)

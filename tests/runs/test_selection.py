@@ -80,6 +80,7 @@ def test_the_run_ends_with_what_a_run_of_so_many_steps_ends_with(selected, short
     assert len(run.dataset.train.x) == 320
 
 
+@pytest.mark.slow
 def test_without_patience_all_steps_are_trained(selected, tmp_path):
     flags = FLAGS.replace(select_by="accuracy", num_steps=70)
     summary, lines = train(tmp_path / "run", best_at(30), flags)

@@ -99,6 +99,7 @@ def test_pickle_keeps_every_bit(X, brief):
     assert copy.score(X) == brief.score(X)
 
 
+@pytest.mark.slow
 def test_grid_search_in_a_pipeline_finds_the_number_of_components(X):
     pipeline = make_pipeline(StandardScaler(), Autoencoder(max_iter=40, **LINEAR))
     search = GridSearchCV(pipeline, {"autoencoder__n_components": [1, 2]}, cv=2).fit(X)

@@ -84,7 +84,9 @@ def run(source, recorder=None, model=None, **options):
     return fit(model or build(), source, report=recorder.report, save=recorder.save, **options), recorder
 
 
-@pytest.mark.parametrize("steps_per_dispatch", [1, 7, 100])
+@pytest.mark.parametrize(
+    "steps_per_dispatch", [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(100, marks=pytest.mark.slow)]
+)
 def test_bits_are_those_of_single_steps(source, reference, steps_per_dispatch):
     state, recorder = run(source, steps_per_dispatch=steps_per_dispatch, log_every=10, eval_every=20)
     assert params_sha256(state) == params_sha256(reference[0])
@@ -122,7 +124,8 @@ class After:
         return self.left <= 0
 
 
-@pytest.mark.parametrize("calls", [4, pytest.param(2, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("calls", [2, 4, 7])
 def test_an_interrupted_run_saves_its_step_and_goes_on_to_the_same_lines_and_bits(source, calls):
     cadence = {"log_every": 10, "eval_every": 20, "checkpoint_every": 15, "steps_per_dispatch": 4}
     whole, recorder = run(source, **cadence)
@@ -163,6 +166,7 @@ def test_saves_at_its_cadence_and_at_the_end(source, reference):
     assert recorder.saved[-1][1] == params_sha256(reference[0].params)
 
 
+@pytest.mark.slow
 def test_what_is_examined_is_the_state_of_each_evaluation_and_joins_its_metrics(source):
     examined = []
 
