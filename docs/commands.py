@@ -41,7 +41,7 @@ CUT = {  # flags that cut a training
     "generate": (),
     "identity_encoder": ("--num_steps=4",),
     "identity_swap": ("--num_steps=2", "--encoder_steps=4", "--regressor_steps=0"),
-    "iwae": ("--num_steps=20", "--num_samples=5", "--stages=1"),
+    "iwae": ("--num_steps=20", "--num_samples=5", "--stages=1", "--num_test_samples=20"),
     "latent_space": (),
     "lemmas": (),
     "lossless": (),
@@ -77,6 +77,8 @@ STAND_INS = {
     "PICTURES": "pictures/zero",
     "PEOPLE": "people",
     "FOLDER": "repository",
+    "OTHER": "runs/b",
+    "TABLE.csv": "numbers.csv",
 }
 
 
@@ -116,6 +118,14 @@ def prepare() -> None:
         for number, face in enumerate(rendered.x[rendered.label == person][:6]):
             Image.fromarray(face).save(f"people/{person:03}/{number}.png")
     np.save("activations.npy", draw.normal(size=(400, 64)))
+    numbers = draw.normal(size=(400, 5))
+    np.save("measurements.npy", numbers)
+    np.savetxt("numbers.csv", numbers, delimiter=",")
+    people = [
+        f"{draw.poisson(3)},{draw.choice(['north', 'south'])},{draw.randint(18, 90)},{i % 10 == 0:d}"
+        for i in range(400)
+    ]
+    Path("people.csv").write_text("\n".join(["visits,region,age,fraud", *people]))
     for name, face in zip("AB", rendered.x[:2], strict=True):
         Image.fromarray(face).save(f"{name}.png")
 

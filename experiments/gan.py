@@ -4,7 +4,7 @@
     python -m experiments.gan --dataset=ring
     python -m experiments.gan --dataset=grid --loss=hinge
     python -m experiments.gan --dataset=mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
-    python -m experiments.gan --loss=wasserstein --penalty=gradient --num_critic_steps=5
+    python -m experiments.gan --loss=wasserstein --penalty=gradient --num_critic_steps=4
 
 --loss, --penalty, --clip and --spectral_norm select the game. Each evaluation draws samples from the same noise and
 measures them; their pictures are in the folder `along`, the last one also in `samples.png`, and all of them in
