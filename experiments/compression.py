@@ -20,7 +20,6 @@ is the difference where it is least favourable: below 0, the autoencoders need f
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -28,20 +27,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications
+from experiments import applications, rate_curves
 from genjax import data, networks, runs, stochastic
-from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation import rate_distortion, transform_coding
-from genjax.evaluation.transform_coding import Point, curve
+from genjax.evaluation.transform_coding import Point
 from genjax.gradients import Objective, Reduction
 from genjax.losses import RECONSTRUCTIONS
 from genjax.models import autoencoder, descent
-from genjax.runs import directory, flag
+from genjax.runs import flag
 from genjax.types import Array, Batch, Key, Params
-
-PCA_STEPS, QUALITIES = np.geomspace(0.15, 6, 14), (2, 4, 7, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90)
-AT_MOST = 10000  # training images that frequencies are counted on and PCA is fitted to
 
 
 class Flags(runs.Flags):
@@ -143,107 +138,17 @@ def autoencoder_points(
     return points
 
 
-def pca_points(flags: Flags, folder: Path, x: np.ndarray, known: np.ndarray) -> dict[str, Point]:
-    """Every width at every step; one step for all components allocates the bits by reverse water-filling."""
-    from sklearn.decomposition import PCA
-
-    flat, flat_known = (images.reshape(len(images), -1).astype(np.float64) for images in (x, known))
-    most = min(flat_known.shape)
-    points = {}
-    for dim in sorted({min(dim, most) for dim in (*flags.latent_dims, 32, 64)}):
-        pca = PCA(dim, svd_solver="covariance_eigh").fit(flat_known)
-        values, known_values = pca.transform(flat), pca.transform(flat_known)
-        for step in PCA_STEPS:
-            quantiser, name = rate_distortion.with_step(known_values, step=step), f"d{dim}_step{step:.3g}"
-            points[name] = transform_coding.measure(
-                folder / f"pca_{name}.bin",
-                values,
-                known_values,
-                quantiser,
-                lambda z, pca=pca: pca.inverse_transform(z).reshape(x.shape),
-                x,
-            )
-    return points
-
-
-def _upto(rate: float, rates: np.ndarray, psnrs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a curve up to a rate, where it is interpolated."""
-    if rates[-1] <= rate:
-        return rates, psnrs
-    kept = rates < rate
-    return np.append(rates[kept], rate), np.append(psnrs[kept], np.interp(rate, rates, psnrs))
-
-
-def save_curves(
-    path: Path, points: dict[str, dict[str, Point]], curves: dict[str, tuple[np.ndarray, np.ndarray]]
-) -> None:
-    """Draws PSNR over rate, up to one and a half times the autoencoders' highest rate."""
-    shown = 1.5 * curves["autoencoder"][0].max()
-    charts.save_lines(
-        path,
-        {f"{method} ({len(points[method])} settings)": _upto(shown, *curves[method]) for method in points},
-        xlabel="rate, bits per pixel on disk",
-        ylabel="PSNR, dB",
-        title=f"{len(next(iter(points['dct'].values())).images)} held-out images",
-        marker=".",
-    )
-
-
-def save_examples(path: Path, x: np.ndarray, points: dict[str, dict[str, Point]], num: int = 12) -> None:
-    """Draws originals, and below them the autoencoders' images at three rates, each above the best of PCA's there."""
-    rates, _ = curve(points["autoencoder"].values())
-    by_rate = {point.rate: point for point in points["autoencoder"].values()}
-    some = data.choose(len(x), num)
-    rows, captions = [x[some]], ["original"]
-    for rate in rates[[0, len(rates) // 2, -1]]:
-        affordable = [point for point in points["pca"].values() if point.rate <= 1.05 * rate]
-        rival = max(affordable, key=lambda point: point.psnr, default=None)
-        for name, point in (("autoencoder", by_rate[rate]), ("PCA", rival)):
-            if point is not None:
-                rows.append(point.images[some])
-                captions.append(f"{name}\n{point.rate:.3f} bit/pixel\n{point.psnr:.1f} dB")
-    title = "originals, and the images decoded from their bytes"
-    pictures.save_captioned_grid(path, np.stack(rows), title=title, rows=captions)
-
-
-def comparison(curves: dict[str, tuple[np.ndarray, np.ndarray]], at_rate: float) -> dict[str, float]:
-    """The baselines beside the autoencoders: PSNR at a rate, and differences in rate at equal PSNR."""
-    metrics = {}
-    for method in ("pca", "dct"):
-        rates, psnrs = curves[method]
-        if rates[0] <= at_rate <= rates[-1]:
-            metrics[f"{method}_psnr"] = float(np.interp(at_rate, rates, psnrs))
-        try:
-            metrics[f"{method}_bd_rate"] = rate_distortion.bd_rate(*curves["autoencoder"], rates, psnrs)
-            savings = rate_distortion.rate_savings(*curves["autoencoder"], rates, psnrs)
-            metrics[f"{method}_worst_saving"] = float(savings.max())
-        except ValueError as error:  # curves too short or too far apart; the run is finished without these metrics
-            print(f"no rates at equal PSNR for {method}: {error}", file=sys.stderr)
-    return metrics
-
-
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Writes, reads and measures every setting of every method on the held-out split."""
-    workdir, scale = trained.workdir, trained.dataset.scale
-    x, known = np.asarray(trained.examples.x), (trained.dataset.train.sample(AT_MOST).x / scale).astype(np.float32)
+    workdir, x, known = trained.workdir, np.asarray(trained.examples.x), rate_curves.known_images(trained.dataset)
     folder = workdir / "codes"
     folder.mkdir(exist_ok=True)
-    points = {
-        "autoencoder": autoencoder_points(flags, trained.parts, trained.params, folder, x, known),
-        "pca": pca_points(flags, folder, x, known),
-        "dct": transform_coding.dct_points(folder, x, known, qualities=QUALITIES),
-    }
-    table = {
-        method: {setting: point.measures() for setting, point in settings.items()}
-        for method, settings in points.items()
-    }
-    directory.write_json(workdir / "rate_distortion.json", table)
-    curves = {method: curve(settings.values()) for method, settings in points.items()}
-    save_curves(workdir / "rate_distortion.png", points, curves)
-    save_examples(workdir / "reconstructions.png", x, points)
+    own = autoencoder_points(flags, trained.parts, trained.params, folder, x, known)
+    points = {"autoencoder": own, **rate_curves.baselines(flags.latent_dims, folder, x, known)}
+    curves = rate_curves.save(workdir, x, points)
 
     dims, bits = flags.latent_dims, flags.bits
-    at = points["autoencoder"][f"d{dims[len(dims) // 2]}_b{bits[len(bits) // 2]}"]
+    at = own[f"d{dims[len(dims) // 2]}_b{bits[len(bits) // 2]}"]
     metrics = {
         "model_bytes": float(sum(leaf.nbytes for leaf in jax.tree.leaves(trained.params)) // len(dims)),
         "rate": at.rate,
@@ -251,7 +156,7 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         "bytes_on_disk": float(at.num_bytes),
         "psnr": at.psnr,
     }
-    return metrics | comparison(curves, at.rate)
+    return metrics | rate_curves.comparison(curves, at.rate)
 
 
 def of_each_setting(flags: Flags, parts: autoencoder.Autoencoder) -> dict[str, runs.Application]:

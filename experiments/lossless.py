@@ -14,8 +14,6 @@ takes what `apply` takes, if it is black and white.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import sys
 from pathlib import Path
@@ -25,6 +23,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from experiments import sealed_file
 from genjax import runs
 from genjax.data import examples
 from genjax.errors import BadInput
@@ -35,7 +34,6 @@ from genjax.runs import command, flag, opening
 from genjax.training.digest import params_sha256
 
 MAGIC = b"genjax bits-back 1\n"
-DIGEST_BYTES = 32
 
 
 class Flags(opening.OpeningFlags):
@@ -95,30 +93,6 @@ def read_input(run: runs.Run, flags: Flags) -> np.ndarray:
     return x.reshape(len(x), -1).astype(np.uint8)
 
 
-def pack(message: bits_back.Message, header: dict[str, Any]) -> bytes:
-    """The file of a message: a line of JSON, the lanes, the tail, and the SHA-256 of all this."""
-    body = MAGIC + json.dumps(header).encode() + b"\n"
-    body += message.head.astype("<u8").tobytes() + message.tail.astype("<u4").tobytes()
-    return body + hashlib.sha256(body).digest()
-
-
-def unpack(data: bytes) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """The header, lanes and tail of a file.
-
-    Raises:
-      BadInput: not such a file, or a damaged one.
-    """
-    body, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
-    if not data.startswith(MAGIC):
-        raise BadInput("this is not a file of compressed images", parameter="decompress")
-    if hashlib.sha256(body).digest() != digest:
-        raise BadInput("the file is damaged: its SHA-256 is not the one at its end", parameter="decompress")
-    line, _, rest = body[len(MAGIC) :].partition(b"\n")
-    header = json.loads(line)
-    split = 8 * header["lanes"]
-    return header, np.frombuffer(rest[:split], "<u8"), np.frombuffer(rest[split:], "<u4")
-
-
 def compress(run: runs.Run, flags: Flags, out: Path) -> None:
     """Writes the compressed images, and prints their length beside the negative ELBO."""
     x = read_input(run, flags)
@@ -133,12 +107,12 @@ def compress(run: runs.Run, flags: Flags, out: Path) -> None:
         "borrowed": message.borrowed,
         "params_sha256": params_sha256(run.params),
     }
-    data = pack(message, header)
-    out.write_bytes(data)
+    content = message.head.astype("<u8").tobytes() + message.tail.astype("<u4").tobytes()
+    num_bytes = sealed_file.write(out, MAGIC, header, content)
     elbo = negative_elbo(run, x)
     net, pixels = message.num_bits, x.size
     print(
-        f"{len(x)} images in {len(data)} bytes: {net / pixels:.5f} bits per pixel net, {32 * message.borrowed} bits "
+        f"{len(x)} images in {num_bytes} bytes: {net / pixels:.5f} bits per pixel net, {32 * message.borrowed} bits "
         f"borrowed; negative ELBO {elbo / math.log(2) * len(x) / pixels:.5f} bits per pixel, {elbo:.3f} nats per "
         f"image: {out}"
     )
@@ -160,7 +134,9 @@ def negative_elbo(run: runs.Run, x: np.ndarray) -> float:
 
 def decompress(run: runs.Run, flags: Flags, out: Path) -> None:
     """Writes the images of a file as an array [N, ...] of bytes 0 and 1."""
-    header, head, tail = unpack(expand_user(str(flags.decompress), parameter="decompress").read_bytes())
+    header, content = sealed_file.read(expand_user(str(flags.decompress), parameter="decompress"), MAGIC)
+    split = 8 * header["lanes"]
+    head, tail = np.frombuffer(content[:split], "<u8"), np.frombuffer(content[split:], "<u4")
     if header["params_sha256"] != params_sha256(run.params):
         raise BadInput("the images were compressed with the parameters of another run or step", parameter="run")
     coder = coder_of(run, header["lanes"], header["latent_bits"])

@@ -14,6 +14,7 @@ Source: Duda 2013.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 
 import numpy as np
@@ -47,32 +48,47 @@ def _checked_counts(counts: ArrayLike) -> np.ndarray:
     return counts
 
 
-def encode(symbols: ArrayLike, counts: ArrayLike) -> bytes:
-    """Symbols as bytes, with a model of its own for each column.
+def _checked_models(models: ArrayLike, counts: np.ndarray) -> np.ndarray:
+    models = np.asarray(models)
+    if models.ndim != 2 or models.dtype.kind not in "iu":
+        raise ValueError(f"models must be integers [N, D]; got {models.dtype} {models.shape}")
+    if models.size and not (0 <= models.min() and models.max() < len(counts)):
+        raise ValueError(f"models must lie between 0 and {len(counts) - 1}; got {models.min()} to {models.max()}")
+    return models
+
+
+def encode(symbols: ArrayLike, counts: ArrayLike, models: ArrayLike | None = None) -> bytes:
+    """Symbols as bytes, with a model of its own for each column, or for each symbol.
 
     Args:
       symbols: [N, D] integers from 0 to K - 1.
-      counts: [D, K] integers, how often each symbol is expected in each column; the decoder needs the same. A symbol
-        with a count of 0 can still be encoded, in many bits.
+      counts: [M, K] integers, how often each symbol is expected under each of M models; the decoder needs the same. A
+        symbol with a count of 0 can still be encoded, in many bits.
+      models: [N, D] integers from 0 to M - 1, the model m_nj of each symbol; the decoder needs the same. Without them,
+        M = D and m_nj = j.
 
     Returns:
-      N in 4 bytes, then sum_{n,j} log2(sum_k counts_jk / counts_{j,symbols_nj}) / 8 bytes and about 6 more.
+      N in 4 bytes, then sum_{n,j} log2(sum_k counts_mk / counts_{m,symbols_nj}) / 8 bytes, m = m_nj, and about 6 more.
 
     Raises:
-      ValueError: symbols or counts of other shapes, types or ranges.
+      ValueError: symbols, counts or models of other shapes, types or ranges.
     """
     counts = _checked_counts(counts)
     symbols = np.asarray(symbols)
     num, high = counts.shape[1], 256**_LENGTH_BYTES
-    if symbols.ndim != 2 or symbols.shape[1] != len(counts) or symbols.dtype.kind not in "iu" or len(symbols) >= high:
-        raise ValueError(f"symbols must be integers [N < {high}, {len(counts)}]; got {symbols.dtype} {symbols.shape}")
+    shape = (f"N < {high}", len(counts)) if models is None else _checked_models(models, counts).shape
+    fits = symbols.ndim == 2 and (symbols.shape[1] == len(counts) if models is None else symbols.shape == shape)
+    if not fits or symbols.dtype.kind not in "iu" or len(symbols) >= high:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"symbols must be integers [{wanted}]; got {symbols.dtype} {symbols.shape}")
     if symbols.size and not (0 <= symbols.min() and symbols.max() < num):
         raise ValueError(f"symbols must lie between 0 and {num - 1}; got {symbols.min()} to {symbols.max()}")
     t, slots = _slots(counts)
     x, tail = 1 << (t + _SPARE_BITS), bytearray()
-    columns = list(reversed(slots))
-    for row in symbols[::-1, ::-1].tolist():
-        for symbol, starts in zip(row, columns, strict=True):
+    each = itertools.repeat(range(len(slots))) if models is None else reversed(np.asarray(models).tolist())
+    for row, of in zip(reversed(symbols.tolist()), each, strict=False):
+        for symbol, model in zip(reversed(row), reversed(of), strict=True):
+            starts = slots[model]
             start = starts[symbol]
             frequency = starts[symbol + 1] - start
             while x >= frequency << (_SPARE_BITS + 8):
@@ -83,19 +99,20 @@ def encode(symbols: ArrayLike, counts: ArrayLike) -> bytes:
     return len(symbols).to_bytes(_LENGTH_BYTES, "little") + state + bytes(reversed(tail))
 
 
-def decode(data: bytes, counts: ArrayLike) -> np.ndarray:
-    """The symbols that `encode` encoded with the same counts.
+def decode(data: bytes, counts: ArrayLike, models: ArrayLike | None = None) -> np.ndarray:
+    """The symbols that `encode` encoded with the same counts and models.
 
     Args:
       data: the bytes.
-      counts: [D, K] integers, those given to `encode`.
+      counts: [M, K] integers, those given to `encode`.
+      models: [N, D] integers, those given to `encode`.
 
     Returns:
       [N, D] int64.
 
     Raises:
-      ValueError: bytes that `encode` does not write with these counts. Most damage is noticed, because the last state
-        must be the encoder's first one and no byte may be left over.
+      ValueError: bytes that `encode` does not write with these counts and models. Most damage is noticed, because the
+        last state must be the encoder's first one and no byte may be left over.
     """
     counts = _checked_counts(counts)
     t, slots = _slots(counts)
@@ -103,10 +120,14 @@ def decode(data: bytes, counts: ArrayLike) -> np.ndarray:
     first = _LENGTH_BYTES + (t + _SPARE_BITS + 15) // 8
     num = int.from_bytes(data[:_LENGTH_BYTES], "little")
     x, position = int.from_bytes(data[_LENGTH_BYTES:first], "big"), first
+    if models is None:
+        each, rows, width = itertools.repeat(range(len(slots)), num), num, len(slots)
+    else:
+        each, (rows, width) = _checked_models(models, counts).tolist(), np.shape(models)
     symbols = []
-    for _ in range(num):
-        for starts in slots:
-            slot = x & mask
+    for row in each:
+        for model in row:
+            starts, slot = slots[model], x & mask
             symbol = bisect_right(starts, slot) - 1
             x = (starts[symbol + 1] - starts[symbol]) * (x >> t) + slot - starts[symbol]
             while x < low and position < len(data):
@@ -115,6 +136,6 @@ def decode(data: bytes, counts: ArrayLike) -> np.ndarray:
             symbols.append(symbol)
         if x < low:
             break
-    if len(data) < first or x != low or position != len(data):
+    if len(data) < first or x != low or position != len(data) or num != rows:
         raise ValueError(f"these {len(data)} bytes were not written with these counts, or are damaged")
-    return np.array(symbols, np.int64).reshape(num, len(slots))
+    return np.array(symbols, np.int64).reshape(num, width)

@@ -35,6 +35,25 @@ def test_another_model_costs_its_cross_entropy():
     assert len(data) == pytest.approx(model_bits(symbols, counts) / 8, rel=1e-3, abs=12)
 
 
+def test_each_symbol_may_have_a_model_of_its_own():
+    draw = np.random.RandomState(0)
+    counts = draw.randint(1, 50, (7, 12))
+    models = draw.randint(0, 7, (500, 3))
+    symbols = np.array([[draw.choice(12, p=counts[m] / counts[m].sum()) for m in row] for row in models])
+    data = entropy_coding.encode(symbols, counts, models)
+    np.testing.assert_array_equal(entropy_coding.decode(data, counts, models), symbols)
+    bits = -np.log2((counts / counts.sum(1, keepdims=True))[models, symbols]).sum()
+    assert bits / 8 - 1 <= len(data) <= 1.001 * bits / 8 + 12
+    columns = np.tile(np.arange(3), (500, 1))
+    assert entropy_coding.encode(symbols, counts[:3], columns) == entropy_coding.encode(symbols, counts[:3])
+    with pytest.raises(ValueError, match=r"symbols must be integers \[500, 3\]"):
+        entropy_coding.encode(symbols[:, :2], counts, models)
+    with pytest.raises(ValueError, match="models must lie between 0 and 6; got 0 to 7"):
+        entropy_coding.encode(symbols, counts, models + (models == 6))
+    with pytest.raises(ValueError, match="or are damaged"):
+        entropy_coding.decode(data, counts, models[:-1])
+
+
 @pytest.mark.parametrize(
     ("symbols", "counts"),
     [
