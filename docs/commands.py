@@ -44,7 +44,9 @@ CUT = {  # flags that cut a training
     "iwae": ("--num_steps=20", "--num_samples=5", "--stages=1", "--num_test_samples=20"),
     "latent_space": (),
     "lemmas": (),
+    "learned_compression": ("--num_steps=20", "--distortion_weights=4,16"),
     "lossless": (),
+    "lossy": (),
     "prepare": (),
     "report": (),
     "reproduce": (),
@@ -63,11 +65,13 @@ MADE_FIRST = (  # runs that other commands open
     "vae --dataset=sprites --latent_dim=4 --workdir=runs/sprites",
     "gan --dataset=digits --conditional --workdir=runs/conditional",
     "identity_swap --workdir=runs/swap",
+    "learned_compression --dataset=folder:shapes --image_size=8 --workdir=runs/codec",
     "autoencoder --dataset=folder:shapes --image_size=16 --latent_dim=4 --workdir=runs/shapes",
 )
 RUNS = {
     "swap_faces": "runs/swap",
     "lossless": "runs/binary",
+    "lossy": "runs/codec",
 }  # that stand for DIR, for commands with needs of their own
 STAND_INS = {
     "runs/NAME": "runs/a",

@@ -69,6 +69,10 @@ SHOWN = (
         {"completions.png": "Half of the patches were hidden, and are rebuilt by a transformer and by PCA."},
     ),
     Shown("stacked", {"mistakes.png": "All digits that the pretrained classifier takes for others."}),
+    Shown(
+        "learned_compression",
+        {"rate_distortion.png": "Codecs trained for their bits, beside PCA and the DCT with the same entropy coder."},
+    ),
     Shown("imputation", {"imputations.png": "Half of the pixels were hidden, and are filled in by a VAE and by PCA."}),
     Shown(
         "semi_supervised",

@@ -41,7 +41,7 @@ class Flags(runs.Flags):
 
     num_steps: int = 4000
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-3
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     hidden: tuple[int, ...] = flag(

@@ -47,6 +47,7 @@ MODELS = {
     "ladder": "ladder --hidden=32,16 --latent_dims=4,2 --num_importance_samples=0",
     "imputation": "imputation --hidden=64 --patch=2 --num_imputation_samples=20",
     "masked_autoencoder": "masked_autoencoder --width=16 --num_layers=1 --decoder_width=8 --num_draws=2",
+    "learned_compression": "learned_compression --hidden=64 --code_dim=4 --side_dim=2 --distortion_weights=4,16",
     "semi_supervised": "semi_supervised --hidden=64 --latent_dim=8",
     "stacked": "stacked --hidden=64,32 --masking=.1,.2 --pretraining_steps=5",
     "vae-optimizer": "vae --hidden=64 --optimizer=rmsprop --optimizer_options=momentum=.9 --accumulate_steps=2 "

@@ -24,14 +24,15 @@ def rounded_gaussian_log_probability(q: Array, log_scale: Array) -> Array:
         log P(q) = log [Phi((q + 1/2) / s) - Phi((q - 1/2) / s)],   s = e^t, t clipped to LOG_SCALES
 
     Args:
-      q: integers, or any numbers for the density under uniform noise, of any shape.
-      log_scale: t, of a shape that broadcasts with q's.
+      q: integers, or any numbers for the density under uniform noise, [...].
+      log_scale: t, [...] of the same shape, or one that broadcasts with it.
 
     Returns:
-      <= 0, in nats, of the shape of both.
+      [...], <= 0, in nats, in single precision or better.
 
     Source: Balle et al. 2018, equation 6.
     """
+    q, log_scale = (jnp.asarray(a, jnp.promote_types(jnp.result_type(a), jnp.float32)) for a in (q, log_scale))
     scale = jnp.exp(jnp.clip(log_scale, *LOG_SCALES))
     upper, lower = log_ndtr((0.5 - jnp.abs(q)) / scale), log_ndtr((-0.5 - jnp.abs(q)) / scale)
     return upper + jnp.log(-jnp.expm1(lower - upper))
@@ -63,7 +64,9 @@ def rounded_mixture_log_probability(params: Params, q: Array) -> Array:
 
 
 def init_rounded_mixture(dim: int, num_components: int) -> Params:
-    """Parameters of a mixture of logistic distributions for each dimension: equal weights, means from -3 to 3, scale 1.
+    """Parameters of a mixture of logistic distributions for each dimension, to start from.
+
+        pi_dk = 1 / K,   m_dk = 6 k / (K + 1) - 3,   s_dk = 1;   k = 1, ..., K
 
     Args:
       dim: D.
@@ -72,6 +75,10 @@ def init_rounded_mixture(dim: int, num_components: int) -> Params:
     Returns:
       {"logits", "mean", "log_scale"}, [D, K] each.
     """
+    shape = (dim, num_components)
     means = jnp.linspace(-3.0, 3.0, num_components + 2)[1:-1]
-    zeros = jnp.zeros((dim, num_components))
-    return {"logits": zeros, "mean": zeros + means[None], "log_scale": zeros}
+    return {
+        "logits": jnp.zeros(shape),
+        "mean": jnp.broadcast_to(means[None], shape),
+        "log_scale": jnp.zeros(shape),
+    }

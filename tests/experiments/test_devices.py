@@ -20,6 +20,7 @@ PAGES = {
     "imputation": f"--hidden=8 --latent_dim=2 --num_imputation_samples=3 {FOLDER}",
     "iwae": f"--hidden=8 --latent_dim=2 --num_test_samples=4 {FOLDER}",
     "ladder": f"--hidden=8,8 --latent_dims=3,2 --num_importance_samples=3 {FOLDER}",
+    "learned_compression": f"--hidden=8 --code_dim=3 --side_dim=2 --distortion_weights=4,16 {FOLDER}",
     "linear_pca": "--batch_size=100",
     "made": f"--hidden=8 --num_masks=2 {FOLDER}",
     "masked_autoencoder": f"--width=8 --num_layers=1 --decoder_width=8 --num_draws=2 --labels_per_class=5 {FOLDER}",

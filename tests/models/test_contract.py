@@ -29,6 +29,7 @@ from genjax.models import (
     importance_weighted,
     info_vae,
     ladder,
+    learned_compression,
     made,
     masked_autoencoder,
     moving_average,
@@ -151,6 +152,13 @@ def conditional_parts():
 def build_conditional(**more):
     parts = conditional_parts()
     return vae.model(parts, ADAM, vae.objective(parts), **more)
+
+
+def build_learned_compression(**more):
+    side = learned_compression.Hyperprior(drawing(networks.affine((2,), (3,))), drawing(networks.affine((3,), (2,))), 3)
+    analysis, synthesis = drawing(networks.affine((DIM,), (2,))), drawing(networks.affine((2,), (DIM,)))
+    parts = learned_compression.LearnedCompression(analysis, synthesis, SQUARED_ERROR, 2, side)
+    return learned_compression.model(parts, ADAM, learned_compression.objective(parts, distortion_weight=4.0), **more)
 
 
 def build_masked_autoencoder(**more):
@@ -377,6 +385,7 @@ CASES = {
     "vae_conditional": Case(build_conditional, draws=True),
     "semi_supervised": Case(build_semi_supervised, draws=True),
     "classifier": Case(build_classifier),
+    "learned_compression": Case(build_learned_compression, draws=True),
     "masked_autoencoder": Case(build_masked_autoencoder, draws=True, label="image"),
     "stacked": Case(build_stacked, draws=True),
     "regressor": Case(build_regressor, label="vector"),

@@ -31,6 +31,7 @@ PAGES = [
     "imputation",
     "iwae",
     "ladder",
+    "learned_compression",
     "linear_pca",
     "made",
     "masked_autoencoder",
