@@ -19,6 +19,7 @@ from genjax.types import Array, Params
 
 CHUNK = 500  # examples that go through the networks at once, the same for sender and receiver
 LEVELS = np.linspace(*rounding.LOG_SCALES, 64)  # to which the logarithms of the scales are rounded
+MOST_SYMBOLS = 2**14  # of one stream
 PRECISION = 2**24  # to which probabilities are rounded
 
 
@@ -44,11 +45,18 @@ def in_chunks(function: Callable[[Array], Any], rows: np.ndarray) -> Any:
 
 
 def encode(params: Params, x: np.ndarray, *, parts: LearnedCompression) -> Compressed:
-    """Examples [N, ...] as bytes."""
+    """Examples [N, ...] as bytes.
+
+    Raises:
+      BadInput: the codes are so far apart that no table of probabilities reaches over them.
+    """
     coded = in_chunks(jax.jit(lambda x: learned_compression.encode(params, x, parts=parts)), x)
     sent = [coded.code] if coded.side is None else [coded.side, coded.code]
     integers = [np.asarray(values).astype(np.int64) for values in sent]
     ranges = tuple((int(values.min()), int(values.max())) for values in integers)
+    if max(high - low for low, high in ranges) >= MOST_SYMBOLS:
+        low, high = max(ranges, key=lambda span: span[1] - span[0])
+        raise BadInput(f"the codes reach from {low} to {high}; the images are unlike those that the codec learned from")
     streams, digest = [], hashlib.sha256()
     for values, (low, high) in zip(integers, ranges, strict=True):
         counts, models = probabilities(params, (low, high), integers[0] if streams else None, parts, digest)

@@ -85,6 +85,12 @@ def test_the_bytes_have_the_rate_and_come_back(codec, x):
         learned_codes.decode(params, sent._replace(streams=(sent.streams[0][:-1], *sent.streams[1:])), parts=parts)
 
 
+def test_codes_that_reach_too_far_are_refused(codec, x):
+    params, parts = codec
+    with pytest.raises(BadInput, match=r"the codes reach from -\d+ to \d+; the images are unlike"):
+        learned_codes.encode(params, 1e4 * np.asarray(x[:20]), parts=parts)
+
+
 def test_the_rate_with_noise_is_the_rate_on_the_disk(codec, x):
     """To 1 %, for codes that are wide beside the rounding, of which the density knows the width."""
     params, parts = codec
