@@ -82,7 +82,7 @@ def decode(params: Params, compressed: Compressed, *, parts: LearnedCompression)
             "the codes do not come back: this machine does not compute the probabilities of the one that sent them",
             parameter="decompress",
         )
-    return in_chunks(jax.jit(lambda q: learned_compression.decode(params, q, parts=parts)), np.float32(values))
+    return in_chunks(jax.jit(lambda q: learned_compression.decode(params, q, parts=parts)), values.astype(np.float32))
 
 
 def probabilities(
@@ -93,16 +93,16 @@ def probabilities(
     The first stream has the learned density of each entry, the second, after the side code, a Gaussian of one of a
     few scales. `digest` takes them in.
     """
-    integers = np.arange(span[0], span[1] + 1, dtype=np.float32)
+    integers = jnp.arange(span[0], span[1] + 1, dtype=jnp.float32)
     if side is None:
         dim = len(params["density"]["logits"])
-        log_p = rounding.rounded_mixture_log_probability(params["density"], np.repeat(integers[:, None], dim, 1)).T
+        log_p = rounding.rounded_mixture_log_probability(params["density"], jnp.repeat(integers[:, None], dim, 1)).T
         models = None
     else:
-        log_p = rounding.rounded_gaussian_log_probability(integers[None], np.float32(LEVELS)[:, None])
+        log_p = rounding.rounded_gaussian_log_probability(integers[None], jnp.asarray(LEVELS, jnp.float32)[:, None])
         scales = jax.jit(lambda r: learned_compression.log_scales(params, r, parts=parts))
         step = LEVELS[1] - LEVELS[0]
-        models = np.round((in_chunks(scales, np.float32(side)) - LEVELS[0]) / step).clip(0, len(LEVELS) - 1)
+        models = np.round((in_chunks(scales, side.astype(np.float32)) - LEVELS[0]) / step).clip(0, len(LEVELS) - 1)
         models = models.astype(np.int64)
         digest.update(models.tobytes())
     counts = np.floor(PRECISION * np.exp(np.asarray(log_p, np.float64))).astype(np.int64)

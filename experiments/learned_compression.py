@@ -91,12 +91,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     synthesis = networks.mlp((dim,), shape, hidden=hidden[::-1], activation=jax.nn.silu)
     hyperprior = None
     if flags.side_dim:
-        side = dict(hidden=flags.side_hidden, activation=jax.nn.silu)
-        hyperprior = Hyperprior(
-            networks.mlp((dim,), (flags.side_dim,), **side),
-            networks.mlp((flags.side_dim,), (dim,), **side),
-            flags.side_dim,
-        )
+        side = partial(networks.mlp, hidden=flags.side_hidden, activation=jax.nn.silu)
+        hyperprior = Hyperprior(side((dim,), (flags.side_dim,)), side((flags.side_dim,), (dim,)), flags.side_dim)
     parts = LearnedCompression(analysis, synthesis, SQUARED_ERROR, dim, hyperprior, flags.num_components)
 
     def init_params(key: Key) -> Params:

@@ -8,7 +8,7 @@ has no useful derivative, so y~ = y + u with u ~ U(-1/2, 1/2) takes the place of
 that of P. P is learned with the transforms: a mixture for each entry of the code, or, with a hyperprior, a Gaussian
 whose scale is sent before it as side information of its own rate:
 
-    z = hyper_analysis(|y|),   r = round(z),   s = exp(hyper_synthesis(r)),   P(q, r) = P(q | s) P(r)
+    z = hyper_analysis(|y|),   r = round(z),   s = exp(hyper_synthesis(r)),   P(q, r) = P(q|s) P(r)
 """
 
 from __future__ import annotations
