@@ -152,6 +152,21 @@ SHOWN = (
         ("--dataset=ring",),
         "gan_ring",
     ),
+    Shown(
+        "bigan",
+        {
+            "samples.png": "Digits that a bidirectional GAN generates.",
+            "reconstructions.png": "Held-out digits, and what it makes of the codes that it infers of them.",
+        },
+    ),
+    Shown(
+        "adversarial_autoencoder",
+        {
+            "latent_map.png": "Codes of held-out digits; a discriminator made each class fill a Gaussian of its own.",
+            "samples.png": "Decoded draws from these Gaussians, a class in each column.",
+        },
+        ("--prior=ring", "--variant=labelled"),
+    ),
     Shown("identity_encoder", {"mistakes.png": "Faces that were taken for another identity."}),
     Shown("classifier", {"mistakes.png": "All digits that were misclassified, by true and predicted class."}),
     Shown(

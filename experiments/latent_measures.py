@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import code_moments
 from genjax import data, runs
 from genjax.data import choose
 from genjax.evaluation import latent, neighbours
@@ -19,6 +20,7 @@ from genjax.runs import opening
 from genjax.types import Array, Key
 
 DRAWS = 1000  # codes drawn to be decoded
+PRIOR_DRAWS = 10_000  # codes drawn for the prior's moments
 INSIDE = 0.99  # share of the held-out examples inside the data's radius
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)  # alpha, of the concept vectors in the picture
 
@@ -92,6 +94,20 @@ def open_space(run: runs.Run, key: Key, label: int | None = None) -> Space:
         names,
         None if own is None else draw_prior,
     )
+
+
+def moments_beside_prior(run: runs.Run, space: Space, key: Key) -> dict[str, float]:
+    """`code_moments.prior_moments` of the held-out codes, where the model has a prior other than N(0, I) to draw from.
+
+    Returns:
+      The numbers `prior_moment_*`; {} of a model without such a prior, or conditional on the label.
+    """
+    declared = run.experiment.generator
+    encode = None if declared is None else declared(run.flags, run.parts).encode
+    if space.prior is None or encode is None or num_classes(run):
+        return {}
+    code_key, prior_key = jax.random.split(key)
+    return code_moments.prior_moments(encode(run.params, space.x, code_key), space.prior(PRIOR_DRAWS, prior_key))
 
 
 def of_class(split: data.Split, label: int | None) -> data.Split:

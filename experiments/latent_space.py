@@ -17,7 +17,7 @@ DIR/latent_space. The numbers are:
     concept_*              how often g(f(x) + c) is classified as the concept's class, with a random direction of the
                            same length, and the mean difference of the pixels, for comparison
     prior_moment_*         first and second moment of the aggregate posterior over its active units; 0 and 1 for the
-                           prior
+                           prior; of another prior than N(0, I), over all units, in units of its own moments
 
 Distances are root mean squared over the 5 nearest training images.
 
@@ -212,6 +212,7 @@ def explore(run: runs.Run, flags: Flags, out: Path | None) -> Explored:
         encode = jax.jit(lambda params, x, *context: vae.encode(params, x, *context, parts=run.parts))
         context = run.parts.context(Batch(space.x, space.label))
         numbers |= latent_measures.prior_moments(*encode(run.params, space.x, *context))
+    numbers |= latent_measures.moments_beside_prior(run, space, jax.random.fold_in(jax.random.key(flags.seed), 4))
     numbers = {name: round(float(value), 6) for name, value in numbers.items()}
     return Explored(numbers, frames["linear"], draws["prior"])
 

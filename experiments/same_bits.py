@@ -32,6 +32,8 @@ MODELS = {
     "gan": "gan --batch_size=128 --num_samples=40",
     "identity_swap": "identity_swap --features=8,16 --discriminator_features=8,16 --num_blocks=2 --encoder_steps=20 "
     "--batch_size=16 --image_size=16",
+    "bigan": "bigan --hidden=64 --encoder=gaussian",
+    "adversarial_autoencoder": "adversarial_autoencoder --hidden=64 --prior=ring --variant=labelled",
     "classifier": "classifier --hidden=64 --batch_size=128",
     "compression": "compression --hidden=64 --latent_dims=2,4 --bits=2 --batch_size=128",
     "contractive": "contractive --hidden=64 --latent_dim=4 --batch_size=128",

@@ -46,6 +46,7 @@ from genjax.losses.divergence import (
     gaussian_kl_to_standard_full_covariance,
     gaussian_kl_to_standard_per_dimension,
 )
+from genjax.losses.fixed_priors import UNIFORM_ON_CUBE, ring_prior, swiss_roll_prior
 from genjax.losses.flows import flow_posterior, flow_prior
 from genjax.losses.identity import arcface_logits, feature_matching, identity_loss, mean_absolute_error
 from genjax.losses.latent import DIAGONAL_GAUSSIAN, FULL_COVARIANCE_GAUSSIAN, STANDARD_NORMAL, Posterior, Prior
@@ -94,6 +95,7 @@ __all__ = [
     "RECONSTRUCTIONS",
     "SQUARED_ERROR",
     "STANDARD_NORMAL",
+    "UNIFORM_ON_CUBE",
     "UNIFORM_ON_SPHERE",
     "VON_MISES_FISHER",
     "WASSERSTEIN",
@@ -143,6 +145,7 @@ __all__ = [
     "poisson_likelihood",
     "r1_penalty",
     "relaxed_categorical",
+    "ring_prior",
     "sigmoid_jacobian_norm",
     "sliced_wasserstein",
     "softmax_cross_entropy",
@@ -150,6 +153,7 @@ __all__ = [
     "squared_error",
     "squared_mmd",
     "stratified_log_weights",
+    "swiss_roll_prior",
     "tikhonov_penalty",
     "total_correlation",
     "uniform_categorical",

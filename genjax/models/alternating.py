@@ -149,6 +149,21 @@ def model(
     return Model(init, train_step, evaluate)
 
 
+def with_state(trained: Model, kind: type[State]) -> Model:
+    """The same model with a state of another type, a subclass of `State` that has `evaluation_params` of its own.
+
+    Its `evaluate` still meets the params of all players. It cannot sample until it is given a `sample`.
+    """
+
+    def init(key: Key, params: dict[str, Params] | None = None) -> State:
+        return kind(*trained.init(key, params))
+
+    def evaluate(state: State, batch: Any, key: Key) -> Metrics:
+        return trained.evaluate(State(*state), batch, key)
+
+    return Model(init, trained.train_step, evaluate)
+
+
 def _check_names(players: Sequence[Player], frozen: Mapping[str, Params]) -> None:
     names = [player.name for player in players] + list(frozen)
     if len(set(names)) < len(names) or any(player.own in frozen for player in players):

@@ -20,7 +20,7 @@ from genjax import gradients
 from genjax.errors import BadInput
 from genjax.losses import NON_SATURATING, permute_dimensions
 from genjax.models import alternating, moving_average, vae
-from genjax.types import Array, Batch, Key, Metrics, Model, Network, Params, check_networks
+from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
 
 
 class FactorVAE(NamedTuple):
@@ -131,14 +131,8 @@ def model(
     ]
     trained = alternating.model(partial(init_params, parts=parts), players, reduction=reduction)
 
-    def init(key: Key, params: dict[str, Params] | None = None) -> State:
-        return State(*trained.init(key, params))
-
-    def evaluate(state: State, batch: Batch, key: Key) -> Metrics:
-        return trained.evaluate(alternating.State(*state), batch, key)
-
     def sample(state: State, num: int, key: Key, *context: Any) -> Array:
         z = vae.sample_prior(state.evaluation_params, num, key, *context, parts=parts.vae)
         return vae.decode(state.evaluation_params, z, *context, parts=parts.vae)
 
-    return Model(init, trained.train_step, evaluate, sample)
+    return alternating.with_state(trained, State)._replace(sample=sample)

@@ -8,7 +8,9 @@ import pytest
 
 FOLDER = "--dataset=PICTURES --batch_size=16"
 PAGES = {
+    "adversarial_autoencoder": f"--hidden=8 --prior=ring --variant=labelled {FOLDER}",
     "autoencoder": f"--hidden=8 --latent_dim=2 {FOLDER}",
+    "bigan": f"--hidden=8 --latent_dim=2 --num_known=20 {FOLDER}",
     "classifier": f"--hidden=8 {FOLDER}",
     "compression": f"--hidden=8 --latent_dims=2,4 --bits=2 {FOLDER}",
     "contractive": f"--hidden=8 --latent_dim=2 {FOLDER}",

@@ -26,6 +26,9 @@ CASES = {
     "sfnn": "sfnn --num_steps=60",
     "gan": f"gan --hidden=300,300 --spectral_norm --num_critic_steps=2 --num_steps=60 {SHAPE}",
     "gan-dcgan": f"gan --network=dcgan --conditional --penalty=gradient --num_steps=40 {SHAPE}",
+    "bigan": f"bigan --hidden=300,300 --encoder=gaussian --num_steps=60 {SHAPE}",
+    "adversarial_autoencoder": "adversarial_autoencoder --hidden=300,300 --prior=swiss_roll --variant=labelled "
+    f"--num_steps=60 {SHAPE}",
     "outliers": f"outliers --hidden=200 --num_steps=60 {SHAPE}",
     "compression": f"compression --hidden=200 --latent_dims=4,16 --num_steps=60 {SHAPE}",
     "visualise": f"visualise --hidden=200 --num_steps=60 {SHAPE}",

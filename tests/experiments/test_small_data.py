@@ -13,7 +13,9 @@ from genjax.errors import BadInput
 from genjax.runs import opening
 
 PAGES = {
+    "adversarial_autoencoder": {"hidden": (8,)},
     "autoencoder": {"hidden": (8,), "latent_dim": 2},
+    "bigan": {"hidden": (8,), "latent_dim": 2},
     "classifier": {"hidden": (8,)},
     "compression": {"hidden": (8,), "latent_dims": (2, 4), "bits": (2,)},
     "contractive": {"hidden": (8,), "latent_dim": 2},

@@ -20,9 +20,9 @@ from genjax.models import vae
 from genjax.training.fit import fit
 from genjax.types import Batch
 
-from . import adversarial_autoencoder, conditional_vae, flow_prior, normalised
+from . import conditional_vae, flow_prior, normalised
 
-PAGES = {page.EXPERIMENT.name: page for page in (conditional_vae, adversarial_autoencoder, normalised, flow_prior)}
+PAGES = {page.EXPERIMENT.name: page for page in (conditional_vae, normalised, flow_prior)}
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,8 +51,7 @@ def test_a_few_steps_lower_what_is_minimised(name, digits):
     before = evaluate(model.init(key), batch, key)
     state = fit(model, batching.source(digits, batch_size=32), seed=0, num_steps=60)
     after = evaluate(state, batch, key)
-    watched = next(name for name in ("negative_elbo", "reconstruction_loss") if name in after)
-    assert float(after[watched]) < 0.8 * float(before[watched])
+    assert float(after["negative_elbo"]) < 0.8 * float(before["negative_elbo"])
     assert all(np.isfinite(value) for value in after.values())
     if model.sample is not None:
         context = (jnp.arange(3),) if name == "conditional_vae" else ()
@@ -104,63 +103,6 @@ def test_a_conditional_vae_is_a_vae_for_each_label(key, digits):
         z = m[None] + jnp.exp(t / 2)[None] * jax.random.normal(key, (4, 2))
         drawn = np.flatnonzero(np.array([3, 1, 4, 1]) == label)
         np.testing.assert_allclose(samples[drawn], vae.decode(of_class, z, parts=plain)[drawn], rtol=1e-4)
-
-
-# The adversarial autoencoder
-
-
-def test_each_player_moves_its_own_by_hand(key, digits):
-    flags = dict(optimizer="sgd", learning_rate=0.1, adversarial_learning_rate=0.3, latent_dim=2)
-    model, parts, _ = build(adversarial_autoencoder, digits, **flags)
-    state, batch = model.init(key), first(digits, 8)
-    new, metrics = jax.jit(model.train_step)(state, batch, key)
-    critic_network = networks.mlp((2,), (), hidden=(12,), activation=jax.nn.relu)
-    _, second, third = jax.random.split(jax.random.fold_in(key, 0), 3)
-    auto, critic = state.params["autoencoder"], state.params["discriminator"]
-
-    def stepped(loss, params, rate):
-        value, slope = jax.jit(jax.value_and_grad(loss))(params)
-        return value, jax.tree.map(lambda p, g: p - rate * g, params, slope)
-
-    def reconstruction(auto):
-        a = parts.decoder.apply(auto["decoder"], parts.encoder.apply(auto["encoder"], batch.x))
-        log_p = batch.x * jax.nn.log_sigmoid(a) + (1 - batch.x) * jax.nn.log_sigmoid(-a)
-        return -jnp.sum(log_p) / 8
-
-    def judged(encoder, critic, key):
-        z = jax.random.normal(key, (8, 2))
-        codes = parts.encoder.apply(encoder, batch.x)
-        return (jax.nn.sigmoid(critic_network.apply(critic, each)) for each in (z, codes))
-
-    def discrimination(critic):
-        real, fake = judged(auto["encoder"], critic, second)
-        return -jnp.mean(jnp.log(real) + jnp.log(1 - fake))
-
-    def deception(encoder):
-        _, fake = judged(encoder, critic, third)
-        return -jnp.mean(jnp.log(fake))
-
-    reconstruction_loss, auto = stepped(reconstruction, auto, 0.1)
-    discriminator_loss, critic = stepped(discrimination, critic, 0.3)
-    generator_loss, encoder = stepped(deception, auto["encoder"], 0.3)
-    expected = {"autoencoder": {"encoder": encoder, "decoder": auto["decoder"]}, "discriminator": critic}
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), new.params, expected)
-    np.testing.assert_allclose(metrics["reconstruction_loss"], reconstruction_loss, rtol=1e-5)
-    np.testing.assert_allclose(metrics["discriminator_loss"], discriminator_loss, rtol=1e-5)
-    np.testing.assert_allclose(metrics["generator_loss"], generator_loss, rtol=1e-5)
-    pushed = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), encoder, auto["encoder"])
-    assert max(jax.tree.leaves(pushed)) > 1e-4
-
-
-def test_the_generator_leaves_the_decoder_alone(key, digits):
-    # under a weight decay that would move whatever the optimizer is given
-    flags = dict(optimizer="adamw", weight_decay=0.1, learning_rate=0.0, adversarial_learning_rate=0.01)
-    model, _, _ = build(adversarial_autoencoder, digits, **flags)
-    state = model.init(key)
-    new, _ = jax.jit(model.train_step)(state, first(digits, 8), key)
-    before, after = state.params["autoencoder"], new.params["autoencoder"]
-    jax.tree.map(np.testing.assert_array_equal, before["decoder"], after["decoder"])
-    assert not np.array_equal(before["encoder"]["layer_1"]["kernel"], after["encoder"]["layer_1"]["kernel"])
 
 
 # Batch normalisation and dropout

@@ -16,8 +16,10 @@ import pytest
 from genjax import gradients, losses, networks
 from genjax.losses import BERNOULLI, HINGE, NON_SATURATING, SQUARED_ERROR, WASSERSTEIN
 from genjax.models import (
+    adversarial_autoencoder,
     alternating,
     autoencoder,
+    bigan,
     classifier,
     descent,
     disentangling,
@@ -237,6 +239,41 @@ def gradient_penalty(critic, real, fake, key):
     return 10 * losses.gradient_penalty(critic, real, fake, key)
 
 
+def aae_with(prior=losses.STANDARD_NORMAL, num_classes=0):
+    def build(**more):
+        parts = adversarial_autoencoder.AdversarialAutoencoder(
+            autoencoder.Autoencoder(mlp(DIM, 2), mlp(2, DIM), SQUARED_ERROR),
+            mlp(2 + num_classes, 0),
+            2,
+            prior,
+            num_classes=num_classes,
+        )
+        return adversarial_autoencoder.model(parts, ADAM, ADAM, ADAM, penalty=r1_penalty, averaging=0.9, **more)
+
+    return build
+
+
+def r1_penalty(critic, real, fake, key):
+    return losses.r1_penalty(critic, real)
+
+
+def bigan_with(posterior=None, prior=losses.STANDARD_NORMAL):
+    def build(**more):
+        gaussian = posterior is not None
+        encoder = networks.gaussian_heads(mlp(DIM, 4)) if gaussian else mlp(DIM, 2)
+        judge = mlp(DIM + 2, 0)
+        parts = bigan.BiGAN(
+            autoencoder.Autoencoder(encoder, mlp(2, DIM), SQUARED_ERROR, posterior.mean if gaussian else None),
+            Network(judge.init, lambda params, x, z: judge.apply(params, jnp.concatenate([x, z], axis=1))),
+            2,
+            prior,
+            posterior,
+        )
+        return bigan.model(parts, ADAM, ADAM, penalty=gradient_penalty, averaging=0.9, **more)
+
+    return build
+
+
 def build_identity_swap(**more):
     shape, encode = (2, 2, DIM), partial(identity_encoder.encode, parts=identity_encoder.IdentityEncoder(BODY, 4, 2))
     flat = drawing(networks.mlp((*shape[:2], DIM + 4), shape, hidden=(4, 4), activation=jnp.tanh))
@@ -395,6 +432,10 @@ CASES = {
     "gan_conditional": Case(gan_with(num_classes=CLASSES), draws=True),
     "gan_spectral": Case(gan_with(HINGE, spectral=True), draws=True),
     "gan_penalised": Case(gan_with(WASSERSTEIN, penalty=gradient_penalty), draws=True),
+    "bigan": Case(bigan_with(prior=losses.UNIFORM_ON_CUBE), draws=True),
+    "bigan_gaussian": Case(bigan_with(losses.DIAGONAL_GAUSSIAN), draws=True),
+    "adversarial_autoencoder": Case(aae_with(losses.ring_prior(CLASSES, classes=True), CLASSES), draws=True),
+    "adversarial_autoencoder_unlabelled": Case(aae_with(), draws=True),
     "vq": Case(vq_with(networks.averaged_codebook)),
     "vq_residual": Case(vq_with(lambda *sizes: networks.residual_codebook(networks.learned_codebook(*sizes), 2))),
     "vq_fsq": Case(vq_with(lambda num, dim: networks.scalar_codebook((2,) * dim))),
@@ -403,6 +444,8 @@ CASES = {
     "statistics": Case(build_counter),
 }
 VARIANTS = (
+    "bigan_gaussian",
+    "adversarial_autoencoder_unlabelled",
     "weight_l1",
     "code_l1",
     "sigmoid_layer",
@@ -577,6 +620,18 @@ def test_a_step_keeps_the_dtypes_of_the_state(case, dtype, key):
         ),
         (autoencoder.init_params, autoencoder.Autoencoder(nn.Dense(4), mlp(2, DIM), SQUARED_ERROR), "encoder"),
         (classifier.init_params, classifier.Classifier(mlp(DIM, 4), nn.Dense(2)), "head"),
+        (
+            bigan.init_params,
+            bigan.BiGAN(autoencoder.Autoencoder(mlp(DIM, 2), mlp(2, DIM), SQUARED_ERROR), nn.Dense(1), 2),
+            "discriminator",
+        ),
+        (
+            adversarial_autoencoder.init_params,
+            adversarial_autoencoder.AdversarialAutoencoder(
+                autoencoder.Autoencoder(mlp(DIM, 2), mlp(2, DIM), SQUARED_ERROR), nn.Dense(1), 2
+            ),
+            "discriminator",
+        ),
         (gan.init_params, gan.GAN(nn.Dense(4), mlp(DIM, 0), HINGE, 2), "generator"),
         (ladder.init_params, ladder.Ladder((), nn.Dense(4), BERNOULLI), "decoder"),
         (vq.init_params, vq.VQ(mlp(DIM, 4), nn.Dense(4), *4 * (None,)), "decoder"),  # type: ignore[arg-type]

@@ -19,7 +19,9 @@ from genjax.runs.settings import Flags as Shared
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
+    "adversarial_autoencoder",
     "autoencoder",
+    "bigan",
     "classifier",
     "compression",
     "contractive",
