@@ -3,7 +3,7 @@
     python -m experiments.adversarial_autoencoder
     python -m experiments.adversarial_autoencoder --prior=ring
     python -m experiments.adversarial_autoencoder --prior=swiss_roll --variant=labelled
-    python -m experiments.adversarial_autoencoder --dataset=mnist --data_dir=DIR --prior=ring --variant=labelled \
+    python -m experiments.adversarial_autoencoder --dataset=mnist --data_dir=DIR --prior=ring --variant=labelled \\
         --hidden=1000,1000 --num_steps=5000
 
 The prior only has to be sampled: N(0, I), Gaussians on a ring, or a spiral. With --variant=labelled, the discriminator
