@@ -49,7 +49,7 @@ class Flags(runs.Flags):
 
     num_steps: int = 5000
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = flag(3e-4, "highest learning rate of the reconstruction", at_least=0)
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     variant: str = flag(
@@ -65,10 +65,10 @@ class Flags(runs.Flags):
         None, "number of training examples with labels, in the variant labelled; by default all", at_least=1
     )
     adversarial_learning_rate: float = flag(
-        3e-4, "highest learning rate of the discriminator, and of the encoder against it", at_least=0
+        1e-3, "highest learning rate of the discriminator, and of the encoder against it", at_least=0
     )
     beta1: float = flag(0.5, "Adam's b1 for these two", at_least=0, at_most=0.999999)
-    penalty_weight: float = flag(0.1, "weight of the penalty R1 on the discriminator's slope", at_least=0)
+    penalty_weight: float = flag(0.01, "weight of the penalty R1 on the discriminator's slope", at_least=0)
     hidden: tuple[int, ...] = flag((256, 256), "widths of the hidden layers of all three networks", at_least=1)
     latent_dim: int = flag(None, "number of latent dimensions; by default 8, or 2 on a ring or a spiral", at_least=1)
     reconstruction: str = flag("cross_entropy", "reconstruction loss", choices=RECONSTRUCTIONS)

@@ -63,10 +63,9 @@ def init_params(key: Key, *, parts: AdversarialAutoencoder) -> dict[str, Params]
     }
 
 
-def sample_prior(num: int, key: Key, label: Array | None = None, *, parts: AdversarialAutoencoder) -> Array:
-    """Draws from the prior: [num, d], of the labels [num] where the prior has classes."""
-    context = (label,) if parts.num_classes else ()
-    return parts.prior.sample((), (num, parts.latent_dim), key, *context)
+def sample_prior(num: int, key: Key, *label: Array | None, parts: AdversarialAutoencoder) -> Array:
+    """Draws from the prior: [num, d], of the labels [num] where there are classes."""
+    return parts.prior.sample((), (num, parts.latent_dim), key, *(label if parts.num_classes else ()))
 
 
 def discriminate(
