@@ -3,8 +3,7 @@
     python -m experiments.adversarial_autoencoder
     python -m experiments.adversarial_autoencoder --prior=ring
     python -m experiments.adversarial_autoencoder --prior=swiss_roll --variant=labelled
-    python -m experiments.adversarial_autoencoder --dataset=mnist --data_dir=DIR --prior=ring --variant=labelled \\
-        --hidden=1000,1000 --num_steps=5000
+    python -m experiments.adversarial_autoencoder --dataset=mnist --data_dir=DIR --prior=ring --variant=labelled
 
 The prior only has to be sampled: N(0, I), Gaussians on a ring, or a spiral. With --variant=labelled, the discriminator
 is given the label beside the code, so that each class has its own Gaussian of the ring, or piece of the spiral, to
@@ -68,7 +67,12 @@ class Flags(runs.Flags):
         1e-3, "highest learning rate of the discriminator, and of the encoder against it", at_least=0
     )
     beta1: float = flag(0.5, "Adam's b1 for these two", at_least=0, at_most=0.999999)
-    penalty_weight: float = flag(0.01, "weight of the penalty R1 on the discriminator's slope", at_least=0)
+    penalty_weight: float = flag(
+        None,
+        "weight of the penalty R1 on the discriminator's slope; by default 0.3, or 0.01 on a ring or a spiral, which "
+        "have finer details",
+        at_least=0,
+    )
     hidden: tuple[int, ...] = flag((256, 256), "widths of the hidden layers of all three networks", at_least=1)
     latent_dim: int = flag(None, "number of latent dimensions; by default 8, or 2 on a ring or a spiral", at_least=1)
     reconstruction: str = flag("cross_entropy", "reconstruction loss", choices=RECONSTRUCTIONS)
@@ -77,8 +81,10 @@ class Flags(runs.Flags):
 def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
     """Fills in the defaults that depend on the data set and on other flags."""
     classes = dataset.num_classes if flags.variant == "labelled" else None
+    in_the_plane, weight = flags.prior in IN_THE_PLANE, flags.penalty_weight
     return flags.replace(
-        latent_dim=flags.latent_dim or (2 if flags.prior in IN_THE_PLANE else 8),
+        latent_dim=flags.latent_dim or (2 if in_the_plane else 8),
+        penalty_weight=(0.01 if in_the_plane else 0.3) if weight is None else weight,
         num_components=flags.num_components or classes or 10,
     )
 
