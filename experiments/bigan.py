@@ -3,8 +3,8 @@
     python -m experiments.bigan
     python -m experiments.bigan --encoder=gaussian
     python -m experiments.bigan --dataset=mnist --data_dir=DIR --prior=uniform --latent_dim=50 --hidden=1024,1024 \\
-        --batch_size=128 --learning_rate=2e-4 --beta2=0.999 --weight_decay=2.5e-5 --num_steps=156250 \\
-        --eval_every=9766 --num_validation=10000 --num_known=50000
+        --batch_size=128 --learning_rate=2e-4 --beta2=0.999 --weight_decay=2.5e-5 --penalty_weight=5 \\
+        --num_steps=156250 --eval_every=9766 --num_validation=10000 --num_known=50000
 
 The discriminator meets pairs (x, E(x)) and (G(z), z) and cannot tell them apart once G generates the data and E inverts
 it; nothing lowers a reconstruction error. The third command is the permutation-invariant MNIST of Donahue et al., 400
