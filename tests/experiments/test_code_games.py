@@ -69,7 +69,7 @@ def test_a_bigan_is_measured_by_neighbours_and_reconstructions(key, tmp_path):
 
     for prefix, space in (("", hidden), ("code_", code)):
         nearest = NearestNeighbors(n_neighbors=1).fit(space(known[rows])).kneighbors(space(seen))[1][:, 0]
-        expected = np.mean(dataset.train.label[rows][nearest] == dataset.test.label)
+        expected = np.mean(np.asarray(dataset.train.label)[rows][nearest] == dataset.test.label)
         assert metrics[f"{prefix}nearest_neighbour_accuracy"] == pytest.approx(expected, abs=0.005), prefix
     codes = code(seen)
     rebuilt = autoencoder.decode(params, jnp.float32(codes), parts=trained.parts.autoencoder)
@@ -90,7 +90,7 @@ def test_a_run_of_a_bigan_draws_what_it_makes(trained):
     rows = data.choose(len(dataset.train.x), 200)
     known, seen = dataset.train.x[rows].reshape(200, -1), dataset.test.x.reshape(-1, 64)
     nearest = NearestNeighbors(n_neighbors=1).fit(known).kneighbors(seen)[1][:, 0]
-    expected = np.mean(dataset.train.label[rows][nearest] == dataset.test.label)
+    expected = np.mean(np.asarray(dataset.train.label)[rows][nearest] == dataset.test.label)
     assert metrics["pixel_nearest_neighbour_accuracy"] == pytest.approx(expected, abs=0.005)
 
 

@@ -259,11 +259,11 @@ def r1_penalty(critic, real, fake, key):
 
 def bigan_with(posterior=None, prior=losses.STANDARD_NORMAL):
     def build(**more):
-        gaussian = posterior is not None
-        encoder = networks.gaussian_heads(mlp(DIM, 4)) if gaussian else mlp(DIM, 2)
+        encoder = mlp(DIM, 2) if posterior is None else networks.gaussian_heads(mlp(DIM, 4))
+        code = None if posterior is None else posterior.mean
         judge = mlp(DIM + 2, 0)
         parts = bigan.BiGAN(
-            autoencoder.Autoencoder(encoder, mlp(2, DIM), SQUARED_ERROR, posterior.mean if gaussian else None),
+            autoencoder.Autoencoder(encoder, mlp(2, DIM), SQUARED_ERROR, code),
             Network(judge.init, lambda params, x, z: judge.apply(params, jnp.concatenate([x, z], axis=1))),
             2,
             prior,
