@@ -5,6 +5,7 @@
     python -m experiments.gan --dataset=grid --loss=hinge
     python -m experiments.gan --dataset=mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
     python -m experiments.gan --loss=wasserstein --penalty=gradient --num_critic_steps=4
+    python -m experiments.gan --conditional --conditioning=projection
 
 --loss, --penalty, --clip and --spectral_norm select the game. Each evaluation draws samples from the same noise and
 measures them; their pictures are in the folder `along`, the last one also in `samples.png`, and all of them in
@@ -13,13 +14,14 @@ standard deviations of a mode (0.989 for the mixture's own draws), and draws the
 discriminator's logit. The modes of `grid` are many and close, so it has 15 000 steps by default, a learning rate of
 2e-3 and a weak penalty; all other data sets have 5000 steps and 1e-3. If enough labelled images are held out, samples
 are compared with them: the distances are measured in the features of a classifier of the same data
-(`experiments.reference_classifier`), which is trained first.
+(`experiments.reference_classifier`), which is trained first. With --conditional, both players learn of the class, the
+discriminator in the way of --conditioning: in its input (Mirza & Osindero 2014), by a projection (Miyato & Koyama 2018)
+or as an auxiliary classifier (Odena et al. 2017).
 """
 
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,7 +32,7 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
-from experiments import reference_classifier
+from experiments import gan_parts, reference_classifier
 from genjax import data, losses, memory, networks, runs
 from genjax.data import toys
 from genjax.drawing import charts, pictures
@@ -52,9 +54,10 @@ LOSSES = {
     "wasserstein": losses.WASSERSTEIN,
 }
 TOYS = {"ring": toys.RING, "grid": toys.GRID}
-CONVOLUTIONAL = {
-    "dcgan": (networks.dcgan_generator, networks.dcgan_discriminator),
-    "residual": (networks.residual_generator, networks.residual_discriminator),
+CONDITIONING = {  # how a discriminator learns of the label
+    "concatenated": networks.with_label,
+    "projection": networks.label_projection,
+    "auxiliary": lambda network, num_classes: networks.discriminator_heads(network),
 }
 
 
@@ -110,7 +113,17 @@ class Flags(runs.Flags):
     beta1: float = flag(0.5, "Adam's b1 for both players", at_least=0, at_most=0.999999)
     beta2: float = flag(0.9, "Adam's b2 for both players", at_least=0, at_most=0.999999)
     conditional: bool = flag(False, "condition both players on the label")
-    network: str = flag("mlp", "architecture of the generator and the discriminator", choices=("mlp", *CONVOLUTIONAL))
+    conditioning: str = flag(
+        "concatenated",
+        "how the discriminator of --conditional learns of the label: in its input, by a projection of its features, or "
+        "as an auxiliary classifier, which both players train",
+        choices=CONDITIONING,
+        newer=True,
+    )
+    auxiliary_weight: float = flag(
+        1.0, "weight of the auxiliary classifier's cross-entropy in the losses of both players", at_least=0, newer=True
+    )
+    network: str = flag("mlp", "architecture of the generator and the discriminator", choices=gan_parts.NETWORKS)
     hidden: tuple[int, ...] = flag(
         (128, 128, 128), "widths of the hidden layers of both MLPs", at_least=1, may_be_empty=True
     )
@@ -150,25 +163,20 @@ def penalty_of(flags: Flags) -> gan.CriticPenalty | None:
     return lambda critic, real, fake, key: flags.penalty_weight * penalty(critic, real, fake, key)
 
 
-def build_networks(flags: Flags, shape: tuple[int, ...], num_classes: int) -> tuple[Network, Network]:
-    """Generator and discriminator; with classes, both take a one-hot label as further inputs."""
-    z_dim, seen = flags.latent_dim + num_classes, (*shape[:-1], shape[-1] + num_classes)
-    if flags.network == "mlp":
-        # images end in a sigmoid; a toy's samples are not bounded, and begin in the middle of the data
-        last = jax.nn.sigmoid if len(shape) == 3 else lambda x: x + 0.5
-        return (
-            networks.mlp((z_dim,), shape, hidden=flags.hidden, activation=jax.nn.relu, output_activation=last),
-            networks.mlp(seen, (), hidden=flags.hidden, activation=jax.nn.relu),
-        )
-    if len(shape) != 3:
-        raise BadInput(f"{flags.dataset} has no images; use mlp", parameter="network")
-    generator, discriminator = CONVOLUTIONAL[flags.network]
-    return generator(z_dim, shape, features=flags.features), discriminator(seen, features=flags.features)
-
-
-def centred(network: Network) -> Network:
-    """The network of x - 1/2, so that data in [0, 1] are on both sides of the rectifiers' kinks before any training."""
-    return Network(network.init, lambda params, x: network.apply(params, x - 0.5))
+def build_networks(
+    flags: Flags, shape: tuple[int, ...], num_classes: int
+) -> tuple[Network, Network, Callable[[Params], Params] | None]:
+    """Generator, discriminator, and what follows an update of the latter; with classes, both are conditional."""
+    generator = gan_parts.generator(flags, flags.latent_dim + num_classes, shape)
+    if not num_classes:
+        return generator, *constrained(flags, gan_parts.discriminator(flags, shape))
+    if flags.conditioning == "concatenated":
+        discriminator = gan_parts.discriminator(flags, (*shape[:-1], shape[-1] + num_classes))
+    else:
+        discriminator = gan_parts.discriminator(flags, shape, (1 + num_classes,))
+    discriminator, project = constrained(flags, discriminator)
+    given = CONDITIONING[flags.conditioning](discriminator, num_classes)
+    return networks.with_label(generator, num_classes), given, project
 
 
 def constrained(flags: Flags, discriminator: Network) -> tuple[Network, Callable[[Params], Params] | None]:
@@ -195,13 +203,17 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         dataset.require_bounded("a generator of images", parameter="dataset")
     if flags.conditional:
         dataset.require_classes("a conditional model", parameter="conditional")
+    elif flags.conditioning != "concatenated":
+        raise BadInput(
+            "it is the way in which a `conditional` discriminator learns of the label", parameter="conditioning"
+        )
     num_classes = dataset.num_classes or 0 if flags.conditional else 0
-    generator, discriminator = build_networks(flags, dataset.train.x.shape[1:], num_classes)
-    discriminator, project = constrained(flags, centred(discriminator))
+    generator, discriminator, project = build_networks(flags, dataset.train.x.shape[1:], num_classes)
     adversarial = LOSSES[flags.loss]
     if flags.alpha is not None:
         adversarial = losses.weighted(adversarial, alpha=flags.alpha)
-    parts = gan.GAN(generator, discriminator, adversarial, flags.latent_dim, num_classes)
+    weight = flags.auxiliary_weight if flags.conditioning == "auxiliary" else None
+    parts = gan.GAN(generator, discriminator, adversarial, flags.latent_dim, num_classes, weight)
     num_updates = flags.num_steps * flags.num_critic_steps
     model = gan.model(
         parts,
@@ -227,9 +239,7 @@ def prepare(flags: Flags, dataset: data.Dataset, built: runs.Built, cache: Path)
 def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws samples of the same noise, and measures the modes that they cover, or how they compare with the data."""
     samples = sampling.draw(trained.model, trained.state, flags.num_samples, trained.key)
-    folder = trained.workdir / "along"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{trained.step:08d}.png"
+    path = gan_parts.picture_along(trained)
     if flags.dataset in TOYS:
         save_toy(path, samples, flags, trained)
         means, standard_deviation = TOYS[flags.dataset]
@@ -260,10 +270,7 @@ discriminate = jax.jit(gan.discriminate, static_argnames="parts")  # compiled on
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Copies the last picture to samples.png, and joins all of them in training.gif."""
-    drawn = sorted((trained.workdir / "along").glob("*.png"))
-    if drawn:
-        shutil.copyfile(drawn[-1], trained.workdir / "samples.png")
-        pictures.save_animation(trained.workdir / "training.gif", drawn)
+    gan_parts.join_pictures(trained)
     return {}
 
 

@@ -52,6 +52,9 @@ MODELS = {
     "learned_compression": "learned_compression --hidden=64 --code_dim=4 --side_dim=2 --distortion_weights=4,16",
     "semi_supervised": "semi_supervised --hidden=64 --latent_dim=8",
     "stacked": "stacked --hidden=64,32 --masking=.1,.2 --pretraining_steps=5",
+    "gan-projection": "gan --hidden=64 --conditional --conditioning=projection --spectral_norm --batch_size=128 "
+    "--num_samples=40",
+    "gan-auxiliary": "gan --hidden=64 --conditional --conditioning=auxiliary --batch_size=128 --num_samples=40",
     "vae-optimizer": "vae --hidden=64 --optimizer=rmsprop --optimizer_options=momentum=.9 --accumulate_steps=2 "
     "--weight_decay=.01 --clip_norm=1",
     "vae-vamp": "vae --hidden=64 --conditional --prior=vamp --num_components=20 --regularizer=total_correlation",

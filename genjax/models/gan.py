@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import gradients, networks
-from genjax.losses import Adversarial, mean_logit
+from genjax import gradients
+from genjax.losses import Adversarial, mean_logit, softmax_cross_entropy
 from genjax.losses.adversarial import Critic, Logit
 from genjax.models import alternating, moving_average
 from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
@@ -30,9 +30,11 @@ CriticPenalty = Callable[[Critic, Array, Array, Key], Array]  # critic, real, fa
 class GAN(NamedTuple):
     """The parts of a generative adversarial network; its params are {"generator": ..., "discriminator": ...}.
 
-    With `num_classes`, both players are conditioned on the label: the generator's input is z and a one-hot label,
-    [B, d + K], the discriminator's is x with a one-hot label at every position, [B, ..., C + K] (Mirza & Osindero
-    2014).
+    With `num_classes`, both players are conditioned on the label, which their networks take after z and x:
+    `networks.with_label` appends it to either (Mirza & Osindero 2014), and `networks.label_projection` is another way
+    for the discriminator. With `auxiliary_weight`, the discriminator is not given the label and finds it instead: it
+    returns its logit and those of the classes, as `networks.discriminator_heads`, and both players minimise the
+    cross-entropy of the label (Odena et al. 2017).
     """
 
     generator: Network  # z [B, d] -> x [B, ...]
@@ -40,6 +42,7 @@ class GAN(NamedTuple):
     adversarial: Adversarial
     latent_dim: int  # d
     num_classes: int = 0  # K; 0 ignores the label
+    auxiliary_weight: float | None = None  # w of the cross-entropy in both players' losses; None for no classifier
 
 
 def init_params(key: Key, *, parts: GAN) -> Params:
@@ -58,30 +61,54 @@ def generate(generator: Params, z: Array, label: Array | None = None, *, parts: 
     Raises:
       ValueError: the GAN is conditional, and there is no label.
     """
-    return _apply(parts.generator, generator, z, label, parts)
+    return parts.generator.apply(generator, z, *_given(label, parts))
 
 
 def discriminate(discriminator: Params, x: Array, label: Array | None = None, *, parts: GAN) -> Logit:
-    """The discriminator's logit, larger for real: x [B, ...], and label [B] if the GAN is conditional.
+    """The discriminator's logit, larger for real: x [B, ...], and label [B] if it is given the label.
 
     Raises:
-      ValueError: the GAN is conditional, and there is no label.
+      ValueError: it is given the label, and there is none.
     """
-    return _apply(parts.discriminator, discriminator, x, label, parts)
+    return _judge(discriminator, x, label, parts)[0]
 
 
-def _apply(network: Network, params: Params, inputs: Array, label: Array | None, parts: GAN) -> Logit:
-    if not parts.num_classes:
-        return network.apply(params, inputs)
-    return networks.with_label(network, parts.num_classes).apply(params, inputs, label)
+def classify(discriminator: Params, x: Array, *, parts: GAN) -> Array:
+    """The unnormalised log-probabilities of an auxiliary classifier: x [B, ...] -> [B, K]."""
+    return _judge(discriminator, x, None, parts)[1]
+
+
+def _given(label: Array | None, parts: GAN) -> tuple[Array | None, ...]:
+    """What a conditional network takes beside its input."""
+    return (label,) if parts.num_classes else ()
+
+
+def _judge(discriminator: Params, x: Array, label: Array | None, parts: GAN) -> tuple[Logit, Any]:
+    """The logit, and the class logits [B, K] of an auxiliary classifier, otherwise None."""
+    if parts.auxiliary_weight is not None:
+        return parts.discriminator.apply(discriminator, x)
+    return parts.discriminator.apply(discriminator, x, *_given(label, parts)), None
+
+
+def _cross_entropy(classes: Array, label: Array | None) -> Array:
+    """Of the class logits [B, K], in nats, [B]."""
+    assert label is not None  # the conditional generator has refused a batch without labels
+    return softmax_cross_entropy(classes, label)
 
 
 def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None) -> gradients.Objective:
     """The discriminator's objective: its loss on real and generated examples of the same labels, and the penalty.
 
+        J_D = L_D + penalty - w (log p(y|x) + log p(y|x~))
+
+    The last term, of weight w, is that of an auxiliary classifier, if there is one.
+
     Returns:
       `objective(discriminator, {"generator": params}, batch, key) -> (loss [B], {"discriminator_loss", "penalty",
-      "real_logit", "fake_logit": [B]})`; the penalty is not in `discriminator_loss`.
+      "real_logit", "fake_logit": [B]})`; the penalty is not in `discriminator_loss`, nor are the cross-entropies of an
+      auxiliary classifier, "real_cross_entropy" and "fake_cross_entropy", in nats.
+
+    Source: Goodfellow et al. 2014, algorithm 1; Odena et al. 2017, equations 2 and 3.
     """
 
     def objective(
@@ -94,15 +121,22 @@ def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None)
         def critic(x: Array) -> Logit:
             return discriminate(discriminator, x, batch.label, parts=parts)
 
-        real_logit, fake_logit = critic(batch.x), critic(fake)
+        (real_logit, real_classes), (fake_logit, fake_classes) = (
+            _judge(discriminator, x, batch.label, parts) for x in (batch.x, fake)
+        )
         loss = parts.adversarial.discriminator(real_logit, fake_logit)
         value = jnp.zeros_like(loss) if penalty is None else penalty(critic, batch.x, fake, penalty_key)
-        return loss + value, {
+        metrics = {
             "discriminator_loss": loss,
             "penalty": value,
             "real_logit": mean_logit(real_logit),
             "fake_logit": mean_logit(fake_logit),
         }
+        if parts.auxiliary_weight is None:
+            return loss + value, metrics
+        metrics["real_cross_entropy"] = of_real = _cross_entropy(real_classes, batch.label)
+        metrics["fake_cross_entropy"] = of_fake = _cross_entropy(fake_classes, batch.label)
+        return loss + value + parts.auxiliary_weight * (of_real + of_fake), metrics
 
     return objective
 
@@ -110,8 +144,15 @@ def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None)
 def generator_objective(parts: GAN) -> gradients.Objective:
     """The generator's objective: its loss on as many new examples as the batch has, with the batch's labels.
 
+        J_G = L_G - w log p(y|x~)
+
+    The last term, of weight w, is that of an auxiliary classifier, if there is one.
+
     Returns:
-      `objective(generator, {"discriminator": params}, batch, key) -> (loss [B], {"generator_loss": [B]})`.
+      `objective(generator, {"discriminator": params}, batch, key) -> (loss [B], {"generator_loss": [B]})`; the
+      cross-entropy of an auxiliary classifier is not in `generator_loss`, but in "cross_entropy", in nats.
+
+    Source: Goodfellow et al. 2014, algorithm 1; Odena et al. 2017, equations 2 and 3.
     """
 
     def objective(
@@ -119,11 +160,15 @@ def generator_objective(parts: GAN) -> gradients.Objective:
     ) -> tuple[Array, dict[str, Array]]:
         z = jax.random.normal(key, (len(batch.x), parts.latent_dim))
         fake = generate(generator, z, batch.label, parts=parts)
-        real_logit, fake_logit = (
-            discriminate(others["discriminator"], x, batch.label, parts=parts) for x in (batch.x, fake)
+        (real_logit, _), (fake_logit, classes) = (
+            _judge(others["discriminator"], x, batch.label, parts) for x in (batch.x, fake)
         )
         loss = parts.adversarial.generator(real_logit, fake_logit)
-        return loss, {"generator_loss": loss}
+        if parts.auxiliary_weight is None:
+            return loss, {"generator_loss": loss}
+        cross_entropy = _cross_entropy(classes, batch.label)
+        metrics = {"generator_loss": loss, "cross_entropy": cross_entropy}
+        return loss + parts.auxiliary_weight * cross_entropy, metrics
 
     return objective
 

@@ -25,9 +25,11 @@ from genjax.networks.bijections import (
     planar,
 )
 from genjax.networks.combinators import (
+    discriminator_heads,
     flattened,
     full_covariance_heads,
     gaussian_heads,
+    label_projection,
     missing_as_zero,
     unit_vectors,
     von_mises_fisher_heads,
@@ -101,6 +103,7 @@ __all__ = [
     "coupling_flow",
     "dcgan_discriminator",
     "dcgan_generator",
+    "discriminator_heads",
     "flattened",
     "flow_heads",
     "from_equinox",
@@ -121,6 +124,7 @@ __all__ = [
     "jump_relu_units",
     "k_sparse",
     "l1_units",
+    "label_projection",
     "learned_codebook",
     "map_decoder",
     "map_encoder",

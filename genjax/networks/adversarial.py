@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -115,6 +116,7 @@ class _ResidualGenerator(nn.Module):
 
 
 class _ResidualDiscriminator(nn.Module):
+    output_shape: tuple[int, ...]
     features: tuple[int, ...]
 
     @nn.compact
@@ -125,7 +127,8 @@ class _ResidualDiscriminator(nn.Module):
             y = convolution(kernel_size=3, name=f"convolution_{depth}_1")(y)
             y = average_pool(convolution(kernel_size=3, name=f"convolution_{depth}_2")(leaky_relu(y)))
             x = y + convolution(kernel_size=1, name=f"shortcut_{depth}")(average_pool(x))
-        return nn.Dense(1, name="dense")(leaky_relu(x).reshape(x.shape[0], -1))[:, 0]
+        y = nn.Dense(math.prod(self.output_shape), name="dense")(leaky_relu(x).reshape(x.shape[0], -1))
+        return y.reshape(x.shape[0], *self.output_shape)
 
 
 class _PatchDiscriminator(nn.Module):
@@ -172,21 +175,24 @@ def dcgan_generator(input_dim: int, image_shape: Sequence[int], *, features: Seq
     return from_linen(_Generator((height, width, channels), tuple(features)), (input_dim,))
 
 
-def dcgan_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+def dcgan_discriminator(
+    image_shape: Sequence[int], output_shape: Sequence[int] = (), *, features: Sequence[int] = (64, 128)
+) -> Network:
     """The discriminator of DCGAN: strided convolutions, leaky rectifiers and a linear layer.
 
-    It is `convolutional_encoder` with one output, kernels of 4 x 4, strides of 2 and slopes of 0.2.
+    It is `convolutional_encoder` with kernels of 4 x 4, strides of 2 and slopes of 0.2.
 
     Args:
       image_shape: (H, W, C).
+      output_shape: (), or (1 + K,) for further outputs beside the logit, as `discriminator_heads` reads them.
       features: channels of the convolutions.
 
     Returns:
-      A network x [B, H, W, C] -> logit [B].
+      A network x [B, H, W, C] -> [B, *output_shape], by default the logit.
 
     Source: Radford, Metz & Chintala 2016.
     """
-    return convolutional_encoder(image_shape, (), features=features, activation=leaky_relu)
+    return convolutional_encoder(image_shape, output_shape, features=features, activation=leaky_relu)
 
 
 def residual_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
@@ -211,7 +217,9 @@ def residual_generator(input_dim: int, image_shape: Sequence[int], *, features: 
     return from_linen(_ResidualGenerator((height, width, channels), tuple(features)), (input_dim,))
 
 
-def residual_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+def residual_discriminator(
+    image_shape: Sequence[int], output_shape: Sequence[int] = (), *, features: Sequence[int] = (64, 128)
+) -> Network:
     """A discriminator of residual blocks, for any H, W, C >= 1.
 
         x^l = pool(c_2(act(c_1(act(x^{l-1}))))) + c_0(pool(x^{l-1}));   logit = flat(act(x^L)) W + b
@@ -221,14 +229,15 @@ def residual_discriminator(image_shape: Sequence[int], *, features: Sequence[int
 
     Args:
       image_shape: (H, W, C).
+      output_shape: (), or (1 + K,) for further outputs beside the logit, as `discriminator_heads` reads them.
       features: channels of x^1, ..., x^L.
 
     Returns:
-      A network x [B, H, W, C] -> logit [B].
+      A network x [B, H, W, C] -> [B, *output_shape], by default the logit.
 
     Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
     """
-    return from_linen(_ResidualDiscriminator(tuple(features)), tuple(image_shape))
+    return from_linen(_ResidualDiscriminator(tuple(output_shape), tuple(features)), tuple(image_shape))
 
 
 def patch_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:

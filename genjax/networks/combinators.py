@@ -115,14 +115,59 @@ def with_label(network: Network, num_classes: int) -> Network:
     """
 
     def apply(params: Params, x: Array, label: Array | None) -> Any:
-        if label is None:
-            raise ValueError(f"a network conditional on {num_classes} classes needs labels, and got none")
+        _check_label(label, num_classes)
         one_hot = jax.nn.one_hot(label, num_classes, dtype=x.dtype)
         one_hot = one_hot.reshape(x.shape[0], *(1,) * (x.ndim - 2), num_classes)
         labelled = jnp.concatenate([x, jnp.broadcast_to(one_hot, (*x.shape[:-1], num_classes))], axis=-1)
         return network.apply(params, labelled)
 
     return Network(network.init, apply)
+
+
+def discriminator_heads(network: Network) -> Network:
+    """Reads the last output dimension, 1 + K, as a discriminator's (logit [B], further outputs [B, K]).
+
+    Both are heads on one body, of which the last layer of the network is common: the class logits of an auxiliary
+    classifier (Odena et al. 2017), or the parameters of Q(c|x) in an InfoGAN (Chen et al. 2016).
+    """
+
+    def apply(params: Params, *inputs: Array) -> tuple[Array, Array]:
+        y = network.apply(params, *inputs)
+        return y[:, 0], y[:, 1:]
+
+    return Network(network.init, apply)
+
+
+def label_projection(network: Network, num_classes: int) -> Network:
+    """Makes a discriminator conditional on a label by a projection: `apply(params, x, label)` -> logit [B].
+
+        a(x, y) = v_y^T phi(x) + psi(phi(x))
+
+    psi and the rows v_y, each with its bias, are the network's last layer, which has one output of psi and one for each
+    class. The first term is for log p(y|x) / g(y|x), the second for log p(x) / g(x); their sum is the best logit.
+
+    Args:
+      network: x -> [B, 1 + K], linear in its features phi.
+      num_classes: K.
+
+    Raises:
+      ValueError: at apply, a label that is None.
+
+    Source: Miyato & Koyama 2018, equations 3 to 5.
+    """
+    heads = discriminator_heads(network)
+
+    def apply(params: Params, x: Array, label: Array | None) -> Array:
+        _check_label(label, num_classes)
+        unconditional, of_classes = heads.apply(params, x)
+        return unconditional + jnp.sum(of_classes * jax.nn.one_hot(label, num_classes, dtype=x.dtype), axis=-1)
+
+    return Network(network.init, apply)
+
+
+def _check_label(label: Array | None, num_classes: int) -> None:
+    if label is None:
+        raise ValueError(f"a network conditional on {num_classes} classes needs labels, and got none")
 
 
 def missing_as_zero(network: Network) -> Network:

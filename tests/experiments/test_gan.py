@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +15,7 @@ from PIL import Image
 from experiments import gan
 from genjax import data, gradients
 from genjax.errors import BadInput
+from genjax.types import Batch
 
 SMALL = ("--num_steps=20", "--log_every=10", "--eval_every=10", "--hidden=16", "--features=4,8", "--batch_size=32")
 TOY = {"modes_covered", "share_near_modes"}
@@ -98,6 +101,7 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
             "conditional: a conditional model needs classes, and data set 'curve' has no labels",
         ),
         ({"dataset": "ring", "network": "dcgan"}, "network: ring has no images; use mlp"),
+        ({"conditioning": "projection"}, "conditioning: it is the way in which a `conditional` discriminator learns"),
     ],
 )
 def test_contradictory_flags_are_refused(given, problem):
@@ -105,6 +109,27 @@ def test_contradictory_flags_are_refused(given, problem):
     dataset = data.load(flags.dataset)
     with pytest.raises(BadInput, match=re.escape(problem)):
         gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch)
+
+
+@pytest.mark.parametrize("network", ["mlp", pytest.param("dcgan", marks=pytest.mark.slow), "residual"])
+@pytest.mark.parametrize("conditioning", ["concatenated", "projection", "auxiliary"])
+def test_every_discriminator_learns_of_the_label_in_every_way(network, conditioning):
+    small = dict(hidden=(8,), features=(4, 5), batch_size=4, spectral_norm=True)
+    flags = gan.Flags(network=network, conditional=True, conditioning=conditioning, **small)
+    dataset = data.load("digits")
+    model = gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch).model
+    sample = model.sample
+    assert sample is not None
+
+    def trace(key):
+        batch = Batch(jnp.zeros((4, 8, 8, 1)), jnp.arange(4))
+        state, metrics = model.train_step(model.init(key), batch, key)
+        return metrics, sample(state, 3, key, jnp.arange(3))
+
+    metrics, samples = jax.eval_shape(trace, jax.random.key(0))
+    auxiliary = {"real_cross_entropy", "fake_cross_entropy", "cross_entropy"}
+    assert metrics.keys() == NAMES | (auxiliary if conditioning == "auxiliary" else set())
+    assert samples.shape == (3, 8, 8, 1)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,9 @@ CASES = {
     "imputation": f"imputation --hidden=300 --num_imputation_samples=20 --num_steps=60 {SHAPE}",
     "learned_compression": "learned_compression --hidden=200 --code_dim=8 --side_dim=2 --distortion_weights=4,16 "
     f"--num_steps=60 {SHAPE}",
+    "gan-projection": f"gan --network=residual --features=8,16 --conditional --conditioning=projection --spectral_norm "
+    f"--num_steps=40 {SHAPE}",
+    "gan-auxiliary": f"gan --hidden=200 --conditional --conditioning=auxiliary --num_steps=60 {SHAPE}",
     "semi_supervised": f"semi_supervised --hidden=300 --num_labels=40 --num_steps=60 {SHAPE}",
     "stacked": f"stacked --hidden=200,100 --masking=.1,.2 --pretraining_steps=20 --num_steps=60 {SHAPE}",
     "vae-vamp": "vae --conditional --prior=vamp --num_components=20 --regularizer=total_correlation --num_steps=60 "

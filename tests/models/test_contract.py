@@ -224,13 +224,22 @@ def build_identity_encoder(**more):
     return identity_encoder.model(parts, ADAM, margin=lambda step: 0.3, **more)
 
 
-def gan_with(adversarial=NON_SATURATING, *, num_classes=0, spectral=False, penalty=None, **options):
+def gan_with(adversarial=NON_SATURATING, *, spectral=False, penalty=None, **options):
     def build(**more):
-        discriminator, project = mlp(DIM + num_classes, 0), None
+        discriminator, project = mlp(DIM, 0), None
         if spectral:
             discriminator, project = networks.spectral_norm(discriminator)
-        parts = gan.GAN(mlp(2 + num_classes, DIM), discriminator, adversarial, 2, num_classes)
+        parts = gan.GAN(mlp(2, DIM), discriminator, adversarial, 2)
         return gan.model(parts, ADAM, ADAM, penalty=penalty, project=project, **options, **more)
+
+    return build
+
+
+def conditional_gan(discriminator, auxiliary_weight=None):
+    def build(**more):
+        generator = networks.with_label(mlp(2 + CLASSES, DIM), CLASSES)
+        parts = gan.GAN(generator, discriminator, NON_SATURATING, 2, CLASSES, auxiliary_weight=auxiliary_weight)
+        return gan.model(parts, ADAM, ADAM, **more)
 
     return build
 
@@ -429,7 +438,9 @@ CASES = {
     "sfnn": Case(build_sfnn, draws=True, label="vector"),
     "identity_encoder": Case(build_identity_encoder),
     "gan": Case(gan_with(averaging=0.9, num_critic_steps=2), draws=True),
-    "gan_conditional": Case(gan_with(num_classes=CLASSES), draws=True),
+    "gan_conditional": Case(conditional_gan(networks.with_label(mlp(DIM + CLASSES, 0), CLASSES)), draws=True),
+    "gan_projection": Case(conditional_gan(networks.label_projection(mlp(DIM, 1 + CLASSES), CLASSES)), draws=True),
+    "gan_auxiliary": Case(conditional_gan(networks.discriminator_heads(mlp(DIM, 1 + CLASSES)), 0.5), draws=True),
     "gan_spectral": Case(gan_with(HINGE, spectral=True), draws=True),
     "gan_penalised": Case(gan_with(WASSERSTEIN, penalty=gradient_penalty), draws=True),
     "bigan": Case(bigan_with(prior=losses.UNIFORM_ON_CUBE), draws=True),
@@ -451,6 +462,7 @@ VARIANTS = (
     "sigmoid_layer",
     "gated",
     "gan_spectral",
+    "gan_projection",
     "jump_relu",
     "miwae",
     "ciwae",

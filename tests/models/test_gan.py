@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.optimize
+import scipy.special
 import scipy.stats
+from jax.flatten_util import ravel_pytree
 
 from genjax import gradients, losses, networks
 from genjax.losses import HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING, WASSERSTEIN
@@ -18,13 +21,13 @@ from genjax.types import Batch, Network
 
 def small(adversarial=NON_SATURATING, num_classes=0, latent_dim=2):
     """Players of vectors of three."""
-    return gan.GAN(
+    players = [
         networks.mlp((latent_dim + num_classes,), (3,), hidden=(5,), activation=jnp.tanh),
         networks.mlp((3 + num_classes,), (), hidden=(5,), activation=jnp.tanh),
-        adversarial,
-        latent_dim,
-        num_classes,
-    )
+    ]
+    if num_classes:
+        players = [networks.with_label(player, num_classes) for player in players]
+    return gan.GAN(*players, adversarial, latent_dim, num_classes)
 
 
 @pytest.fixture
@@ -370,7 +373,7 @@ def test_alpha_is_a_learning_rate_and_under_adam_nothing(key, batch):
 
 
 def test_both_players_are_told_the_label(key):
-    echo = Network(lambda key: {}, lambda params, x: x)
+    echo = networks.with_label(Network(lambda key: {}, lambda params, x: x), 4)
     parts = gan.GAN(echo, echo, NON_SATURATING, latent_dim=2, num_classes=4)
     label = jnp.array([2, 0, 3])
     one_hot = np.eye(4)[[2, 0, 3]]
@@ -389,7 +392,8 @@ def test_fakes_are_of_the_labels_of_the_real(key, batch):
     discriminator = Network(
         lambda key: {"w": jnp.ones(())}, lambda p, x: -p["w"] * jnp.sum((x[:, :4] - x[:, 4:]) ** 2, axis=1)
     )
-    parts = gan.GAN(generator, discriminator, WASSERSTEIN, latent_dim=2, num_classes=4)
+    players = [networks.with_label(player, 4) for player in (generator, discriminator)]
+    parts = gan.GAN(*players, WASSERSTEIN, latent_dim=2, num_classes=4)
     given = Batch(jax.nn.one_hot(batch.label, 4) + 1, batch.label)
     model = gan.model(parts, optax.sgd(0.0), optax.sgd(0.0), num_critic_steps=3)
     _, metrics = jax.jit(model.train_step)(model.init(key), given, key)
@@ -398,6 +402,85 @@ def test_fakes_are_of_the_labels_of_the_real(key, batch):
     assert model.sample is not None
     np.testing.assert_array_equal(model.sample(model.init(key), 6, key), np.eye(4)[[0, 1, 2, 3, 0, 1]])
     np.testing.assert_array_equal(model.sample(model.init(key), 2, key, jnp.array([3, 1])), np.eye(4)[[3, 1]])
+
+
+# How often each of 3 atoms is of each of 2 classes, in the data and among the generated: as many of each class in both
+REAL, FAKE = np.array([[5, 1], [2, 4], [1, 3]]), np.array([[2, 2], [3, 1], [3, 5]])
+
+
+def rows(counts):
+    """One-hot atoms, [16, 3], and their classes, [16], class by class."""
+    atom = [x for y in range(2) for x in range(3) for _ in range(counts[x, y])]
+    return jnp.eye(3)[np.array(atom)], jnp.repeat(jnp.arange(2), counts.sum(axis=0))
+
+
+@pytest.fixture
+def tables(float64):
+    """A conditional game of tables, and the batch over which means are expectations."""
+    real, label = rows(REAL)
+    generator = Network(lambda key: {}, lambda params, z, label: rows(FAKE)[0])
+    heads = networks.affine((3,), (1 + 2,))
+    return gan.GAN(generator, heads, NON_SATURATING, latent_dim=1, num_classes=2), Batch(real, label)
+
+
+def solved(parts, batch, key):
+    """The discriminator's params at the least value of its objective."""
+    start, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, parts.discriminator.init(key)))
+    objective = gan.discriminator_objective(parts)
+
+    def loss(flat):
+        return jnp.mean(objective(unravel(flat), {"generator": {}}, batch, key)[0])
+
+    found = scipy.optimize.minimize(jax.jit(jax.value_and_grad(loss)), start, jac=True, method="BFGS", tol=1e-9)
+    return unravel(found.x), jax.grad(loss), unravel
+
+
+def test_the_best_projection_is_the_marginal_and_the_label_part_of_the_log_ratio(tables, key):
+    parts, batch = tables
+    parts = parts._replace(discriminator=networks.label_projection(parts.discriminator, 2))
+    params, slope, _ = solved(parts, batch, key)
+    logit = np.array([gan.discriminate(params, jnp.eye(3), jnp.full(3, y), parts=parts) for y in range(2)]).T
+    np.testing.assert_allclose(logit, np.log(REAL / FAKE), atol=1e-5)
+    marginal = np.log(REAL.sum(1) / FAKE.sum(1))
+    of_label = np.log((REAL / REAL.sum(1, keepdims=True)) / (FAKE / FAKE.sum(1, keepdims=True)))
+    by_hand = {"layer_1": {"kernel": jnp.column_stack([marginal, of_label]), "bias": jnp.zeros(3)}}
+    np.testing.assert_allclose(slope(ravel_pytree(by_hand)[0]), 0, atol=1e-9)
+    with pytest.raises(ValueError, match="2 classes needs labels"):
+        gan.discriminate(params, batch.x, parts=parts)
+
+
+def test_an_auxiliary_classifier_adds_its_cross_entropies_to_both_losses(tables, key):
+    parts, batch = tables
+    parts = parts._replace(discriminator=networks.discriminator_heads(parts.discriminator), auxiliary_weight=0.7)
+    table = np.asarray(jax.random.normal(key, (3, 3)))
+    params = {"layer_1": {"kernel": jnp.asarray(table), "bias": jnp.zeros(3)}}
+    p, g = REAL / REAL.sum(), FAKE / FAKE.sum()
+    log_d, log_not = (-np.logaddexp(0, sign * table[:, :1]) for sign in (-1, 1))
+    log_c = table[:, 1:] - scipy.special.logsumexp(table[:, 1:], axis=1, keepdims=True)  # log p(y|x)
+
+    loss, metrics = gan.discriminator_objective(parts)(params, {"generator": {}}, batch, key)
+    # Odena et al. 2017, equations 2 and 3: the discriminator maximises L_S + L_C, the generator L_C - L_S
+    of_source, of_class = (p * log_d + g * log_not).sum(), ((p + g) * log_c).sum()
+    np.testing.assert_allclose(loss.mean(), -of_source - 0.7 * of_class, rtol=1e-9)
+    np.testing.assert_allclose(metrics["discriminator_loss"].mean(), -of_source, rtol=1e-9)
+    for name, q in (("real", p), ("fake", g)):
+        np.testing.assert_allclose(metrics[f"{name}_cross_entropy"].mean(), -(q * log_c).sum(), rtol=1e-9)
+
+    loss, metrics = gan.generator_objective(parts)({}, {"discriminator": params}, batch, key)
+    np.testing.assert_allclose(metrics["generator_loss"].mean(), -(g * log_d).sum(), rtol=1e-9)
+    np.testing.assert_allclose(metrics["cross_entropy"].mean(), -(g * log_c).sum(), rtol=1e-9)
+    np.testing.assert_allclose(loss.mean(), -(g * log_d).sum() - 0.7 * (g * log_c).sum(), rtol=1e-9)
+
+
+def test_the_best_auxiliary_classifier_is_that_of_real_and_generated_examples_together(tables, key):
+    parts, batch = tables
+    parts = parts._replace(discriminator=networks.discriminator_heads(parts.discriminator), auxiliary_weight=0.7)
+    params, *_ = solved(parts, batch, key)
+    both = REAL + FAKE
+    found = jax.nn.softmax(gan.classify(params, jnp.eye(3), parts=parts))
+    np.testing.assert_allclose(found, both / both.sum(1, keepdims=True), atol=1e-5)
+    logit = gan.discriminate(params, jnp.eye(3), parts=parts)
+    np.testing.assert_allclose(logit, np.log(REAL.sum(1) / FAKE.sum(1)), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -52,6 +52,21 @@ def test_discriminators_judge_images_of_any_size(make, shape, draw, parameters):
 
 
 @discriminators
+def test_a_projection_is_the_discriminator_whose_last_layer_is_that_of_psi_and_of_the_class(make, draw, parameters):
+    # v_y^T phi + psi(phi) = (v_y + psi)^T phi
+    x, label = draw(4, 8, 8, 1), np.array([2, 0, 1, 2])
+    projected = networks.label_projection(make((8, 8, 1), (1 + 3,), features=(4, 5)), 3)
+    params = parameters(projected)
+    found = jax.jit(projected.apply)(params, x, label)
+    alone = make((8, 8, 1), features=(4, 5))
+    for i, y in enumerate(label):
+        last = {name: a[..., :1] + a[..., 1 + y : 2 + y] for name, a in params["dense"].items()}
+        np.testing.assert_allclose(found[i], alone.apply(params | {"dense": last}, x)[i], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="3 classes needs labels"):
+        projected.apply(params, x, None)
+
+
+@discriminators
 def test_a_discriminator_of_zeros_cannot_tell(make, draw, parameters):
     network = make((8, 8, 1), features=(4,))
     zeros = jax.tree.map(jnp.zeros_like, parameters(network))
