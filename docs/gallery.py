@@ -167,6 +167,13 @@ SHOWN = (
         },
         ("--prior=ring", "--variant=labelled"),
     ),
+    Shown(
+        "infogan",
+        {
+            "samples.png": "Each column is a category that was found without labels, with the class that it matches.",
+            "sweep_1.png": "The first continuous code from left to right, with the same noise everywhere.",
+        },
+    ),
     Shown("identity_encoder", {"mistakes.png": "Faces that were taken for another identity."}),
     Shown("classifier", {"mistakes.png": "All digits that were misclassified, by true and predicted class."}),
     Shown(

@@ -20,6 +20,7 @@ PAGES = {
     "identity_swap": "--features=4,8 --discriminator_features=4,8 --num_blocks=2 --encoder_steps=4 --dataset=PICTURES "
     "--batch_size=2",
     "imputation": f"--hidden=8 --latent_dim=2 --num_imputation_samples=3 {FOLDER}",
+    "infogan": f"--hidden=8 --noise_dim=2 {FOLDER}",
     "iwae": f"--hidden=8 --latent_dim=2 --num_test_samples=4 {FOLDER}",
     "ladder": f"--hidden=8,8 --latent_dims=3,2 --num_importance_samples=3 {FOLDER}",
     "learned_compression": f"--hidden=8 --code_dim=3 --side_dim=2 --distortion_weights=4,16 {FOLDER}",

@@ -48,6 +48,7 @@ CASES = {
     "imputation": f"imputation --hidden=300 --num_imputation_samples=20 --num_steps=60 {SHAPE}",
     "learned_compression": "learned_compression --hidden=200 --code_dim=8 --side_dim=2 --distortion_weights=4,16 "
     f"--num_steps=60 {SHAPE}",
+    "infogan": f"infogan --hidden=200 --num_steps=60 {SHAPE}",
     "gan-projection": f"gan --network=residual --features=8,16 --conditional --conditioning=projection --spectral_norm "
     f"--num_steps=40 {SHAPE}",
     "gan-auxiliary": f"gan --hidden=200 --conditional --conditioning=auxiliary --num_steps=60 {SHAPE}",

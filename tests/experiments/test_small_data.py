@@ -32,6 +32,7 @@ PAGES = {
     },
     "iwae": {"hidden": (8,), "latent_dim": 2, "num_test_samples": 4},
     "imputation": {"hidden": (8,), "latent_dim": 2, "num_imputation_samples": 3},
+    "infogan": {"hidden": (8,), "noise_dim": 2},
     "ladder": {"hidden": (8, 8), "latent_dims": (3, 2), "num_importance_samples": 3},
     "learned_compression": {"hidden": (8,), "code_dim": 3, "side_dim": 2, "distortion_weights": (4.0,)},
     "linear_pca": {"latent_dim": 2},

@@ -29,6 +29,7 @@ from genjax.models import (
     identity_encoder,
     identity_swap,
     importance_weighted,
+    info_gan,
     info_vae,
     ladder,
     learned_compression,
@@ -244,6 +245,12 @@ def conditional_gan(discriminator, auxiliary_weight=None):
     return build
 
 
+def build_info_gan(**more):
+    discriminator = networks.discriminator_heads(mlp(DIM, 1 + 3 + 2))
+    parts = info_gan.InfoGAN(mlp(2 + 3 + 2, DIM), discriminator, NON_SATURATING, 2, num_categories=3, num_continuous=2)
+    return info_gan.model(parts, ADAM, ADAM, weights=info_gan.Weights(), averaging=0.9, **more)
+
+
 def gradient_penalty(critic, real, fake, key):
     return 10 * losses.gradient_penalty(critic, real, fake, key)
 
@@ -441,6 +448,7 @@ CASES = {
     "gan_conditional": Case(conditional_gan(networks.with_label(mlp(DIM + CLASSES, 0), CLASSES)), draws=True),
     "gan_projection": Case(conditional_gan(networks.label_projection(mlp(DIM, 1 + CLASSES), CLASSES)), draws=True),
     "gan_auxiliary": Case(conditional_gan(networks.discriminator_heads(mlp(DIM, 1 + CLASSES)), 0.5), draws=True),
+    "info_gan": Case(build_info_gan, draws=True),
     "gan_spectral": Case(gan_with(HINGE, spectral=True), draws=True),
     "gan_penalised": Case(gan_with(WASSERSTEIN, penalty=gradient_penalty), draws=True),
     "bigan": Case(bigan_with(prior=losses.UNIFORM_ON_CUBE), draws=True),
@@ -645,6 +653,7 @@ def test_a_step_keeps_the_dtypes_of_the_state(case, dtype, key):
             "discriminator",
         ),
         (gan.init_params, gan.GAN(nn.Dense(4), mlp(DIM, 0), HINGE, 2), "generator"),
+        (info_gan.init_params, info_gan.InfoGAN(mlp(4, DIM), nn.Dense(3), HINGE, 2, 2), "discriminator"),
         (ladder.init_params, ladder.Ladder((), nn.Dense(4), BERNOULLI), "decoder"),
         (vq.init_params, vq.VQ(mlp(DIM, 4), nn.Dense(4), *4 * (None,)), "decoder"),  # type: ignore[arg-type]
         (sfnn.init_params, sfnn.SFNN(nn.Dense(4), mlp(4, DIM), losses.GAUSSIAN, 2, jnp.tanh), "hidden"),

@@ -31,6 +31,7 @@ PAGES = [
     "identity_encoder",
     "identity_swap",
     "imputation",
+    "infogan",
     "iwae",
     "ladder",
     "learned_compression",
