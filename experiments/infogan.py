@@ -42,7 +42,7 @@ NUM_READ = 2000  # samples whose codes are read to correlate them
 class Flags(runs.Flags):
     """InfoGAN."""
 
-    num_steps: int = 4000
+    num_steps: int = 3000
     batch_size: int = 128
     learning_rate: float = flag(1e-3, "highest learning rate of the discriminator", at_least=0)
     learning_rate_schedule: str = "cosine"

@@ -133,6 +133,7 @@ def test_both_losses_by_hand(parts, batch, key):
     chex.assert_trees_all_close(metrics, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_moves_q_by_the_discriminators_turn(parts, batch, key):
     # without the game's own loss: SGD on -lambda L_I alone, first of the discriminator's params, then the generator's
     silent = losses.Adversarial(lambda a, b: 0 * b, lambda a, b: 0 * a)
