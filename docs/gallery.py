@@ -170,7 +170,7 @@ SHOWN = (
     Shown(
         "infogan",
         {
-            "samples.png": "Each column is a category that was found without labels, with the class that it matches.",
+            "samples.png": "Each column is a category of an InfoGAN, and the class that it matches best.",
             "sweep_1.png": "The first continuous code from left to right, with the same noise everywhere.",
         },
     ),

@@ -1,4 +1,4 @@
-"""An InfoGAN, whose codes can be read off its samples, and which so finds classes without labels (Chen et al. 2016).
+"""An InfoGAN, whose codes can be read off its samples (Chen et al. 2016).
 
     python -m experiments.infogan
     python -m experiments.infogan --dataset=ring --num_categories=8
@@ -8,10 +8,10 @@ The generator's input is noise, one of --num_categories categories, and --num_co
 second head of the discriminator reads them off the samples, and both players maximise what it knows of them: the
 metric `categorical_information` is its L_I, in nats, at most `categorical_entropy`, the log of the number of
 categories. `clustering_error` is the share of held-out examples whose category is not that of their class, under the
-best matching of categories with classes; no label is used in training. `continuous_correlation` is that of the numbers
-with those read off new samples, a mean over the codes. `samples.png` has a category in each column, and `sweep_1.png`
-changes the first number from left to right, with the same noise everywhere. The samples of each evaluation are in the
-folder `along` and in `training.gif`.
+best matching of categories with classes; no label is used in training, and nothing makes the categories classes.
+`continuous_correlation` is that of the numbers with those read off new samples, a mean over the codes. `samples.png`
+has a category in each column, and `sweep_1.png` changes the first number from left to right, with the same noise
+everywhere. The samples of each evaluation are in the folder `along` and in `training.gif`.
 """
 
 from __future__ import annotations
