@@ -111,7 +111,7 @@ def test_contradictory_flags_are_refused(given, problem):
         gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch)
 
 
-@pytest.mark.parametrize("network", ["mlp", pytest.param("dcgan", marks=pytest.mark.slow), "residual"])
+@pytest.mark.parametrize("network", ["mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dcgan", "residual"))])
 @pytest.mark.parametrize("conditioning", ["concatenated", "projection", "auxiliary"])
 def test_every_discriminator_learns_of_the_label_in_every_way(network, conditioning):
     small = dict(hidden=(8,), features=(4, 5), batch_size=4, spectral_norm=True)
