@@ -6,17 +6,22 @@
     python -m experiments.gan --dataset=mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
     python -m experiments.gan --loss=wasserstein --penalty=gradient --num_critic_steps=4
     python -m experiments.gan --conditional --conditioning=projection
+    python -m experiments.gan --dataset=ring --loss=relativistic --penalty=r1_r2
+    python -m experiments.gan --dataset=folder:PATH --network=dcgan --augmentation=translation,cutout,colour
 
---loss, --penalty, --clip and --spectral_norm select the game. Each evaluation draws samples from the same noise and
-measures them; their pictures are in the folder `along`, the last one also in `samples.png`, and all of them in
-`training.gif`. On `ring` and `grid` it counts the modes that the samples cover and the share of samples within 3
-standard deviations of a mode (0.989 for the mixture's own draws), and draws them over the true density and over the
-discriminator's logit. The modes of `grid` are many and close, so it has 15 000 steps by default, a learning rate of
-2e-3 and a weak penalty; all other data sets have 5000 steps and 1e-3. If enough labelled images are held out, samples
-are compared with them: the distances are measured in the features of a classifier of the same data
-(`experiments.reference_classifier`), which is trained first. With --conditional, both players learn of the class, the
-discriminator in the way of --conditioning: in its input (Mirza & Osindero 2014), by a projection (Miyato & Koyama 2018)
-or as an auxiliary classifier (Odena et al. 2017).
+--loss, --penalty, --clip and --spectral_norm select the game; R3GAN's is a relativistic loss with R1 and R2.
+--augmentation transforms real and generated images at random before the discriminator, differentiably and in the given
+order, which helps where there are few of them. With --conditional, both players learn of the class, the discriminator
+in the way of --conditioning: in its input (Mirza & Osindero 2014), by a projection (Miyato & Koyama 2018) or as an
+auxiliary classifier (Odena et al. 2017).
+
+Each evaluation draws samples from the same noise and measures them; their pictures are in the folder `along`, the last
+one also in `samples.png`, and all of them in `training.gif`. On `ring` and `grid` it counts the modes that the samples
+cover and the share of samples within 3 standard deviations of a mode (0.989 for the mixture's own draws), and draws
+them over the true density and over the discriminator's logit. The modes of `grid` are many and close, so it has 15 000
+steps by default, a learning rate of 2e-3 and a weak penalty; all other data sets have 5000 steps and 1e-3. If enough
+labelled images are held out, samples are compared with them: the distances are measured in the features of a classifier
+of the same data (`experiments.reference_classifier`), which is trained first.
 """
 
 from __future__ import annotations
@@ -32,8 +37,8 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
-from experiments import gan_parts, reference_classifier
-from genjax import data, losses, memory, networks, runs
+from experiments import games, gan_parts, reference_classifier
+from genjax import data, memory, networks, runs
 from genjax.data import toys
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
@@ -41,40 +46,15 @@ from genjax.evaluation.modes import mode_coverage
 from genjax.evaluation.sample_quality import AT_LEAST, sample_quality
 from genjax.gradients import Reduction
 from genjax.losses import mean_logit
-from genjax.losses.adversarial import Critic
 from genjax.models import gan
 from genjax.runs import flag, sampling
-from genjax.types import Array, Key, Network, Params
+from genjax.types import Array, Network, Params
 
-LOSSES = {
-    "minimax": losses.MINIMAX,
-    "non_saturating": losses.NON_SATURATING,
-    "least_squares": losses.LEAST_SQUARES,
-    "hinge": losses.HINGE,
-    "wasserstein": losses.WASSERSTEIN,
-}
 TOYS = {"ring": toys.RING, "grid": toys.GRID}
 CONDITIONING = {  # how a discriminator learns of the label
     "concatenated": networks.with_label,
     "projection": networks.label_projection,
     "auxiliary": lambda network, num_classes: networks.discriminator_heads(network),
-}
-
-
-def _r1(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
-    return losses.r1_penalty(critic, real)
-
-
-def _dragan(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
-    # noise of half the data's standard deviation, as in the paper's code
-    return losses.dragan_penalty(critic, real, key, scale=0.5 * jnp.std(real))
-
-
-PENALTIES: dict[str, gan.CriticPenalty] = {
-    "gradient": losses.gradient_penalty,
-    "r1": _r1,
-    "dragan": _dragan,
-    "lipschitz": losses.lipschitz_penalty,
 }
 
 
@@ -89,21 +69,31 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
     averaging: float = 0.99
-    loss: str = flag("non_saturating", "losses of the two players", choices=LOSSES)
+    loss: str = flag("non_saturating", "losses of the two players", choices=games.LOSSES)
     alpha: float | None = flag(
         None,
         "weight of the generator's adversarial loss, with 1 - alpha for the discriminator's; by default both are 1",
         at_least=0,
         at_most=1,
     )
-    penalty: str = flag("r1", "penalty on the discriminator's gradient", choices=("none", *PENALTIES))
+    penalty: str = flag("r1", "penalty on the discriminator's gradient", choices=("none", *games.PENALTIES))
     penalty_weight: float = flag(
-        None, "weight of the penalty; by default 10, or for r1 0.1, and 0.003 on grid", at_least=0
+        None,
+        "weight of the penalty; by default 10, or for r1 0.1, and 0.003 on grid, and for r1_r2 half of that",
+        at_least=0,
     )
     clip: float | None = flag(
         None, "largest magnitude of the discriminator's parameters, which are clipped to it", at_least=1e-6
     )
     spectral_norm: bool = flag(False, "divide the discriminator's kernels by their largest singular values")
+    augmentation: tuple[str, ...] = flag(
+        (),
+        "differentiable transformations of real and generated images before the discriminator; by default there are "
+        "none",
+        choices=games.AUGMENTATIONS,
+        may_be_empty=True,
+        newer=True,
+    )
     num_critic_steps: int = flag(
         1, "number of updates of the discriminator per step, each on an equal part of the batch", at_least=1
     )
@@ -144,7 +134,9 @@ def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
         learning_rate = 2e-3 if many_modes else 1e-3
     penalty_weight = flags.penalty_weight
     if penalty_weight is None:
-        penalty_weight = 10.0 if flags.penalty != "r1" else 0.003 if many_modes else 0.1
+        of_r1 = 0.003 if many_modes else 0.1
+        # where generated examples are like the data, R2 is equal to R1
+        penalty_weight = {"r1": of_r1, "r1_r2": of_r1 / 2}.get(flags.penalty, 10.0)
     of_generator = flags.generator_learning_rate
     return flags.replace(
         num_steps=flags.num_steps or (15_000 if many_modes else 5000),
@@ -153,14 +145,6 @@ def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
         penalty_weight=penalty_weight,
         latent_dim=flags.latent_dim or (2 if flags.dataset in TOYS else 16),
     )
-
-
-def penalty_of(flags: Flags) -> gan.CriticPenalty | None:
-    """The penalty, with its weight."""
-    if flags.penalty == "none":
-        return None
-    penalty = PENALTIES[flags.penalty]
-    return lambda critic, real, fake, key: flags.penalty_weight * penalty(critic, real, fake, key)
 
 
 def build_networks(
@@ -209,17 +193,21 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         )
     num_classes = dataset.num_classes or 0 if flags.conditional else 0
     generator, discriminator, project = build_networks(flags, dataset.train.x.shape[1:], num_classes)
-    adversarial = LOSSES[flags.loss]
-    if flags.alpha is not None:
-        adversarial = losses.weighted(adversarial, alpha=flags.alpha)
-    weight = flags.auxiliary_weight if flags.conditioning == "auxiliary" else None
-    parts = gan.GAN(generator, discriminator, adversarial, flags.latent_dim, num_classes, weight)
+    parts = gan.GAN(
+        generator,
+        discriminator,
+        games.losses_of(flags),
+        flags.latent_dim,
+        num_classes,
+        auxiliary_weight=flags.auxiliary_weight if flags.conditioning == "auxiliary" else None,
+        augmentation=games.augmentation_of(flags, dataset),
+    )
     num_updates = flags.num_steps * flags.num_critic_steps
     model = gan.model(
         parts,
         runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2),
         runs.optimizer(flags, num_updates=num_updates, b1=flags.beta1, b2=flags.beta2),
-        penalty=penalty_of(flags),
+        penalty=games.penalty_of(flags),
         num_critic_steps=flags.num_critic_steps,
         averaging=flags.averaging or None,
         project=project,

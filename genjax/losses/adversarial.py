@@ -102,6 +102,16 @@ def _wasserstein_discriminator(real_logit: Logit, fake_logit: Logit) -> Array:
     return _mean(lambda real, fake: fake - real, real_logit, fake_logit)
 
 
+def _relativistic_generator(real_logit: Logit, fake_logit: Logit) -> Array:
+    """L_G = softplus(a - a~), in nats."""
+    return _mean(lambda real, fake: jax.nn.softplus(real - fake), real_logit, fake_logit)
+
+
+def _relativistic_discriminator(real_logit: Logit, fake_logit: Logit) -> Array:
+    """L_D = softplus(a~ - a), in nats."""
+    return _mean(lambda real, fake: jax.nn.softplus(fake - real), real_logit, fake_logit)
+
+
 MINIMAX = Adversarial(_minimax_generator, _binary_cross_entropy)
 """The zero-sum game, min_G max_D V, V = E log D(x) + E log(1 - D(G(z))), in nats; D = sigm(logit).
 
@@ -139,6 +149,17 @@ WASSERSTEIN = Adversarial(_linear_generator, _wasserstein_discriminator)
 
 Unbounded without such a constraint: a penalty, spectral normalisation, or clipped weights
 (`optax.projections.projection_linf_ball`) (Arjovsky, Chintala & Bottou 2017, equation 2).
+"""
+
+RELATIVISTIC = Adversarial(_relativistic_generator, _relativistic_discriminator)
+"""Each fake example is judged against the real one of the same index, in nats; the generator's loss is the mirror.
+
+    L_D = softplus(-(a - a~)),   L_G = softplus(-(a~ - a)),   a = D(x),   a~ = D(G(z))
+
+A constant that is added to D changes neither loss. The best answer is log(p / g) plus any constant, with
+L_D = log 2 - JS(r, r'), where r(x, x~) = p(x) g(x~) is the distribution of the pairs and r'(x, x~) = g(x) p(x~) that of
+the swapped ones; there the gradient of L_G is that of KL(g || p) - JS(r, r'). With `r1_penalty` at real and at fake
+points this is the game of R3GAN (Jolicoeur-Martineau 2019; Huang et al. 2024, equations 2 to 4).
 """
 
 
@@ -237,16 +258,16 @@ def lipschitz_penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Arr
 
 
 def r1_penalty(critic: Critic, real: Array) -> Array:
-    """Half the critic's squared slope at real examples.
+    """Half the critic's squared slope at real examples: R1, or R2 at fake ones.
 
         1/2 ||grad D(x)||_2^2
 
     With it, weighted by gamma, the game of two smooth players converges near its equilibrium, which it need not do
-    without.
+    without. R3GAN adds R1 and R2 with the same gamma (Huang et al. 2024, equation 4).
 
     Args:
       critic: D.
-      real: x, [B, ...].
+      real: x, [B, ...]; the generated examples for R2.
 
     Returns:
       [B], >= 0.

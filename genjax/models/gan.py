@@ -6,6 +6,10 @@ Two players, each with its own loss and optimiser, take turns: the discriminator
 discriminator. The record of losses determines which game is played: another one, a penalty on the discriminator's
 gradient, or a projection of its parameters makes it a least-squares GAN, a Wasserstein GAN with clipped weights or a
 gradient penalty, a spectrally normalised one, and so on.
+
+With differentiable augmentation, T, the discriminator meets nothing but D(T(x)) and D(T(G(z))) in both players'
+objectives, and the generator's gradient passes through T (Zhao et al. 2020, equations 4 and 5). Every example has its
+own draw of T, real and fake ones independent draws.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from genjax import gradients
 from genjax.losses import Adversarial, mean_logit, softmax_cross_entropy
 from genjax.losses.adversarial import Critic, Logit
 from genjax.models import alternating, moving_average
+from genjax.stochastic import Corruption
 from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
 
 CriticPenalty = Callable[[Critic, Array, Array, Key], Array]  # critic, real, fake, key -> [B], with its weight
@@ -43,6 +48,7 @@ class GAN(NamedTuple):
     latent_dim: int  # d
     num_classes: int = 0  # K; 0 ignores the label
     auxiliary_weight: float | None = None  # w of the cross-entropy in both players' losses; None for no classifier
+    augmentation: Corruption | None = None  # T: x, key -> x, of what the discriminator is trained on
 
 
 def init_params(key: Key, *, parts: GAN) -> Params:
@@ -96,12 +102,26 @@ def _cross_entropy(classes: Array, label: Array | None) -> Array:
     return softmax_cross_entropy(classes, label)
 
 
+def _keys(key: Key, parts: GAN) -> tuple[Key, Key | None]:
+    """The key of the draws that every GAN makes, and that of the augmentation, if there is one."""
+    return (key, None) if parts.augmentation is None else tuple(jax.random.split(key))
+
+
+def _augmented(real: Array, fake: Array, key: Key | None, parts: GAN) -> tuple[Array, Array]:
+    """Real and fake examples as the discriminator meets them: T(x) and T(G(z)), by independent draws of T."""
+    if parts.augmentation is None or key is None:
+        return real, fake
+    real_key, fake_key = jax.random.split(key)
+    return parts.augmentation(real, real_key), parts.augmentation(fake, fake_key)
+
+
 def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None) -> gradients.Objective:
     """The discriminator's objective: its loss on real and generated examples of the same labels, and the penalty.
 
         J_D = L_D + penalty - w (log p(y|x) + log p(y|x~))
 
-    The last term, of weight w, is that of an auxiliary classifier, if there is one.
+    The last term, of weight w, is that of an auxiliary classifier, if there is one. With augmentation, the penalty too
+    is of D at augmented examples.
 
     Returns:
       `objective(discriminator, {"generator": params}, batch, key) -> (loss [B], {"discriminator_loss", "penalty",
@@ -114,18 +134,20 @@ def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None)
     def objective(
         discriminator: Params, others: dict[str, Params], batch: Batch, key: Key
     ) -> tuple[Array, dict[str, Array]]:
+        key, augmentation_key = _keys(key, parts)
         z_key, penalty_key = jax.random.split(key)
         z = jax.random.normal(z_key, (len(batch.x), parts.latent_dim))
         fake = generate(others["generator"], z, batch.label, parts=parts)
+        real, fake = _augmented(batch.x, fake, augmentation_key, parts)
 
         def critic(x: Array) -> Logit:
             return discriminate(discriminator, x, batch.label, parts=parts)
 
         (real_logit, real_classes), (fake_logit, fake_classes) = (
-            _judge(discriminator, x, batch.label, parts) for x in (batch.x, fake)
+            _judge(discriminator, x, batch.label, parts) for x in (real, fake)
         )
         loss = parts.adversarial.discriminator(real_logit, fake_logit)
-        value = jnp.zeros_like(loss) if penalty is None else penalty(critic, batch.x, fake, penalty_key)
+        value = jnp.zeros_like(loss) if penalty is None else penalty(critic, real, fake, penalty_key)
         metrics = {
             "discriminator_loss": loss,
             "penalty": value,
@@ -158,10 +180,12 @@ def generator_objective(parts: GAN) -> gradients.Objective:
     def objective(
         generator: Params, others: dict[str, Params], batch: Batch, key: Key
     ) -> tuple[Array, dict[str, Array]]:
+        key, augmentation_key = _keys(key, parts)
         z = jax.random.normal(key, (len(batch.x), parts.latent_dim))
         fake = generate(generator, z, batch.label, parts=parts)
+        real, fake = _augmented(batch.x, fake, augmentation_key, parts)
         (real_logit, _), (fake_logit, classes) = (
-            _judge(others["discriminator"], x, batch.label, parts) for x in (batch.x, fake)
+            _judge(others["discriminator"], x, batch.label, parts) for x in (real, fake)
         )
         loss = parts.adversarial.generator(real_logit, fake_logit)
         if parts.auxiliary_weight is None:

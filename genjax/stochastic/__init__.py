@@ -1,5 +1,6 @@
 """Everything that draws: reparameterised variables, gradient estimators, inverse-transform sampling, corruptions."""
 
+from genjax.stochastic.augmentation import colour_jitter, cutout, in_turn, translation
 from genjax.stochastic.corruption import (
     Corruption,
     centred_rayleigh_noise,
@@ -33,9 +34,12 @@ __all__ = [
     "Corruption",
     "cauchy_quantile",
     "centred_rayleigh_noise",
+    "colour_jitter",
+    "cutout",
     "discrete_quantile",
     "exponential_quantile",
     "gaussian_noise",
+    "in_turn",
     "inverse_transform",
     "irwin_hall",
     "laplace_quantile",
@@ -54,4 +58,5 @@ __all__ = [
     "sample_von_mises_fisher",
     "score_gradient",
     "sum_of_uniforms_normal",
+    "translation",
 ]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import gan
-from genjax import data, gradients
+from experiments import games, gan
+from genjax import data, gradients, stochastic
 from genjax.errors import BadInput
 from genjax.types import Batch
 
@@ -36,6 +36,7 @@ NAMES = {"loss", "discriminator_loss", "generator_loss", "real_logit", "fake_log
         ("--dataset=PICTURES", "--network=residual", "--loss=hinge", "--penalty=none", "--spectral_norm"),
         ("--dataset=grid", "--loss=wasserstein", "--penalty=none", "--clip=0.05"),
         ("--dataset=ring", "--conditional", "--loss=least_squares", "--penalty=lipschitz"),
+        ("--dataset=digits", "--loss=relativistic", "--penalty=r1_r2", "--augmentation=colour,translation,cutout"),
     ],
     ids=lambda command: command[0],
 )
@@ -102,6 +103,7 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
         ),
         ({"dataset": "ring", "network": "dcgan"}, "network: ring has no images; use mlp"),
         ({"conditioning": "projection"}, "conditioning: it is the way in which a `conditional` discriminator learns"),
+        ({"dataset": "ring", "augmentation": ("cutout",)}, "augmentation: ring has no images to transform"),
     ],
 )
 def test_contradictory_flags_are_refused(given, problem):
@@ -137,6 +139,7 @@ def test_every_discriminator_learns_of_the_label_in_every_way(network, condition
     [
         ({}, (5000, 1e-3, 1e-3, 0.1, 16)),
         ({"dataset": "grid"}, (15_000, 2e-3, 2e-3, 0.003, 2)),
+        ({"dataset": "grid", "penalty": "r1_r2"}, (15_000, 2e-3, 2e-3, 0.0015, 2)),
         ({"dataset": "ring", "penalty": "gradient", "learning_rate": 0.5}, (5000, 0.5, 0.5, 10, 2)),
         (
             {"num_steps": 7, "generator_learning_rate": 0.0, "penalty_weight": 0.0, "latent_dim": 3},
@@ -150,16 +153,35 @@ def test_defaults_follow_from_the_data_and_other_flags(given, resolved):
     assert tuple(getattr(flags, name) for name in names) == resolved
 
 
+def test_the_penalty_of_r3gan_is_at_real_and_at_fake_points(key):
+    # of the critic |x|^2 / 2 the slope at x is |x|: gamma / 2 (3^2 + 5^2)
+    def critic(x):
+        return jnp.sum(x**2, axis=1) / 2
+
+    penalty = games.penalty_of(gan.Flags(penalty="r1_r2", penalty_weight=0.5))
+    assert penalty is not None
+    np.testing.assert_allclose(penalty(critic, jnp.full((4, 1), 3.0), jnp.full((4, 1), 5.0), key), 0.25 * (9 + 25))
+
+
+def test_augmentations_follow_in_the_given_order(key):
+    digits = data.load("digits")
+    x = jnp.asarray(digits.train.x[:3])
+    found = games.augmentation_of(gan.Flags(augmentation=("cutout", "colour")), digits)
+    assert found is not None and games.augmentation_of(gan.Flags(), digits) is None
+    by_hand = stochastic.in_turn(stochastic.cutout(), stochastic.colour_jitter())
+    np.testing.assert_array_equal(found(x, key), by_hand(x, key))
+
+
 # a game whose penalty, log(0.7 - gap), is a number for as long as the discriminator cannot tell the samples apart
 DIVERGES = """
 import jax.numpy as jnp
-from experiments import gan
+from experiments import games, gan
 from genjax import runs
 
 def penalty(critic, real, fake, key):
     return jnp.log(0.7 - (critic(real) - critic(fake)).mean())
 
-gan.penalty_of = lambda flags: penalty
+games.penalty_of = lambda flags: penalty
 runs.main(gan.EXPERIMENT)
 """
 

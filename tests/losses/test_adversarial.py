@@ -10,7 +10,7 @@ import scipy.stats
 from jax.test_util import check_grads
 
 from genjax import losses
-from genjax.losses import HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING, WASSERSTEIN
+from genjax.losses import HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING, RELATIVISTIC, WASSERSTEIN
 
 PAIRS = {
     "minimax": MINIMAX,
@@ -18,13 +18,15 @@ PAIRS = {
     "least_squares": LEAST_SQUARES,
     "hinge": HINGE,
     "wasserstein": WASSERSTEIN,
+    "relativistic": RELATIVISTIC,
 }
 pairs = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 
 
 def generator_loss(pair, fake):
-    """The generator's loss of the fake logit alone: these games ignore the real one."""
-    return pair.generator(jax.tree.map(lambda a: a + jnp.nan, fake), fake)
+    """The generator's loss of a fake logit, beside a real one of 0 in the relativistic game; the others ignore it."""
+    real = 0.0 if pair is RELATIVISTIC else jnp.nan
+    return pair.generator(jax.tree.map(lambda a: jnp.full_like(a, real), fake), fake)
 
 
 def tables():
@@ -139,6 +141,49 @@ def test_wasserstein_is_the_dual_of_the_distance(float64):
     np.testing.assert_allclose(jax.grad(lambda b: generator_loss(WASSERSTEIN, b).sum())(jnp.asarray(a)), -1)
 
 
+def products(p, g):
+    """The distributions of pairs (x, x~), as they are and swapped."""
+    return np.outer(p, g).ravel(), np.outer(g, p).ravel()
+
+
+def test_the_best_of_the_relativistic_game(float64):
+    p, g = tables()
+    logits, loss = fitted(RELATIVISTIC, p, g, np.zeros(6))
+    best = np.log(p / g)
+    np.testing.assert_allclose(logits - logits.mean(), best - best.mean(), atol=1e-6)
+    np.testing.assert_allclose(loss, np.log(2) - jensen_shannon(*products(p, g)), atol=1e-12)
+    # a constant that is added to every logit changes nothing
+    np.testing.assert_allclose(expected_discriminator_loss(RELATIVISTIC, logits + 3, p, g), loss, atol=1e-12)
+
+
+def test_the_relativistic_generators_gradient_at_the_best_discriminator(float64):
+    p, g = tables()
+    theta, best = jnp.log(g), jnp.log(p) - jnp.log(g)
+
+    def expected(theta, real, fake):
+        return jnp.outer(p, jax.nn.softmax(theta)).ravel() @ RELATIVISTIC.generator(real, fake)
+
+    def divergences(theta):
+        g = jax.nn.softmax(theta)
+        there, swapped = jnp.outer(p, g), jnp.outer(g, p)
+        middle = (there + swapped) / 2
+        js = 0.5 * jnp.sum(there * jnp.log(there / middle) + swapped * jnp.log(swapped / middle))
+        return g @ jnp.log(g / p) - js
+
+    gradient = jax.grad(expected)(theta, jnp.repeat(best, 6), jnp.tile(best, 6))
+    np.testing.assert_allclose(gradient, jax.grad(divergences)(theta), atol=1e-14)
+    assert np.abs(gradient).max() > 0.01
+
+
+def test_relativistic_logits_are_paired_by_their_index(float64):
+    draw = np.random.RandomState(0)
+    real, fake = (draw.normal(size=(3, 4, 5)) for _ in range(2))
+    above = real - fake  # patch by patch
+    for loss, gap in ((RELATIVISTIC.discriminator, -above), (RELATIVISTIC.generator, above)):
+        expected = np.log1p(np.exp(gap)).mean((1, 2))
+        np.testing.assert_allclose(loss(jnp.asarray(real), jnp.asarray(fake)), expected, rtol=1e-12)
+
+
 @pairs
 def test_each_player_lifts_what_it_wants_taken_for_real(pair):
     a = jnp.linspace(-0.9, 0.9, 7)
@@ -211,8 +256,7 @@ def test_alpha_scales_each_players_own_term():
     pair = losses.weighted(NON_SATURATING, alpha=alpha)
     np.testing.assert_allclose(pair.discriminator(real, fake), 0.7 * NON_SATURATING.discriminator(real, fake))
     np.testing.assert_allclose(generator_loss(pair, fake), 0.3 * generator_loss(NON_SATURATING, fake), rtol=1e-6)
-    relativistic = losses.Adversarial(lambda a, b: jax.nn.softplus(a - b), lambda a, b: jax.nn.softplus(b - a))
-    of_both = losses.weighted(relativistic, alpha=alpha)
+    of_both = losses.weighted(RELATIVISTIC, alpha=alpha)
     np.testing.assert_allclose(of_both.generator(real, fake), 0.3 * np.log1p(np.exp(real - fake)), rtol=1e-6)
     for alpha in (-0.1, 1.1):
         with pytest.raises(ValueError, match="from 0 to 1"):

@@ -164,6 +164,7 @@ DIFFERENTIABLE = {
     "LEAST_SQUARES": game(losses.LEAST_SQUARES),
     "HINGE": game(losses.HINGE),
     "WASSERSTEIN": game(losses.WASSERSTEIN),
+    "RELATIVISTIC": game(losses.RELATIVISTIC),
     "weighted": game(losses.weighted(losses.MINIMAX, alpha=0.3)),
     "mean_logit": (lambda a, b: losses.mean_logit((a, b[:, :2])), A, B),
     "gradient_penalty": (lambda a, b: losses.gradient_penalty(critic, a, b, KEY), A, B),

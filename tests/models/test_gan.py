@@ -14,7 +14,7 @@ import scipy.stats
 from jax.flatten_util import ravel_pytree
 
 from genjax import gradients, losses, networks
-from genjax.losses import HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING, WASSERSTEIN
+from genjax.losses import HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING, RELATIVISTIC, WASSERSTEIN
 from genjax.models import gan
 from genjax.types import Batch, Network
 
@@ -51,22 +51,24 @@ def wgan_lp(critic, real, fake, key):
 # Equilibria
 
 
-def expected_discriminator_loss(pair, logits, p, g):
-    """Its expectation, real drawn from p and fake from g, over all pairs of atoms."""
+def expected_loss(loss, logits, p, g):
+    """A player's expected loss, real drawn from p and fake from g, over all pairs of atoms."""
     num = len(p)
-    return jnp.outer(p, g).ravel() @ pair.discriminator(jnp.repeat(logits, num), jnp.tile(logits, num))
+    return jnp.outer(p, g).ravel() @ loss(jnp.repeat(logits, num), jnp.tile(logits, num))
 
 
-@pytest.mark.parametrize("pair", [MINIMAX, NON_SATURATING])
-def test_a_tabular_game_comes_to_its_equilibrium(pair, key):
+@pytest.mark.parametrize(
+    ("pair", "value"), [(MINIMAX, -np.log(4)), (NON_SATURATING, -np.log(4)), (RELATIVISTIC, -np.log(2))]
+)
+def test_a_tabular_game_comes_to_its_equilibrium(pair, value, key):
     p = jnp.array([0.05, 0.1, 0.15, 0.2, 0.2, 0.3])
     optimizer = optax.sgd(1.0)
 
     def of_discriminator(d, g):
-        return expected_discriminator_loss(pair, d, p, jax.nn.softmax(g))[None], {}
+        return expected_loss(pair.discriminator, d, p, jax.nn.softmax(g))[None], {}
 
     def of_generator(g, d):
-        return (jax.nn.softmax(g) @ pair.generator(d, d))[None], {}
+        return expected_loss(pair.generator, d, p, jax.nn.softmax(g))[None], {}
 
     def turn(players, _):
         d, g = players
@@ -76,8 +78,8 @@ def test_a_tabular_game_comes_to_its_equilibrium(pair, key):
 
     start = jnp.zeros(6), jax.random.normal(key, (6,))
     (d, g), _ = jax.jit(lambda players: jax.lax.scan(turn, players, None, length=1500))(start)
-    value = -expected_discriminator_loss(pair, d, p, jax.nn.softmax(g))
-    assert abs(float(value) + np.log(4)) < 1e-3
+    reached = -expected_loss(pair.discriminator, d, p, jax.nn.softmax(g))
+    assert abs(float(reached) - value) < 1e-3
     np.testing.assert_allclose(jax.nn.softmax(g), p, atol=0.01)
     np.testing.assert_allclose(jax.nn.sigmoid(d), 0.5, atol=0.01)
 
@@ -206,9 +208,8 @@ def test_a_step_by_hand(num_critic_steps, key, batch):
 
 
 def test_a_relativistic_generator_meets_both_logits(key, batch):
-    # L_G = softplus(a - a~) (Jolicoeur-Martineau 2019): how much more real the real examples look
-    relativistic = losses.Adversarial(lambda a, b: jax.nn.softplus(a - b), lambda a, b: jax.nn.softplus(b - a))
-    parts = small(relativistic)
+    # L_G = softplus(a - a~): how much more real than its own fake example each real one looks
+    parts = small(RELATIVISTIC)
     model = gan.model(parts, optax.sgd(0.1), optax.sgd(0.0))
     state = jax.jit(model.init)(key)
     new, metrics = jax.jit(model.train_step)(state, batch, key)
@@ -339,6 +340,49 @@ def test_metrics_are_the_same_names_and_means_everywhere(pair, key, batch):
             np.testing.assert_allclose(metrics["discriminator_loss"], difference, rtol=1e-4)
     bare = gan.model(parts, optax.sgd(0.0), optax.sgd(0.0))
     assert jax.jit(bare.train_step)(state, batch, key)[1]["penalty"] == 0
+
+
+# Augmentation
+
+
+def stretched_noise(x, key):
+    """No image's augmentation: one that shows its key and has a gradient."""
+    return 2 * x + jax.random.normal(key, x.shape)
+
+
+def test_both_players_meet_augmented_examples(key, batch):
+    parts = small(RELATIVISTIC)._replace(augmentation=stretched_noise)
+    params = gan.init_params(key, parts=parts)
+
+    @jax.jit
+    def found(d, g):
+        metrics = gan.discriminator_objective(parts, penalty=far_from_both)(d, {"generator": g}, batch, key)[1]
+        of_generator = gan.generator_objective(parts)
+        return metrics, jax.grad(lambda g: jnp.mean(of_generator(g, {"discriminator": d}, batch, key)[0]))(g)
+
+    @jax.jit
+    def by_hand(d, g):
+        other, augmentation_key = jax.random.split(key)
+        z_key, penalty_key = jax.random.split(other)
+        real_key, fake_key = jax.random.split(augmentation_key)
+        real = stretched_noise(batch.x, real_key)
+
+        def critic(x):
+            return parts.discriminator.apply(d, x)
+
+        def fake(g, key):
+            return stretched_noise(parts.generator.apply(g, jax.random.normal(key, (12, 2))), fake_key)
+
+        gap = critic(real) - critic(fake(g, z_key))
+        penalty = far_from_both(critic, real, fake(g, z_key), penalty_key)
+        gradient = jax.grad(lambda g: jnp.mean(jnp.log1p(jnp.exp(critic(real) - critic(fake(g, other))))))(g)
+        return jnp.log1p(jnp.exp(-gap)), penalty, gradient
+
+    metrics, moved = found(params["discriminator"], params["generator"])
+    loss, penalty, gradient = by_hand(params["discriminator"], params["generator"])
+    np.testing.assert_allclose(metrics["discriminator_loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics["penalty"], penalty, rtol=1e-5)
+    chex.assert_trees_all_close(moved, gradient, rtol=1e-4, atol=1e-6)
 
 
 # The weighted cost

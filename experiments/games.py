@@ -1,0 +1,79 @@
+"""Games of generator and discriminator by name: their losses, penalties and augmentations, as flags choose them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from genjax import data, losses, stochastic
+from genjax.errors import BadInput
+from genjax.losses import Adversarial
+from genjax.losses.adversarial import Critic
+from genjax.models import gan
+from genjax.stochastic import Corruption
+from genjax.types import Array, Key
+
+LOSSES = {
+    "minimax": losses.MINIMAX,
+    "non_saturating": losses.NON_SATURATING,
+    "least_squares": losses.LEAST_SQUARES,
+    "hinge": losses.HINGE,
+    "wasserstein": losses.WASSERSTEIN,
+    "relativistic": losses.RELATIVISTIC,
+}
+
+
+def _r1(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
+    return losses.r1_penalty(critic, real)
+
+
+def _r1_r2(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
+    return losses.r1_penalty(critic, real) + losses.r1_penalty(critic, fake)
+
+
+def _dragan(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
+    # noise of half the data's standard deviation, as in the paper's code
+    return losses.dragan_penalty(critic, real, key, scale=0.5 * jnp.std(real))
+
+
+PENALTIES: dict[str, gan.CriticPenalty] = {
+    "gradient": losses.gradient_penalty,
+    "r1": _r1,
+    "r1_r2": _r1_r2,
+    "dragan": _dragan,
+    "lipschitz": losses.lipschitz_penalty,
+}
+AUGMENTATIONS = {
+    "translation": stochastic.translation(),
+    "cutout": stochastic.cutout(),
+    "colour": stochastic.colour_jitter(),
+}
+
+
+def losses_of(flags: Any) -> Adversarial:
+    """The losses of the two players, weighed against each other if there is an `alpha`."""
+    if flags.alpha is None:
+        return LOSSES[flags.loss]
+    return losses.weighted(LOSSES[flags.loss], alpha=flags.alpha)
+
+
+def penalty_of(flags: Any) -> gan.CriticPenalty | None:
+    """The penalty on the discriminator's gradient, with its weight."""
+    if flags.penalty == "none":
+        return None
+    penalty = PENALTIES[flags.penalty]
+    return lambda critic, real, fake, key: flags.penalty_weight * penalty(critic, real, fake, key)
+
+
+def augmentation_of(flags: Any, dataset: data.Dataset) -> Corruption | None:
+    """The transformations of what the discriminator meets, in the given order.
+
+    Raises:
+      BadInput: the data are not images.
+    """
+    if not flags.augmentation:
+        return None
+    if dataset.train.x.ndim != 4:
+        raise BadInput(f"{flags.dataset} has no images to transform", parameter="augmentation")
+    return stochastic.in_turn(*(AUGMENTATIONS[name] for name in flags.augmentation))
