@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, code_moments
+from experiments import applications, code_moments, games
 from genjax import data, losses, networks, runs
 from genjax.data import batching
 from genjax.drawing import charts, pictures
@@ -32,7 +32,6 @@ from genjax.errors import BadInput
 from genjax.evaluation import images, neighbours
 from genjax.gradients import Reduction
 from genjax.losses import RECONSTRUCTIONS, Prior
-from genjax.losses.adversarial import Critic
 from genjax.models import adversarial_autoencoder, autoencoder
 from genjax.models.adversarial_autoencoder import AdversarialAutoencoder
 from genjax.models.semi_supervised import UNKNOWN
@@ -142,16 +141,13 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         num_classes=num_classes,
     )
 
-    def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
-        return flags.penalty_weight * losses.r1_penalty(critic, real)
-
     adversary = partial(runs.optimizer, flags, learning_rate=flags.adversarial_learning_rate, b1=flags.beta1)
     model = adversarial_autoencoder.model(
         parts,
         runs.optimizer(flags),
         adversary(),
         adversary(),
-        penalty=penalty if flags.penalty_weight else None,
+        penalty=games.r1_of(flags),
         averaging=flags.averaging or None,
         reduction=reduction,
     )

@@ -33,13 +33,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, code_moments
+from experiments import applications, code_moments, games
 from genjax import data, losses, networks, runs
 from genjax.drawing import pictures
 from genjax.evaluation import neighbours
 from genjax.gradients import Reduction
 from genjax.losses import DIAGONAL_GAUSSIAN, SQUARED_ERROR, STANDARD_NORMAL, UNIFORM_ON_CUBE
-from genjax.losses.adversarial import Critic
 from genjax.models import autoencoder, bigan
 from genjax.runs import flag, sampling, showing
 from genjax.types import Array, Key, Network, Params
@@ -119,14 +118,11 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         dataset.require_bounded("a generator of images", parameter="dataset")
     parts = build_parts(flags, dataset.train.x.shape[1:])
 
-    def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
-        return flags.penalty_weight * losses.r1_penalty(critic, real)
-
     model = bigan.model(
         parts,
         runs.optimizer(flags, b1=flags.beta1, b2=flags.beta2),
         runs.optimizer(flags, b1=flags.beta1, b2=flags.beta2),
-        penalty=penalty if flags.penalty_weight else None,
+        penalty=games.r1_of(flags),
         averaging=flags.averaging or None,
         reduction=reduction,
     )

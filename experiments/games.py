@@ -66,6 +66,13 @@ def penalty_of(flags: Any) -> gan.CriticPenalty | None:
     return lambda critic, real, fake, key: flags.penalty_weight * penalty(critic, real, fake, key)
 
 
+def r1_of(flags: Any) -> gan.CriticPenalty | None:
+    """R1 with the weight `penalty_weight`; none if it is 0."""
+    if not flags.penalty_weight:
+        return None
+    return lambda critic, real, fake, key: flags.penalty_weight * losses.r1_penalty(critic, real)
+
+
 def augmentation_of(flags: Any, dataset: data.Dataset) -> Corruption | None:
     """The transformations of what the discriminator meets, in the given order.
 

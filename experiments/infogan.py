@@ -23,12 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import gan_parts
+from experiments import games, gan_parts
 from genjax import data, losses, networks, runs
 from genjax.drawing import charts, pictures
 from genjax.evaluation.clustering import match_clusters
 from genjax.gradients import Reduction
-from genjax.losses.adversarial import Critic
 from genjax.models import info_gan
 from genjax.models.info_gan import InfoGAN
 from genjax.runs import flag
@@ -95,15 +94,12 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         num_continuous,
     )
 
-    def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
-        return flags.penalty_weight * losses.r1_penalty(critic, real)
-
     model = info_gan.model(
         parts,
         runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2),
         runs.optimizer(flags, b1=flags.beta1, b2=flags.beta2),
         weights=info_gan.Weights(flags.categorical_weight, flags.continuous_weight),
-        penalty=penalty if flags.penalty_weight else None,
+        penalty=games.r1_of(flags),
         averaging=flags.averaging or None,
         reduction=reduction,
     )
