@@ -194,6 +194,12 @@ DIFFERENTIABLE = {
         lambda y: losses.autoregressive(LOGITS, 3).negative_log_density(y, np.array([[2, 0]])),
         A[None],
     ),
+    "ring_prior": (lambda z: losses.ring_prior(3).negative_log_density((), z), A[:, :2]),
+    "swiss_roll_prior": (
+        lambda z: losses.swiss_roll_prior(3, links=2).negative_log_density((), z),
+        A[:, :2],
+    ),
+    "UNIFORM_ON_CUBE": (lambda z: losses.UNIFORM_ON_CUBE.negative_log_density((), z / 4), A),
     "dragan_penalty": (lambda a: losses.dragan_penalty(critic, a, KEY, scale=0.2), A),
 }
 NOT_FUNCTIONS = {"Adversarial", "Likelihood", "Posterior", "Prior", "RateSplit", "Reconstruction", "RECONSTRUCTIONS"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
+from jax.test_util import check_grads
 
 from genjax.losses import rounding
 
@@ -74,6 +75,13 @@ def test_the_rate_of_a_narrow_number_is_the_entropy_of_the_noise(float64):
     np.testing.assert_allclose(
         rounding.rounded_mixture_log_probability(half, jnp.array([[0.0], [1.0]])), -np.log(2), atol=1e-6
     )
+
+
+def test_derivatives(key, float64):
+    params = mixture(key)
+    q = jnp.array([[0.3, -1.2], [2.0, 0.0]])
+    check_grads(rounding.rounded_mixture_log_probability, (params, q), order=1)
+    check_grads(rounding.rounded_gaussian_log_probability, (q, 0.4 * q + 0.1), order=1)
 
 
 def test_extremes_are_finite_and_have_slopes():
