@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
       The exit status.
     """
     built = FOLDER / "_build"
-    options = ["-W", "-n", "-E", "--keep-going", "-b", "html", "-d", str(built / "doctrees")]
+    options = ["-W", "-n", "-E", "-j", "auto", "--keep-going", "-b", "html", "-d", str(built / "doctrees")]
     status = build_main([*options, *arguments, str(FOLDER), str(built / "html")])
     if status == 0:
         print(f"open {built / 'html' / 'index.html'}")
