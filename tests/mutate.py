@@ -288,9 +288,10 @@ def noticed(mutant: Mutant, folder: Path) -> bool:
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
-    """What a copy of the project does without: caches, and what lies beside the code at the root."""
-    caches = {"__pycache__", ".pytest_cache"}
-    return {name for name in names if name in caches or (Path(folder) == ROOT and name in {".git", ".venv", "runs"})}
+    """What a copy of the project does without: history, caches, virtual environments, runs and the built site."""
+    at_root = {".git", "runs"} if Path(folder) == ROOT else set()
+    left_out = {"__pycache__", ".pytest_cache", "_build", *at_root}
+    return {name for name in names if name in left_out or (Path(folder) / name / "pyvenv.cfg").exists()}
 
 
 def in_copies(workers: int, action: Callable[[object, Path], bool], items: list) -> Iterator[bool]:

@@ -71,6 +71,13 @@ def test_a_copy_holds_every_module_and_test():
     assert seen == [modules(mutate.ROOT)] and "genjax/runs/runner.py" in seen[0]
 
 
+def test_a_copy_holds_no_history_and_no_virtual_environment(tmp_path):
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    assert mutate._left_out(str(tmp_path), ["venv", "genjax", "_build"]) == {"venv", "_build"}
+    assert mutate._left_out(str(mutate.ROOT), [".git", "runs", "tests"]) == {".git", "runs"}
+
+
 def test_results_are_kept_and_only_what_is_missing_is_tried_again(tmp_path, monkeypatch, capsys):
     mutants = mutate.choose("genjax/information.py", 3, seed=0)
     first = mutate.Results(tmp_path / "results.jsonl")
