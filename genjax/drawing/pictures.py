@@ -133,7 +133,8 @@ def save_latent_map(
 ) -> None:
     """Writes a scatter of codes [N, d], coloured by label if there are labels.
 
-    Two dimensions are shown directly, more by their first two principal components, and one over its rank.
+    Two dimensions are shown directly, more by their first two principal components, and one over its rank. Codes that
+    are all alike, such as a single one, have no principal components, and are shown by their first two dimensions.
 
     Args:
       codes: [N, d].
@@ -150,6 +151,8 @@ def save_latent_map(
     if dim == 1:
         ranks = np.argsort(np.argsort(points[:, 0]))
         points, axes = np.stack([points[:, 0], ranks / num], axis=1), ("z1", "quantile")
+    elif dim > 2 and not np.ptp(points, axis=0).any():
+        points = points[:, :2]
     elif dim > 2:
         analysis = PCA(2).fit(points)
         points = analysis.transform(points)

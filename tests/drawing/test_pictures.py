@@ -61,6 +61,12 @@ def test_maps_are_written(tmp_path, dim, classes):
     assert min(picture.shape[:2]) > 200 and picture.std() > 5
 
 
+@pytest.mark.parametrize("codes", [np.ones((1, 5)), np.ones((4, 3)), np.arange(6.0).reshape(2, 3)])
+def test_codes_without_principal_components_are_shown_too(tmp_path, codes):
+    pictures.save_latent_map(tmp_path / "map.png", codes, None)
+    assert np.asarray(Image.open(tmp_path / "map.png").convert("RGB")).std() > 5
+
+
 def test_classes_are_called_by_their_names_or_numbers():
     assert pictures.class_captions([0, 2], None) == ["0", "2"]
     assert pictures.class_captions([0, 2], ["a", "b", "c"]) == ["a", "c"]
