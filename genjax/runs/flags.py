@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import os
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -47,8 +48,7 @@ class Record:
 
     def __post_init__(self) -> None:
         for spec in specs(type(self)):
-            value = getattr(self, spec.name)
-            object.__setattr__(self, spec.name, spec.check(tuple(value) if isinstance(value, list) else value))
+            object.__setattr__(self, spec.name, spec.check(_as_python(getattr(self, spec.name))))
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some values changed."""
@@ -58,6 +58,15 @@ class Record:
         """The values by name, in types that JSON can hold."""
         values = {spec.name: getattr(self, spec.name) for spec in specs(type(self))}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _as_python(value: Any) -> Any:
+    """A number, text or array of NumPy or JAX, a range, a list or a path, as the types that flags have."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return tuple(map(_as_python, value)) if isinstance(value, list | tuple | range) else value
 
 
 def flag(

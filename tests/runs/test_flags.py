@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Optional
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from genjax import runs
@@ -158,6 +161,25 @@ def test_a_flag_without_a_default_is_required():
     require(Flags())
     with pytest.raises(BadInput, match=r"^num_steps: expected a whole number of at least 1; it has no default"):
         require(Shared())
+
+
+def test_numbers_of_numpy_and_jax_ranges_and_paths_are_taken_as_pythons_own():
+    given = Flags(
+        seed=np.int64(3),
+        num_steps=jnp.asarray(7),
+        hidden=[np.int32(8), 4],
+        noise=np.array([0.5, 0.25]),
+        rate=np.float32(0.5),
+        kind=np.str_("b"),
+        name=Path("data") / "set",
+        on=np.bool_(True),
+    )
+    same = Flags(seed=3, num_steps=7, hidden=(8, 4), noise=(0.5, 0.25), rate=0.5, kind="b", name="data/set", on=True)
+    assert given == same and json.dumps(given.to_config()) == json.dumps(same.to_config())
+    assert Flags(hidden=range(1, 4)).hidden == (1, 2, 3)
+    for wrong in ({"seed": np.float64(3)}, {"hidden": np.ones((2, 2), int)}, {"rate": np.array([1.0])}, {"on": 1}):
+        with pytest.raises(BadInput, match=f"^{next(iter(wrong))}: expected"):
+            Flags(**wrong)
 
 
 def test_a_record_comes_back_from_its_config():
