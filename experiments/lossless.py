@@ -23,28 +23,21 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments import sealed_file
+from experiments import image_files
 from genjax import runs
-from genjax.data import examples
 from genjax.errors import BadInput
 from genjax.evaluation import bits_back
 from genjax.models import vae
-from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, flag, opening
+from genjax.paths import expand_user
+from genjax.runs import command, flag
 from genjax.training.digest import params_sha256
 
 MAGIC = b"genjax bits-back 1\n"
 
 
-class Flags(opening.OpeningFlags):
+class Flags(image_files.Flags):
     """Lossless compression."""
 
-    input: str | None = flag(
-        None, "picture, folder of pictures, or file of numbers to compress; by default the run's held-out data"
-    )
-    decompress: str | None = flag(None, "file to restore images from, instead of compressing")
-    out: str | None = flag(None, "output file: of any name for compressed images, .npy for restored ones")
-    scale: float | None = flag(None, "number in an array or table that stands for 1", at_least=1e-6)
     lanes: int = flag(100, "number of images that are coded side by side", at_least=1, at_most=10**5)
     latent_bits: int = flag(12, "bits to which each latent dimension is rounded", at_least=1, at_most=16)
     seed: int = flag(0, "seed of the bits that the first images borrow", at_least=0, at_most=2**32 - 1)
@@ -78,12 +71,7 @@ def coder_of(run: runs.Run, lanes: int, latent_bits: int) -> bits_back.Coder:
 
 def read_input(run: runs.Run, flags: Flags) -> np.ndarray:
     """The images as bits, [N, D]."""
-    if flags.input is None:
-        held_out = run.dataset.test
-        x = np.asarray(opening.read(run, held_out, jax.random.key(flags.seed), at_most=len(held_out.x)).x)
-    else:
-        found = examples.open_examples(expand_user(flags.input, parameter="input"), run.dataset, scale=flags.scale)
-        x = np.concatenate([np.asarray(found.read(i, i + 500)) for i in range(0, len(found.names), 500)])
+    x = image_files.read_input(run, flags, seed=flags.seed)
     grey = (x != 0) & (x != 1)
     if grey.any():
         raise BadInput(
@@ -108,7 +96,7 @@ def compress(run: runs.Run, flags: Flags, out: Path) -> None:
         "params_sha256": params_sha256(run.params),
     }
     content = message.head.astype("<u8").tobytes() + message.tail.astype("<u4").tobytes()
-    num_bytes = sealed_file.write(out, MAGIC, header, content)
+    num_bytes = image_files.write(out, MAGIC, header, content)
     elbo = negative_elbo(run, x)
     net, pixels = message.num_bits, x.size
     print(
@@ -134,7 +122,7 @@ def negative_elbo(run: runs.Run, x: np.ndarray) -> float:
 
 def decompress(run: runs.Run, flags: Flags, out: Path) -> None:
     """Writes the images of a file as an array [N, ...] of bytes 0 and 1."""
-    header, content = sealed_file.read(expand_user(str(flags.decompress), parameter="decompress"), MAGIC)
+    header, content = image_files.read(expand_user(str(flags.decompress), parameter="decompress"), MAGIC)
     split = 8 * header["lanes"]
     head, tail = np.frombuffer(content[:split], "<u8"), np.frombuffer(content[split:], "<u4")
     if header["params_sha256"] != params_sha256(run.params):
@@ -158,16 +146,7 @@ def progress(groups: Any) -> Any:
 
 def main(flags: Flags) -> None:
     """Compresses or restores."""
-    if not flags.out:
-        raise BadInput("give the output file", parameter="out")
-    out = expand_user(flags.out, parameter="out")
-    if flags.decompress and out.suffix != ".npy":
-        raise BadInput(f"expected a file .npy for restored images, not {out.name!r}", parameter="out")
-    refuse_unwritable(out.parent, parameter="out")
-    run = flags.open_run(with_data=not flags.decompress and flags.input is None)
-    check_run(run)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    (decompress if flags.decompress else compress)(run, flags, out)
+    image_files.main(flags, check_run=check_run, compress=compress, decompress=decompress)
 
 
 if __name__ == "__main__":

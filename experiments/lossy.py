@@ -16,28 +16,21 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import learned_codes, sealed_file
+from experiments import image_files, learned_codes
 from genjax import runs
-from genjax.data import examples
 from genjax.errors import BadInput
 from genjax.models.learned_compression import LearnedCompression
-from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, flag, opening
+from genjax.paths import expand_user
+from genjax.runs import command, flag
 from genjax.training.digest import params_sha256
 from genjax.types import Params
 
 MAGIC = b"genjax learned codec 1\n"
 
 
-class Flags(opening.OpeningFlags):
+class Flags(image_files.Flags):
     """Lossy compression."""
 
-    input: str | None = flag(
-        None, "picture, folder of pictures, or file of numbers to compress; by default the run's held-out data"
-    )
-    decompress: str | None = flag(None, "file to restore images from, instead of compressing")
-    out: str | None = flag(None, "output file: of any name for compressed images, .npy for restored ones")
-    scale: float | None = flag(None, "number in an array or table that stands for 1", at_least=1e-6)
     distortion_weight: float | None = flag(
         None, "weight of the codec to compress with, one of the run's --distortion_weights; by default the middle one"
     )
@@ -52,20 +45,19 @@ def codec_of(run: runs.Run, weight: float) -> Params:
     return jax.tree.map(lambda leaf: leaf[weights.index(weight)], run.params)
 
 
-def read_input(run: runs.Run, flags: Flags) -> np.ndarray:
-    """The images to compress, [N, ...]."""
-    if flags.input is None:
-        held_out = run.dataset.test
-        return np.asarray(opening.read(run, held_out, jax.random.key(0), at_most=len(held_out.x)).x)
-    found = examples.open_examples(expand_user(flags.input, parameter="input"), run.dataset, scale=flags.scale)
-    return np.concatenate([np.asarray(found.read(i, i + 500)) for i in range(0, len(found.names), 500)])
+def check_run(run: runs.Run) -> None:
+    """Refuses runs of other models."""
+    if not isinstance(run.parts, LearnedCompression):
+        raise BadInput(
+            f"{run.directory} is a run of {run.experiment.name}, not of learned_compression", parameter="run"
+        )
 
 
 def compress(run: runs.Run, flags: Flags, out: Path) -> None:
     """Writes the compressed images, and prints their size and distortion."""
     weights = run.flags.distortion_weights
     weight = weights[len(weights) // 2] if flags.distortion_weight is None else flags.distortion_weight
-    params, parts, x = codec_of(run, weight), run.parts, read_input(run, flags)
+    params, parts, x = codec_of(run, weight), run.parts, image_files.read_input(run, flags)
     sent = learned_codes.encode(params, x, parts=parts)
     header = {
         "weight": weight,
@@ -74,7 +66,7 @@ def compress(run: runs.Run, flags: Flags, out: Path) -> None:
         "digest": sent.digest,
         "params_sha256": params_sha256(run.params),
     }
-    num_bytes = sealed_file.write(out, MAGIC, header, b"".join(sent.streams))
+    num_bytes = image_files.write(out, MAGIC, header, b"".join(sent.streams))
     error = np.square(np.clip(learned_codes.decode(params, sent, parts=parts), 0, 1) - x, dtype=np.float64).mean()
     pixels = x.size / x.shape[-1]
     print(
@@ -85,7 +77,7 @@ def compress(run: runs.Run, flags: Flags, out: Path) -> None:
 
 def decompress(run: runs.Run, flags: Flags, out: Path) -> None:
     """Writes the images of a file as an array [N, ...], from 0 to 1."""
-    header, content = sealed_file.read(expand_user(str(flags.decompress), parameter="decompress"), MAGIC)
+    header, content = image_files.read(expand_user(str(flags.decompress), parameter="decompress"), MAGIC)
     if header["params_sha256"] != params_sha256(run.params):
         raise BadInput("the images were compressed with the parameters of another run or step", parameter="run")
     streams = []
@@ -101,19 +93,7 @@ def decompress(run: runs.Run, flags: Flags, out: Path) -> None:
 
 def main(flags: Flags) -> None:
     """Compresses or restores."""
-    if not flags.out:
-        raise BadInput("give the output file", parameter="out")
-    out = expand_user(flags.out, parameter="out")
-    if flags.decompress and out.suffix != ".npy":
-        raise BadInput(f"expected a file .npy for restored images, not {out.name!r}", parameter="out")
-    refuse_unwritable(out.parent, parameter="out")
-    run = flags.open_run(with_data=not flags.decompress and flags.input is None)
-    if not isinstance(run.parts, LearnedCompression):
-        raise BadInput(
-            f"{run.directory} is a run of {run.experiment.name}, not of learned_compression", parameter="run"
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    (decompress if flags.decompress else compress)(run, flags, out)
+    image_files.main(flags, check_run=check_run, compress=compress, decompress=decompress)
 
 
 if __name__ == "__main__":
