@@ -25,11 +25,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from genjax.errors import BadInput
 from genjax.paths import expand_user
-from genjax.runs import agreement, code, command, directory, opening, parting, starting
+from genjax.runs import agreement, code, command, devices, directory, opening, parting, starting
 from genjax.runs.flags import Record, flag
 from genjax.runs.settings import CADENCE, NOT_IDENTITY
 from genjax.runs.settings import Flags as RunFlags
@@ -90,8 +88,9 @@ def _compare(flags: Flags) -> int:
             raise BadInput(f"its fingerprint is {found}, not {recorded['data_fingerprint']}", parameter="dataset")
     starting.check(own.initial_weights, recorded)
     fixed = tuple(name for name in directory.IDENTITY if name != "data_fingerprint")
-    bits_of = "any" if recorded["bits_of_devices"] == "any" else jax.device_count()
-    here = directory.manifest(seed=own.seed, data_fingerprint=recorded["data_fingerprint"], bits_of_devices=bits_of)
+    here = directory.manifest(
+        seed=own.seed, data_fingerprint=recorded["data_fingerprint"], bits_of_devices=devices.bits_of(own)
+    )
     obstacles = recorded.get("mixed", []) + directory.differences(recorded, here, fixed)
     if obstacles:
         raise BadInput(f"not comparable: {'; '.join(obstacles)}")

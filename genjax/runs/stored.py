@@ -94,6 +94,11 @@ def _is_selected(value: Any) -> bool:
     )
 
 
+def _is_bits_of(value: Any) -> bool:
+    """Whether a value is what `devices.bits_of` gives."""
+    return _is_whole(value) or (_is_text(value) and re.fullmatch(r"any|[0-9]+ seeds by vmap", value) is not None)
+
+
 CONFIG = {"experiment": _NAME}  # what config.json holds beside the flags
 
 MANIFEST = {
@@ -104,7 +109,7 @@ MANIFEST = {
     "packages": Entry(_maps(_either(_is_text, _is_none)), "versions by name"),
     "backend": _TEXT,
     "device_kind": _TEXT,
-    "bits_of_devices": Entry(lambda value: value == "any" or _is_whole(value), 'a whole number or "any"'),
+    "bits_of_devices": Entry(_is_bits_of, 'a whole number, "any" or "N seeds by vmap"'),
     "processor": _TEXT,
     "cpu_threads": Entry(_either(_is_whole, _is_none), "a whole number or null"),
     "xla_flags": _TEXT,

@@ -1,5 +1,7 @@
 """The held-out examples that stand for all, and what the measures of a page run under."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from experiments import classifier
 from genjax import data, runs
 from genjax.data import batching
-from genjax.runs import recording
+from genjax.runs import agreement, recording, reproduce, runner
 from genjax.training.determinism import DEFAULT_CPU_THREADS
+from tests.runs import sketches
 
 
 def sorted_by_class(num: int) -> data.Dataset:
@@ -57,3 +60,26 @@ def test_measures_are_taken_with_one_thread_of_linear_algebra(tmp_path, monkeypa
         runs.train(page, flags, workdir=tmp_path / "run")
         assert all(pool["num_threads"] == 3 for pool in threadpool_info())
     assert len(seen) == 2 and all(threads and set(threads) == {1} for threads in seen)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [("vmap", "2 seeds by vmap", "2 seeds by vmap"), pytest.param(("map", "any", 1), marks=pytest.mark.slow)],
+    ids=lambda mode: mode[0],
+)
+def test_the_directories_of_several_seeds_can_be_read_again(tmp_path, monkeypatch, capsys, mode):
+    mode, bits_of_all, bits_of_each = mode
+    monkeypatch.setattr(runner.determinism, "set_up", lambda **given: None)  # the backend runs already
+    monkeypatch.setattr(runner, "keep_compiled", lambda: None)
+    flags = sketches.Flags(num_steps=4, width=4, eval_every=4, log_every=2, num_seeds=2, seeds_mode=mode)
+    flags = flags.replace(workdir=str(tmp_path / "run"))
+    runner._train(sketches.EXPERIMENT, flags)
+    whole = agreement.check(tmp_path / "run")
+    hashes = json.loads((tmp_path / "run" / "summary.json").read_text())["params_sha256"]
+    assert whole.manifest["bits_of_devices"] == bits_of_all and set(reproduce.results(whole)) == {"seed 0", "seed 1"}
+    for seed in ("0", "1"):
+        one = agreement.check(tmp_path / "run" / f"seed-{seed}")
+        assert one.manifest["bits_of_devices"] == bits_of_each and one.manifest["params_sha256"] == hashes[seed]
+    capsys.readouterr()
+    runner._train(sketches.EXPERIMENT, flags)
+    assert "already finished" in capsys.readouterr().out
