@@ -231,7 +231,8 @@ def factors() -> tuple[Factors, Factors]:
 def render_bytes(drawn: Factors) -> tuple[np.ndarray, np.ndarray]:
     """The pictures as the data set stores them.
 
-    They are rendered in double precision on the CPU, so that rounding to bytes gives the same bytes everywhere.
+    They are rendered in double precision, on the CPU where JAX has it as a device, so that rounding to bytes gives the
+    same bytes everywhere.
 
     Args:
       drawn: of N pictures.
@@ -244,7 +245,11 @@ def render_bytes(drawn: Factors) -> tuple[np.ndarray, np.ndarray]:
         face = render(identity, attributes)
         return face.image, face.skin
 
-    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names other devices alone
+        device = None
+    with jax.enable_x64(True), jax.default_device(device):
         draw = jax.jit(partial(jax.lax.map, lambda factors: one(*factors), batch_size=100))
         images, skin = map(np.asarray, draw(tuple(jnp.asarray(a, jnp.float64) for a in drawn)))
     return np.round(255 * images).astype(np.uint8), skin

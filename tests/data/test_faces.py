@@ -291,3 +291,17 @@ def test_outlying_factors_are_beyond_their_range(few, key, monkeypatch):
     assert np.all(moved.sum(1) == 8) and np.allclose(after[moved], 1.6) and moved.any(0).sum() > 15
     names = [*faces.IDENTITY, *faces.ATTRIBUTES]
     assert not moved[:, [names.index(name) for name in faces.CYCLIC]].any()
+
+
+def test_stored_pictures_are_the_same_where_jax_has_no_cpu_as_a_device(monkeypatch):
+    drawn = jax.tree.map(lambda a: a[:2], faces.factors()[1])
+    expected, _ = faces.render_bytes(drawn)
+    asked = []
+
+    def none_but_the_others(*, backend):
+        asked.append(backend)
+        raise RuntimeError("Unknown backend cpu")
+
+    monkeypatch.setattr(jax, "local_devices", none_but_the_others)
+    np.testing.assert_array_equal(faces.render_bytes(drawn)[0], expected)
+    assert asked == ["cpu"]
