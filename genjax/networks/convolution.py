@@ -1,8 +1,9 @@
-"""Strided convolutions: matrix products on a CPU, and XLA's own convolutions elsewhere.
+"""Strided convolutions as matrix products.
 
-XLA's CPU convolutions are slow, and several times slower still inside a compiled loop, where most training time is
-spent; the same maps as matrix products are not. Both forms are plain functions of JAX, so every transformation
-(gradients of any order and mode, vmap, scan) works with either.
+XLA's own convolutions are slow on a CPU, and several times slower still inside a compiled loop, where most training
+time is spent; on a GPU its kernels were two to four times slower on the networks of this project, and a run's bits
+depended on which of them it chose. These are plain functions of JAX, so every transformation (gradients of any order
+and mode, vmap, scan) works with them.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from genjax.types import Array
-
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def convolution(x: Array, kernel: Array, *, stride: int) -> Array:
@@ -34,23 +33,16 @@ def convolution(x: Array, kernel: Array, *, stride: int) -> Array:
       ValueError: shapes that do not fit.
     """
     x, kernel = _checked(x, kernel, stride)
-
-    def elsewhere(x: Array, kernel: Array) -> Array:
-        return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=_LAYOUT)
-
-    def on_cpu(x: Array, kernel: Array) -> Array:
-        kh, kw, channels, features = kernel.shape
-        if stride == 1 and features < channels and kh % 2 == 1 == kw % 2:
-            return _transposed_on_cpu(x, kernel, stride)  # the same map, where only arrays of few features are wide
-        padding = lax.padtype_to_pads(x.shape[1:3], (kh, kw), (stride, stride), "SAME")
-        x, step = jnp.pad(x, ((0, 0), *padding, (0, 0))), stride
-        if kh % stride == 0 == kw % stride:  # with blocks as pixels the stride is 1: fewer and longer slices
-            x, step = _space_to_depth(x, stride), 1
-            kernel = kernel.reshape(kh // stride, stride, kw // stride, stride, channels, features)
-            kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(kh // stride, kw // stride, -1, features)
-        return _product(_patches(x, kernel.shape[:2], step), kernel.reshape(-1, features))
-
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+    kh, kw, channels, features = kernel.shape
+    if stride == 1 and features < channels and kh % 2 == 1 == kw % 2:
+        return _transposed(x, kernel, stride)  # the same map, where only arrays of few features are wide
+    padding = lax.padtype_to_pads(x.shape[1:3], (kh, kw), (stride, stride), "SAME")
+    x, step = jnp.pad(x, ((0, 0), *padding, (0, 0))), stride
+    if kh % stride == 0 == kw % stride:  # with blocks as pixels the stride is 1: fewer and longer slices
+        x, step = _space_to_depth(x, stride), 1
+        kernel = kernel.reshape(kh // stride, stride, kw // stride, stride, channels, features)
+        kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(kh // stride, kw // stride, -1, features)
+    return _product(_patches(x, kernel.shape[:2], step), kernel.reshape(-1, features))
 
 
 def transposed_convolution(x: Array, kernel: Array, *, stride: int) -> Array:
@@ -71,15 +63,7 @@ def transposed_convolution(x: Array, kernel: Array, *, stride: int) -> Array:
     Raises:
       ValueError: shapes that do not fit.
     """
-    x, kernel = _checked(x, kernel, stride)
-
-    def elsewhere(x: Array, kernel: Array) -> Array:
-        return lax.conv_transpose(x, kernel, (stride, stride), "SAME", dimension_numbers=_LAYOUT)
-
-    def on_cpu(x: Array, kernel: Array) -> Array:
-        return _transposed_on_cpu(x, kernel, stride)
-
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+    return _transposed(*_checked(x, kernel, stride), stride)
 
 
 def upsampled_convolution(x: Array, kernel: Array) -> Array:
@@ -118,7 +102,7 @@ def _checked(x: Array, kernel: Array, stride: int) -> tuple[Array, Array]:
     return x.astype(dtype), kernel.astype(dtype)
 
 
-def _transposed_on_cpu(x: Array, kernel: Array, stride: int) -> Array:
+def _transposed(x: Array, kernel: Array, stride: int) -> Array:
     (_, height, width, _), (kh, kw, _, features) = x.shape, kernel.shape
     blocks = _blocks(kernel, stride)
     rows, columns, channels, block = blocks.shape

@@ -1,4 +1,4 @@
-"""Both lowerings of the convolutions are XLA's convolution, with its derivatives of every order and mode."""
+"""The convolutions are XLA's convolution, with its derivatives of every order and mode."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import export, lax
+from jax import lax
 from jax.test_util import check_grads
 
 from genjax.networks import convolution, transposed_convolution, upsampled_convolution
@@ -143,39 +143,9 @@ def test_batching_and_loops(name, inputs):
 
 
 @pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-def test_lowering_is_the_platforms_own(name, platform, inputs):
-    x, kernel = inputs()
-    gradient = jax.jit(jax.grad(lambda x, k: jnp.sum(jnp.tanh(ours(name, 2)(x, k))), argnums=(0, 1)))
-    program = export.export(gradient, platforms=(platform,))(x, kernel).mlir_module()
-    assert ("stablehlo.convolution" in program) == (platform != "cpu")
-    assert ("stablehlo.dot_general" in program) == (platform == "cpu")
-
-
-@pytest.mark.parametrize("name", MAPS)
-def test_gradient_pays_for_one_lowering_only(name, monkeypatch, inputs):
-    x, kernel = inputs((16, 16), (4, 4), (8, 8))
-
-    def memory():
-        def loss(x, kernel):
-            return jnp.sum(jnp.tanh(ours(name, 2)(x, kernel)))
-
-        compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(x, kernel).compile()
-        analysis = compiled.memory_analysis()
-        assert analysis is not None
-        return analysis.temp_size_in_bytes
-
-    chosen_while_lowering = memory()
-    monkeypatch.setattr(lax, "platform_dependent", lambda *args, cpu, default: cpu(*args))
-    assert 0 < chosen_while_lowering <= 1.05 * memory()
-
-
-@pytest.mark.parametrize("name", MAPS)
 def test_mixed_precision_promotes(name, float64, inputs):
     x, kernel = inputs()
-    for platform in ("cpu", "cuda"):
-        lowered = export.export(jax.jit(ours(name, 1)), platforms=(platform,))(x, kernel.astype(jnp.float32))
-        assert lowered.out_avals[0].dtype == jnp.float64
+    assert jax.eval_shape(ours(name, 1), x, kernel.astype(jnp.float32)).dtype == jnp.float64
 
 
 @pytest.mark.parametrize("name", MAPS)
