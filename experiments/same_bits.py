@@ -3,10 +3,12 @@
     python -m experiments.same_bits
     python -m experiments.same_bits --models=vae --ways=alone,devices-8 --num_steps=500
     python -m experiments.same_bits --models=vae --ways=alone,devices-2 --shards=2
+    python -m experiments.same_bits --device=gpu --shards=0
 
 Each row is a model, trained for a few steps with `--shards=8` or another number. Each column is a way to run it: on
 one core or all, on several simulated CPU devices, in two processes of four devices, killed and resumed on another
-number of devices, and as the first of four seeds in one program. Every cell is a separate process. The exit status is
+number of devices, and as the first of four seeds in one program. On a GPU they run alone, again with everything
+compiled anew, killed and resumed, and as the first of four seeds. Every cell is a separate process. The exit status is
 1 if a row has more than one hash. It needs Linux.
 """
 
@@ -81,9 +83,10 @@ BY_DEFAULT = ("autoencoder", "vae", "gan", "identity_swap")
 class Trainer:
     """Starts one model's runs, each in its own directory."""
 
-    def __init__(self, model: str, folder: Path, num_steps: int, shards: int) -> None:
+    def __init__(self, model: str, folder: Path, flags: Flags) -> None:
         self._model, self._folder, self._started = model, folder, 0
-        self._num_steps, self._often, self._shards = num_steps, num_steps // 5, shards
+        self._num_steps, self._often, self._shards = flags.num_steps, flags.num_steps // 5, flags.shards
+        self._platform = {"cpu": "cpu", "gpu": "cuda,cpu"}[flags.device]
 
     @property
     def first_checkpoint(self) -> int:
@@ -102,7 +105,7 @@ class Trainer:
         line = [*prefix, sys.executable, "-m", f"experiments.{name}", *own, f"--num_steps={steps}", *cadence]
         line += [f"--shards={self._shards}", f"--workdir={workdir}", *more]
         # no run finds what another one has compiled
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+        environment = os.environ | {"JAX_PLATFORMS": self._platform, "JAX_ENABLE_COMPILATION_CACHE": "false"}
         environment["JAX_NUM_CPU_DEVICES"] = str(devices)
         quiet = subprocess.DEVNULL
         return subprocess.Popen(line, env=environment, stdout=quiet, stderr=subprocess.PIPE, text=True), workdir
@@ -171,6 +174,7 @@ def one_of_four_seeds(trainer: Trainer) -> str:
 
 WAYS: dict[str, Callable[[Trainer], str]] = {
     "alone": on_devices(1),
+    "again": on_devices(1),
     "one-core": on_one_core,
     "devices-2": on_devices(2),
     "devices-4": on_devices(4),
@@ -179,29 +183,43 @@ WAYS: dict[str, Callable[[Trainer], str]] = {
     "killed": killed,
     "one-of-4-seeds": one_of_four_seeds,
 }
+ON_GPU = ("alone", "again", "killed", "one-of-4-seeds")  # of one GPU
 
 
 class Flags(Record):
     """Same bits."""
 
     models: tuple[str, ...] = flag(BY_DEFAULT, "models to train: the rows of the table", choices=MODELS)
-    ways: tuple[str, ...] = flag(tuple(WAYS), "ways of running them: the columns of the table", choices=WAYS)
+    ways: tuple[str, ...] = flag(
+        (),
+        "ways of running them: the columns of the table; by default all of the device",
+        choices=WAYS,
+        may_be_empty=True,
+    )
+    device: str = flag("cpu", "device of the runs", choices=("cpu", "gpu"))
     num_steps: int = flag(60, "number of updates per run", at_least=20)
     shards: int = flag(
-        8, "shards per batch; every way must have a number of devices that divides it", at_least=1, at_most=1024
+        8,
+        "shards per batch; every way must have a number of devices that divides it; 0 for none, as on one device",
+        at_least=0,
+        at_most=1024,
     )
 
 
 def main(flags: Flags) -> int:
     """Prints the table as it fills; returns the exit status."""
-    print(f"| model | {' | '.join(flags.ways)} |")
-    print(f"| --- |{' --- |' * len(flags.ways)}", flush=True)
+    possible = ON_GPU if flags.device == "gpu" else tuple(WAYS)
+    ways = flags.ways or possible
+    if set(ways) - set(possible):
+        raise BadInput(f"on a GPU there is {', '.join(ON_GPU)}", parameter="ways")
+    print(f"| model | {' | '.join(ways)} |")
+    print(f"| --- |{' --- |' * len(ways)}", flush=True)
     same = True
     with tempfile.TemporaryDirectory(prefix="same-bits-") as folder:
         for model in flags.models:
-            trainer, hashes = Trainer(model, Path(folder), flags.num_steps, flags.shards), []
+            trainer, hashes = Trainer(model, Path(folder), flags), []
             print(f"| {model} |", end="", flush=True)
-            for way in flags.ways:
+            for way in ways:
                 hashes.append(WAYS[way](trainer))
                 print(f" {hashes[-1][:12]} |", end="", flush=True)
             print()
