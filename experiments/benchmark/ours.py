@@ -74,6 +74,14 @@ def mlp_vae(hidden: tuple[int, ...], latent_dim: int, batch_size: int) -> Way:
     return trained(vae_model(*mlps(hidden, latent_dim), latent_dim), noise(), batch_size=batch_size)
 
 
+def iwae(hidden: tuple[int, ...], latent_dim: int, batch_size: int, num_samples: int) -> Way:
+    """Training of an importance-weighted autoencoder of dense layers."""
+    encoder, decoder = mlps(hidden, latent_dim)
+    parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, latent_dim)
+    objective = importance_weighted.objective(parts, num_samples=num_samples)
+    return trained(vae.model(parts, optax.adam(1e-3), objective), noise(), batch_size=batch_size)
+
+
 def sharded_mlp_vae(batch_size: int, num_shards: int) -> Way:
     """The same in shards, whose gradients are added in a fixed order."""
     model = vae_model(*mlps((500,), 20), 20, gradients.ordered(num_shards))
@@ -134,19 +142,18 @@ def linear_autoencoder() -> Way:
     return trained(model, data.load("digits"), batch_size=128)
 
 
-def sixteen_seeds(together: bool) -> Way:
-    """Sixteen whole runs of 500 steps, compiled anew, in one program or one after another: as often as steps hold."""
+def seeds(num: int, mode: str) -> Way:
+    """Whole runs of 500 steps, compiled anew: in one program, by map or vmap, or alone, one after another."""
     mlp, shape = partial(networks.mlp, activation=jnp.tanh, hidden=(200,)), (8, 8, 1)
     model = vae_model(mlp(shape, (16,)), mlp((8,), shape), 8)
     source = batching.source(data.load("digits"), batch_size=128)
 
     def run(steps: int) -> None:
-        for _ in range(max(1, steps // (16 * 500))):
-            if together:
-                fit(model, source, seed=0, num_steps=500, placement=placement.seeds(16, vectorized=False))
-            else:
-                for seed in range(16):
-                    fit(model, source, seed=seed, num_steps=500)
+        if mode != "alone":
+            fit(model, source, seed=0, num_steps=500, placement=placement.seeds(num, vectorized=mode == "vmap"))
+            return
+        for seed in range(max(1, steps // 500)):
+            fit(model, source, seed=seed, num_steps=500)
 
     return run
 

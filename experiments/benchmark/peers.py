@@ -2,50 +2,96 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.benchmark.way import PIXELS, Way, images
+from experiments.benchmark.way import COMPILED, CUDA_GRAPH, PIXELS, Way, images
 from genjax import data
 
 
-def set_threads(num: int) -> None:
-    """Sets the number of PyTorch's threads."""
-    torch.set_num_threads(num)
+def set_up(cpu_threads: int, device: str) -> None:
+    """Sets the number of PyTorch's threads and its device, `cpu` or `gpu`, whose products are in TF32 like JAX's."""
+    torch.set_num_threads(cpu_threads)
+    if device == "gpu":
+        torch.set_default_device("cuda")
+        torch.set_float32_matmul_precision("high")
 
 
-def trained(step: Callable[[Tensor], None], x: np.ndarray, batch_size: int) -> Way:
-    """Training from one tensor in memory, its rows in a new order each epoch: faster than a DataLoader."""
-    stored = torch.from_numpy(x)
-    order, place = torch.randperm(len(stored)), 0
+def on_device(x: np.ndarray) -> Tensor:
+    """A tensor on the device that `set_up` chose."""
+    return torch.from_numpy(x).to(torch.get_default_device())
+
+
+def trained(step: Callable[[Tensor], None], x: np.ndarray, batch_size: int, form: str) -> Way:
+    """Training from one tensor in memory, its rows in a new order each epoch: faster than a DataLoader.
+
+    Args:
+      step: an update by a batch.
+      form: with CUDA_GRAPH, the kernels of an update are recorded once and then launched together.
+    """
+    stored = on_device(x)
+    order, place = _shuffled(stored), 0
+    update = _recorded(step, stored[:batch_size]) if form == CUDA_GRAPH else step
 
     def run(steps: int) -> None:
         nonlocal order, place
         for _ in range(steps):
             if place + batch_size > len(stored):
-                order, place = torch.randperm(len(stored)), 0
-            step(stored[order[place : place + batch_size]])
+                order, place = _shuffled(stored), 0
+            update(stored[order[place : place + batch_size]])
             place += batch_size
+        if stored.is_cuda:
+            torch.cuda.synchronize()
 
     return run
 
 
-def descending(model: nn.Module, x: np.ndarray, batch_size: int, *, compiled: bool) -> Way:
+def _shuffled(stored: Tensor) -> Tensor:
+    return torch.randperm(len(stored), device="cpu").to(stored.device)
+
+
+def _recorded(step: Callable[[Tensor], None], batch: Tensor) -> Callable[[Tensor], None]:
+    """The update as a CUDA graph, which reads its batch from one place in memory."""
+    fixed, aside = batch.clone(), torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):  # updates that allocate what the graph will find
+        for _ in range(3):
+            step(fixed)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step(fixed)
+
+    def update(batch: Tensor) -> None:
+        fixed.copy_(batch)
+        graph.replay()
+
+    return update
+
+
+def adam(model: nn.Module, form: str, **options: Any) -> torch.optim.Optimizer:
+    """Adam, in a form that a CUDA graph can hold if it is to be in one."""
+    return torch.optim.Adam(model.parameters(), 1e-3, capturable=form == CUDA_GRAPH, **options)
+
+
+def descending(model: nn.Module, x: np.ndarray, batch_size: int, *, form: str) -> Way:
     """Training by Adam of a module that gives its loss."""
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    loss = torch.compile(model) if compiled else model
+    optimizer = adam(model, form)
+    loss = torch.compile(model) if form == COMPILED else model
 
     def step(batch: Tensor) -> None:
         optimizer.zero_grad()
         loss(batch).backward()
         optimizer.step()
 
-    return trained(step, x, batch_size)
+    return trained(step, x, batch_size, form)
 
 
 def pixels(num: int = 10_000) -> np.ndarray:
@@ -76,10 +122,33 @@ class VAE(nn.Module):
         return (distortion + rate) / len(x)
 
 
-def mlp_vae(hidden: tuple[int, ...], latent_dim: int, batch_size: int, *, compiled: bool) -> Way:
+def mlp_vae(hidden: tuple[int, ...], latent_dim: int, batch_size: int, *, form: str) -> Way:
     """Training of a VAE of dense layers."""
     encoder, decoder = dense(PIXELS, *hidden, 2 * latent_dim), dense(latent_dim, *hidden[::-1], PIXELS)
-    return descending(VAE(encoder, decoder), pixels(), batch_size, compiled=compiled)
+    return descending(VAE(encoder, decoder), pixels(), batch_size, form=form)
+
+
+class ImportanceWeighted(VAE):
+    """The VAE trained on the bound of k samples; its output is the mean over the batch."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, num_samples: int) -> None:
+        super().__init__(encoder, decoder)
+        self.num_samples = num_samples
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, s = self.encoder(x).chunk(2, dim=-1)
+        noise = torch.randn(self.num_samples, *mean.shape, device=x.device)
+        z = mean + torch.exp(0.5 * s) * noise
+        logits = self.decoder(z)
+        cross_entropy = functional.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
+        log_w = 0.5 * (noise.square() - z.square() + s).sum(dim=-1) - cross_entropy.sum(dim=-1)
+        return (math.log(self.num_samples) - torch.logsumexp(log_w, dim=0)).mean()
+
+
+def iwae(hidden: tuple[int, ...], latent_dim: int, batch_size: int, num_samples: int, *, form: str) -> Way:
+    """Training of an importance-weighted autoencoder of dense layers."""
+    encoder, decoder = dense(PIXELS, *hidden, 2 * latent_dim), dense(latent_dim, *hidden[::-1], PIXELS)
+    return descending(ImportanceWeighted(encoder, decoder, num_samples), pixels(), batch_size, form=form)
 
 
 def convolutional_encoder(outputs: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
@@ -103,27 +172,27 @@ def convolutional_decoder(inputs: int, *, normalised: bool) -> nn.Sequential:
     return nn.Sequential(start, *norm, nn.ReLU(), up[0], *norm, nn.ReLU(), up[1])
 
 
-def convolutional_vae(*, compiled: bool) -> Way:
+def convolutional_vae(*, form: str) -> Way:
     """Training of a convolutional VAE."""
     model = VAE(convolutional_encoder(40, nn.ReLU), convolutional_decoder(20, normalised=False))
-    return descending(model, pixels().reshape(-1, 1, 28, 28), 128, compiled=compiled)
+    return descending(model, pixels().reshape(-1, 1, 28, 28), 128, form=form)
 
 
-def dcgan(*, compiled: bool) -> Way:
+def dcgan(*, form: str) -> Way:
     """Training of a DCGAN, non-saturating: the discriminator, then the generator on new draws."""
     generator = nn.Sequential(convolutional_decoder(16, normalised=True), nn.Sigmoid())
     discriminator = convolutional_encoder(1, lambda: nn.LeakyReLU(0.2))
-    players = [torch.optim.Adam(p.parameters(), 1e-3, betas=(0.5, 0.999)) for p in (generator, discriminator)]
+    players = [adam(player, form, betas=(0.5, 0.999)) for player in (generator, discriminator)]
 
     def judge(real: Tensor) -> Tensor:
         with torch.no_grad():
-            fake = generator(torch.randn(len(real), 16))
+            fake = generator(torch.randn(len(real), 16, device=real.device))
         return functional.softplus(-discriminator(real)).mean() + functional.softplus(discriminator(fake)).mean()
 
     def deceive(real: Tensor) -> Tensor:
-        return functional.softplus(-discriminator(generator(torch.randn(len(real), 16)))).mean()
+        return functional.softplus(-discriminator(generator(torch.randn(len(real), 16, device=real.device)))).mean()
 
-    losses = [torch.compile(f) if compiled else f for f in (deceive, judge)]
+    losses = [torch.compile(f) if form == COMPILED else f for f in (deceive, judge)]
 
     def step(real: Tensor) -> None:
         for number in (1, 0):
@@ -131,7 +200,7 @@ def dcgan(*, compiled: bool) -> Way:
             losses[number](real).backward()
             players[number].step()
 
-    return trained(step, pixels().reshape(-1, 1, 28, 28), 64)
+    return trained(step, pixels().reshape(-1, 1, 28, 28), 64, form)
 
 
 class Autoencoder(nn.Module):
@@ -145,16 +214,16 @@ class Autoencoder(nn.Module):
         return (self.decoder(self.encoder(x)) - x).square().sum(dim=-1).mean()
 
 
-def linear_autoencoder(*, compiled: bool) -> Way:
+def linear_autoencoder(*, form: str) -> Way:
     """Training of a linear autoencoder on the embedded digits."""
     digits = data.load("digits")
     x = (digits.train.x / digits.scale).astype(np.float32).reshape(len(digits.train.x), -1)
-    return descending(Autoencoder(nn.Linear(64, 8), nn.Linear(8, 64)), x, 128, compiled=compiled)
+    return descending(Autoencoder(nn.Linear(64, 8), nn.Linear(8, 64)), x, 128, form=form)
 
 
 def scoring() -> Way:
     """Reconstruction losses of 10 000 images by an autoencoder 784-500-20-500-784."""
-    encoder, decoder, stored = dense(PIXELS, 500, 20), dense(20, 500, PIXELS), torch.from_numpy(images())
+    encoder, decoder, stored = dense(PIXELS, 500, 20), dense(20, 500, PIXELS), on_device(images())
 
     @torch.no_grad()
     def run(steps: int) -> None:
@@ -162,6 +231,8 @@ def scoring() -> Way:
             for part in stored.split(1000):
                 x = part.float() / 255
                 (decoder(encoder(x)) - x).square().sum(dim=-1)
+        if stored.is_cuda:
+            torch.cuda.synchronize()
 
     return run
 
@@ -169,7 +240,7 @@ def scoring() -> Way:
 def importance_weighted_likelihood() -> Way:
     """The likelihood of 100 images by 500 importance samples each, of a VAE 784-200-200-50."""
     encoder, decoder = dense(PIXELS, 200, 200, 100), dense(50, 200, 200, PIXELS)
-    x = torch.from_numpy((images(100) > 127).astype(np.float32))
+    x = on_device((images(100) > 127).astype(np.float32))
 
     @torch.no_grad()
     def run(steps: int) -> None:
@@ -184,5 +255,7 @@ def importance_weighted_likelihood() -> Way:
                 ).sum(dim=-1)
                 parts.append(0.5 * (noise.square() - z.square() + s).sum(dim=-1) - cross_entropy)
             torch.logsumexp(torch.cat(parts), dim=0) - np.log(500)
+        if x.is_cuda:
+            torch.cuda.synchronize()
 
     return run

@@ -9,6 +9,8 @@ import numpy as np
 
 Way = Callable[[int], None]  # takes a number of steps, and returns when they are done
 
+OURS, PYTHAE = "genjax", "pythae"
+EAGER, COMPILED, CUDA_GRAPH = "PyTorch", "torch.compile", "CUDA graph"  # the forms of PyTorch's ways
 IMAGE_SHAPE = (28, 28, 1)
 PIXELS = 784
 
@@ -19,7 +21,9 @@ class Row(NamedTuple):
     title: str
     steps: int  # of a round
     multiplications: int  # of a step's matrix products, each with its addition; 0 where they are not the work
-    ways: dict[str, Callable[[int], Way]]  # CPU threads -> way; the first is this project's, the others' reference
+    ways: dict[
+        str, Callable[[int, str], Way]
+    ]  # CPU threads, device -> way; the first is this project's, the others' reference
 
 
 def images(num: int = 10_000) -> np.ndarray:

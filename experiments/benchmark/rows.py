@@ -1,0 +1,168 @@
+"""The rows of the benchmark, and how each way of one starts in its own process."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from experiments.benchmark.way import COMPILED, CUDA_GRAPH, EAGER, OURS, PYTHAE, Row, Way, dense
+
+
+def ours(name: str, *args: Any, module: str = "ours", devices: int = 1) -> Any:
+    """A way of this project, imported in its own process, on a number of simulated CPU devices."""
+
+    def start(cpu_threads: int, device: str) -> Way:
+        os.environ["JAX_NUM_CPU_DEVICES"] = str(devices)
+        os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda,cpu"}[device]
+        from genjax.training import determinism
+
+        determinism.set_up(cpu_threads=cpu_threads)
+        return getattr(importlib.import_module(f"experiments.benchmark.{module}"), name)(*args)
+
+    return start
+
+
+def torch(name: str, *args: Any, module: str = "peers", **options: Any) -> Any:
+    """A way of PyTorch or pythae, imported in its own process."""
+
+    def start(cpu_threads: int, device: str) -> Way:
+        from experiments.benchmark import peers
+
+        peers.set_up(cpu_threads, device)
+        return getattr(importlib.import_module(f"experiments.benchmark.{module}"), name)(*args, **options)
+
+    return start
+
+
+def torch_forms(name: str, *args: Any, graph: bool = False) -> dict[str, Any]:
+    """A way of PyTorch: eager, compiled, and as a CUDA graph where PyTorch 2.11 could replay it."""
+    return {form: torch(name, *args, form=form) for form in (EAGER, COMPILED, *[CUDA_GRAPH] * graph)}
+
+
+def beside_pythae(model: str, *sizes: Any) -> dict[str, Any]:
+    """The ways of a latent-variable model of dense layers, at a batch size of 128."""
+    return {
+        OURS: ours("training", model, 128, *sizes, module="latent"),
+        PYTHAE: torch("training", model, 128, *sizes, module="pythae_models"),
+    }
+
+
+LARGE, MLP, IWAE = "large product", ((500,), 20, 128), ((200, 200), 50, 20)
+MLP_PRODUCTS = dense(128, (784, 500), (500, 40), (20, 500), (500, 784))
+ROWS = {
+    "mlp_vae": Row(
+        "MLP VAE 784-500-20, batch 128, Adam",
+        500,
+        MLP_PRODUCTS,
+        {
+            OURS: ours("mlp_vae", *MLP),
+            **torch_forms("mlp_vae", *MLP),
+            PYTHAE: torch("training", "vae", 128, 500, 20, module="pythae_models"),
+            "Flax, step by step": ours("step_by_step_mlp_vae", *MLP),
+        },
+    ),
+    "iwae_mlp": Row(
+        "MLP VAE 784-200-200-50, batch 20, Adam",
+        1000,
+        dense(20, (784, 200), (200, 200), (200, 100), (50, 200), (200, 200), (200, 784)),
+        {
+            OURS: ours("mlp_vae", *IWAE),
+            **torch_forms("mlp_vae", *IWAE, graph=True),
+            "Flax, step by step": ours("step_by_step_mlp_vae", *IWAE),
+        },
+    ),
+    "iwae_50": Row(
+        "importance-weighted autoencoder 784-200-200-50, 50 samples, batch 20, Adam",
+        200,
+        dense(20, (784, 200), (200, 200), (200, 100))
+        + dense(20 * 50, (50, 200), (200, 200), (200, 784), first_seen=False),
+        {OURS: ours("iwae", *IWAE, 50), **torch_forms("iwae", *IWAE, 50, graph=True)},
+    ),
+    "convolutional_vae": Row(
+        "convolutional VAE, 28x28, batch 128, Adam",
+        60,
+        3 * 128 * (2 * 196 * 16 * 32 + 2 * 49 * 16 * 32 * 64 + 49 * 64 * 60) - 128 * 196 * 16 * 32,
+        {OURS: ours("convolutional_vae"), **torch_forms("convolutional_vae", graph=True)},
+    ),
+    "xla_convolutions": Row(
+        "convolutional VAE, 28x28, batch 128, Adam",
+        4,
+        0,
+        {OURS: ours("convolutional_vae"), "XLA's convolutions": ours("xla_convolutional_vae")},
+    ),
+    "vamp_vae": Row(
+        "MLP VAE 784-500-20 with a VampPrior of 50 pseudo-inputs, batch 128, Adam",
+        500,
+        MLP_PRODUCTS + dense(50, (50, 784)) + dense(50, (784, 500), (500, 40), first_seen=False),
+        beside_pythae("vamp_vae", 500, 20, 50),
+    ),
+    "iaf_vae": Row(
+        "MLP VAE 784-500-20 with 2 inverse autoregressive layers 20-128-128-128-40, batch 128, Adam",
+        500,
+        MLP_PRODUCTS + 2 * dense(128, (20, 128), (128, 128), (128, 128), (128, 40), first_seen=False),
+        beside_pythae("iaf_vae", 500, 20, 2, (128, 128, 128)),
+    ),
+    "beta_tc_vae": Row(
+        "beta-TCVAE of dense layers 784-500-20, batch 128, Adam",
+        500,
+        MLP_PRODUCTS,
+        beside_pythae("beta_tc_vae", 500, 20, 6.0),
+    ),
+    "vq_vae": Row(
+        "VQ-VAE of dense layers 784-500-128, 16 codes of 8 dimensions out of 512, moving averages, batch 128, Adam",
+        500,
+        dense(128, (784, 500), (500, 128), (128, 500), (500, 784)) + 128 * 16 * 8 * 512,
+        beside_pythae("vq_vae", 500, 16, 8, 512),
+    ),
+    "dcgan": Row(
+        "DCGAN, 28x28, batch 64, both players, Adam",
+        60,
+        0,
+        {OURS: ours("dcgan"), **torch_forms("dcgan")},
+    ),
+    "linear_autoencoder": Row(
+        "linear autoencoder on digits, 64-8-64, batch 128, Adam",
+        5000,
+        dense(128, (64, 8), (8, 64)),
+        {OURS: ours("linear_autoencoder"), **torch_forms("linear_autoencoder")},
+    ),
+    "seeds": Row(
+        "16 runs of 500 steps, MLP VAE 64-200-8 on digits, batch 128, compiled anew in every round",
+        16 * 500,
+        0,
+        {"in one program": ours("seeds", 16, "map", devices=2), "one after another": ours("seeds", 16, "alone")},
+    ),
+    "seeds_64": Row(
+        "64 runs of 500 steps, MLP VAE 64-200-8 on digits, batch 128, compiled anew in every round",
+        64 * 500,
+        0,
+        {"by vmap": ours("seeds", 64, "vmap"), "by map": ours("seeds", 64, "map")},
+    ),
+    "scoring": Row(
+        "reconstruction losses of 10 000 images, autoencoder 784-500-20",
+        10,
+        10_000 * 2 * (784 * 500 + 500 * 20),
+        {OURS: ours("scoring"), "PyTorch": torch("scoring")},
+    ),
+    "likelihood": Row(
+        "likelihoods of 100 images by 500 samples, VAE 784-200-200-50",
+        5,
+        50_000 * (50 * 200 + 200 * 200 + 200 * 784),
+        {OURS: ours("importance_weighted_likelihood"), "PyTorch": torch("importance_weighted_likelihood")},
+    ),
+    "faces": Row("64 rendered faces of 32x32 per step", 20, 0, {OURS: ours("rendered_faces")}),
+    "shards_128": Row(
+        "MLP VAE 784-500-20, batch 1024, Adam",
+        25,
+        0,
+        {"eight shards": ours("sharded_mlp_vae", 1024, 8), "one sum": ours("mlp_vae", (500,), 20, 1024)},
+    ),
+    "shards_16": Row(
+        "MLP VAE 784-500-20, batch 128, Adam",
+        200,
+        0,
+        {"eight shards": ours("sharded_mlp_vae", 128, 8), "one sum": ours("mlp_vae", *MLP)},
+    ),
+}
+PRODUCT = Row("a product of 1024 x 1024 matrices", 20, 1024**3, {LARGE: ours("large_product")})
