@@ -22,6 +22,8 @@ from genjax.errors import BadInput
 from genjax.runs import command
 from genjax.runs.flags import Record, flag
 
+QUIET = 0.1  # cores that other programs may take
+
 
 class Flags(Record):
     """Benchmark."""
@@ -29,6 +31,7 @@ class Flags(Record):
     rows: tuple[str, ...] = flag(tuple(ROWS), "rows to measure", choices=ROWS)
     rounds: int = flag(5, "number of measurements of each way", at_least=5)
     cpu_threads: int = flag(2, "number of threads of each library", at_least=1, at_most=1024)
+    busy: bool = flag(False, "print ratios although other programs took more than a tenth of a core")
     device: str = flag("cpu", "device of all ways", choices=("cpu", "gpu"))
     way: str | None = flag(None, "single way of the row to run, one round per line of standard input")
 
@@ -38,8 +41,9 @@ class Worker:
 
     def __init__(self, row: str, way: str, folder: str, cpu_threads: int, device: str) -> None:
         line = [sys.executable, "-m", "experiments.benchmark", f"--rows={row}", f"--way={way}", f"--device={device}"]
-        # no process finds what an earlier one compiled
-        fresh = {"JAX_ENABLE_COMPILATION_CACHE": "false", "TORCHINDUCTOR_CACHE_DIR": os.path.join(folder, way)}
+        # no process finds what an earlier one compiled, and each finds what it compiled itself
+        caches = ("JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+        fresh = dict.fromkeys(caches, os.path.join(folder, way)) | {"JAX_ENABLE_COMPILATION_CACHE": "true"}
         fresh |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several processes share a GPU
         began = time.perf_counter()
         self._process = subprocess.Popen(
@@ -80,8 +84,8 @@ def work(row: Row, name: str, cpu_threads: int, device: str) -> None:
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
-        way(row.steps)
-        print(json.dumps(time.perf_counter() - began), flush=True)
+        seconds = way(row.steps)
+        print(json.dumps(time.perf_counter() - began if seconds is None else seconds), flush=True)
     print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), flush=True)
 
 
@@ -122,8 +126,21 @@ def absent(device: str) -> set[str]:
     return ways
 
 
-def table(name: str, measured: dict[str, Measured]) -> str:
-    """One line for each way."""
+def others() -> float:
+    """Seconds for which the cores have worked for programs other than this one and its finished children; 0 if unknown.
+
+    The time that a host takes from a virtual machine counts too.
+    """
+    try:
+        with open("/proc/stat") as file:
+            user, nice, system, _, _, *rest = map(int, file.readline().split()[1:9])
+    except (OSError, ValueError):  # not Linux
+        return 0.0
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+
+
+def table(name: str, measured: dict[str, Measured], *, ratios: bool = True) -> str:
+    """One line for each way; without ratios, the columns that compare ways are empty."""
     row, product = ROWS[name], measured[LARGE]
     peak = PRODUCT.steps * PRODUCT.multiplications / statistics.median(product.rounds)
     columns = ("steps/s", "slowest", "fastest", "ratio", "first", "whole", "memory", "of peak")
@@ -137,7 +154,8 @@ def table(name: str, measured: dict[str, Measured]) -> str:
         of_peak = row.multiplications * row.steps / median / peak
         rates = (row.steps / seconds for seconds in (median, max(seen.rounds), min(seen.rounds)))
         values = [f"{rate:10.1f}" for rate in rates]
-        values += [f"{median / first_median:10.2f}", f"{seen.first:10.1f}", f"{seen.first + median:10.1f}"]
+        values += [f"{median / first_median:10.2f}" if ratios else f"{'':10}"]
+        values += [f"{seen.first:10.1f}", f"{seen.first + median:10.1f}"]
         values += [f"{seen.memory:10.0f}", f"{100 * of_peak:8.0f} %" if row.multiplications else f"{'':10}"]
         lines.append(f"{way:20}" + "".join(values))
     return "\n".join(lines)
@@ -154,9 +172,15 @@ def main(flags: Flags) -> None:
     if missing:
         print(f"warning: {' and '.join(missing)}, of the extra `bench`, not installed: these ways are skipped")
     for name in flags.rows:
+        before, began = others(), time.perf_counter()
         measured = measure(name, rounds=flags.rounds, cpu_threads=flags.cpu_threads, device=flags.device)
+        load = (others() - before) / (time.perf_counter() - began)
         print(f"\n{ROWS[name].title}; {ROWS[name].steps} steps per round, {flags.rounds} rounds, ", end="")
-        print(f"{flags.cpu_threads} threads, {flags.device}\n{table(name, measured)}", flush=True)
+        print(f"{flags.cpu_threads} threads, {flags.device}; other programs took {load:.2f} cores")
+        quiet = load <= QUIET or flags.busy
+        print(table(name, measured, ratios=quiet), flush=True)
+        if not quiet:
+            print("no ratios: a busy machine does not slow all ways alike; --busy prints them all the same", flush=True)
     return None
 
 

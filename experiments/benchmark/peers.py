@@ -180,19 +180,47 @@ def convolutional_vae(*, form: str) -> Way:
 
 def dcgan(*, form: str) -> Way:
     """Training of a DCGAN, non-saturating: the discriminator, then the generator on new draws."""
+
+    def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        return functional.softplus(-discriminator(real)).mean() + functional.softplus(discriminator(fake)).mean()
+
+    def deceive(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        return functional.softplus(-discriminator(fake)).mean()
+
+    return game(judge, deceive, form)
+
+
+def r3gan(*, form: str) -> Way:
+    """Training of the game of R3GAN: relativistic losses, and R1 and R2 of weight .05."""
+
+    def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
+        on_real, on_fake = discriminator(real), discriminator(fake)
+        slopes = torch.autograd.grad(on_real.sum() + on_fake.sum(), [real, fake], create_graph=True)
+        penalty = sum(0.5 * slope.square().sum(dim=(1, 2, 3)).mean() for slope in slopes)
+        return functional.softplus(on_fake - on_real).mean() + 0.05 * penalty
+
+    def deceive(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        return functional.softplus(discriminator(real) - discriminator(fake)).mean()
+
+    return game(judge, deceive, form)
+
+
+def game(judge: Callable[..., Tensor], deceive: Callable[..., Tensor], form: str) -> Way:
+    """Training of the networks of a DCGAN by the losses of the discriminator and of the generator."""
     generator = nn.Sequential(convolutional_decoder(16, normalised=True), nn.Sigmoid())
     discriminator = convolutional_encoder(1, lambda: nn.LeakyReLU(0.2))
     players = [adam(player, form, betas=(0.5, 0.999)) for player in (generator, discriminator)]
 
-    def judge(real: Tensor) -> Tensor:
+    def of_discriminator(real: Tensor) -> Tensor:
         with torch.no_grad():
             fake = generator(torch.randn(len(real), 16, device=real.device))
-        return functional.softplus(-discriminator(real)).mean() + functional.softplus(discriminator(fake)).mean()
+        return judge(discriminator, real, fake)
 
-    def deceive(real: Tensor) -> Tensor:
-        return functional.softplus(-discriminator(generator(torch.randn(len(real), 16, device=real.device)))).mean()
+    def of_generator(real: Tensor) -> Tensor:
+        return deceive(discriminator, real, generator(torch.randn(len(real), 16, device=real.device)))
 
-    losses = [torch.compile(f) if form == COMPILED else f for f in (deceive, judge)]
+    losses = [torch.compile(f) if form == COMPILED else f for f in (of_generator, of_discriminator)]
 
     def step(real: Tensor) -> None:
         for number in (1, 0):
@@ -233,6 +261,19 @@ def scoring() -> Way:
                 (decoder(encoder(x)) - x).square().sum(dim=-1)
         if stored.is_cuda:
             torch.cuda.synchronize()
+
+    return run
+
+
+def generation() -> Way:
+    """Means of 50 000 samples of a VAE 784-500-20, to the host's memory."""
+    decoder = nn.Sequential(dense(20, 500, PIXELS), nn.Sigmoid())
+
+    @torch.no_grad()
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            for _ in range(50):
+                decoder(torch.randn(1000, 20)).cpu()
 
     return run
 

@@ -121,6 +121,12 @@ ROWS = {
         0,
         {OURS: ours("dcgan"), **torch_forms("dcgan")},
     ),
+    "r3gan": Row(
+        "DCGAN's networks, relativistic losses with R1 and R2, 28x28, batch 64, both players, Adam",
+        40,
+        0,
+        {OURS: ours("r3gan"), EAGER: torch("r3gan", form=EAGER)},  # PyTorch cannot compile a gradient of a gradient
+    ),
     "linear_autoencoder": Row(
         "linear autoencoder on digits, 64-8-64, batch 128, Adam",
         5000,
@@ -144,6 +150,12 @@ ROWS = {
         10,
         10_000 * 2 * (784 * 500 + 500 * 20),
         {OURS: ours("scoring"), "PyTorch": torch("scoring")},
+    ),
+    "generation": Row(
+        "50 000 samples of a VAE 784-500-20",
+        4,
+        50_000 * (20 * 500 + 500 * 784),
+        {OURS: ours("generation"), EAGER: torch("generation")},
     ),
     "likelihood": Row(
         "likelihoods of 100 images by 500 samples, VAE 784-200-200-50",

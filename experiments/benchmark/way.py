@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Way = Callable[[int], None]  # takes a number of steps, and returns when they are done
+Way = Callable[[int], float | None]  # takes steps, and returns their seconds, or None if they are all that it did
 
 OURS, PYTHAE = "genjax", "pythae"
 EAGER, COMPILED, CUDA_GRAPH = "PyTorch", "torch.compile", "CUDA graph"  # the forms of PyTorch's ways

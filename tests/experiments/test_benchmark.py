@@ -1,5 +1,8 @@
 """The benchmark: its rows' work counted by XLA too, its table, and one row as a user runs it."""
 
+import io
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +50,35 @@ def test_the_table_compares_with_this_project():
         [float(v) for v in sharded.split()[2:8]], [steps / 2, steps / 4, steps, 1.0, 3.0, 5.0], atol=0.06
     )
     assert plain.split()[:2] == ["one", "sum"] and float(plain.split()[5]) == 0.5
+    unquiet = command.table("shards_128", measured, ratios=False).splitlines()
+    assert [len(line) for line in unquiet] == [len(line) for line in (head, sharded, plain)]
+    assert unquiet[1].split() == [*sharded.split()[:5], *sharded.split()[6:]]
+
+
+def test_the_work_of_other_programs_is_what_the_cores_did_beyond_this_one(monkeypatch):
+    seconds = os.sysconf("SC_CLK_TCK")
+    counts = [n * seconds for n in (5, 1, 2, 100, 50, 0, 1, 3)]  # user, nice, system, idle, iowait, irq, softirq, steal
+    text = " ".join(["cpu ", *map(str, counts), "0", "0"])
+    monkeypatch.setattr("builtins.open", lambda path: io.StringIO(text))
+    monkeypatch.setattr(os, "times", lambda: (2.0, 0.5, 1.0, 0.25, 1000.0))
+    assert command.others() == 5 + 1 + 2 + 1 + 3 - 3.75
+    monkeypatch.undo()
+    monkeypatch.setattr("builtins.open", lambda path: io.StringIO(""))
+    assert command.others() == 0.0
+
+
+def test_training_is_timed_in_fit_between_two_reports(monkeypatch):
+    asked, clock = {}, iter([10.0, 11.0, 12.5, 14.0, 15.0, 19.0])
+
+    def fit(model, source, *, report, **given):
+        asked.update(given)
+        for step in range(given["log_every"], given["num_steps"] + 1, given["log_every"]):
+            report(step, "train", {})
+
+    monkeypatch.setattr(ours, "fit", fit)
+    monkeypatch.setattr(ours.time, "perf_counter", lambda: next(clock))
+    assert ours.linear_autoencoder()(50) == 9.0
+    assert asked["num_steps"] == 60 and asked["log_every"] == 10
 
 
 # Small models of the rows beside pythae: hidden units, dimensions, and what each has besides
@@ -191,7 +223,7 @@ def flat(layer):
 
 @pytest.mark.slow
 def test_a_row_is_measured(finish):
-    status, out, err = finish("benchmark", "--rows=linear_autoencoder")
+    status, out, err = finish("benchmark", "--rows=linear_autoencoder", "--busy")
     assert status == 0, err
     title, _, line, *_ = out.strip().splitlines()[-5:] if "torch" in out else out.strip().splitlines()[-3:]
     assert title.startswith("linear autoencoder on digits") and line.startswith("genjax")
