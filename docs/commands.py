@@ -46,6 +46,7 @@ CUT = {  # flags that cut a training
     "latent_space": (),
     "lemmas": (),
     "learned_compression": ("--num_steps=20", "--distortion_weights=4,16"),
+    "loss_recovered": (),
     "lossless": (),
     "lossy": (),
     "prepare": (),
@@ -84,6 +85,7 @@ STAND_INS = {
     "PEOPLE": "people",
     "FOLDER": "repository",
     "OTHER": "runs/again",
+    "MODULE:FUNCTION": "genjax.losses:code_l1",
     "all": "made,vae",  # rows of the reproduction; the others measure for many minutes
     "TABLE.csv": "numbers.csv",
 }

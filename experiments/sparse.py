@@ -8,6 +8,16 @@
 
     z = relu(W_e x + b_e) with (lambda/2) ||z||_1 in the objective, or its k largest,   x' = W_d z + b_d
 
+Data with values outside [0, 1], such as activations of a network, are standardised: by the mean of each value, and by
+one scale for all of them (--standardise), so that penalties mean the same in any units. One scale keeps the directions
+of the features and the shares of the variance; a scale for each column would weigh the columns anew. Mean and scale are
+among the parameters: `apply`, `generate` and the exported functions take and return values in the units of the data,
+and only `reconstruction_loss` is in standardised ones, where the mean of all has a loss of D for examples of D values.
+`loss_recovered` tells what reconstructions in the place of activations cost the network that reads them.
+
+strongest.csv lists, for the most active units, the training examples in which each is most active: `row` r is
+`runs.open(DIR).dataset.train.x[r]`.
+
 Other codes are those of the B k largest units of a batch, of units with learned thresholds (JumpReLU) or with gates
 apart from sizes. With --prefixes the first units hold the most general features, and with --revival_weight units that
 have died come back.
@@ -64,7 +74,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     shape = (DIM,) if flags.dictionary else dataset.train.x.shape[1:]
     encoder, decoder = networks.affine(shape, (flags.num_units,)), networks.affine((flags.num_units,), shape)
     parts = sparse_codes.build(flags, encoder, networks.unit_norm_rows(decoder))
-    model = sparse_codes.model(flags, parts, reduction)
+    model, parts = sparse_codes.model(flags, parts, reduction, shape=shape)
     if flags.dictionary:
         model = drawing(model, partial(sparse_mixtures, atoms=true_atoms()))
     return runs.Built(model, parts.autoencoder)
@@ -112,7 +122,8 @@ def drawing(model: Model, draw: Callable[[int, Key], Array]) -> Model:
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Compares the features with the known dictionary, or with others by linear probes."""
-    kernel = np.asarray(trained.params["decoder"]["layer_1"]["kernel"])
+    decoder = trained.params["decoder"]
+    kernel = np.asarray(decoder.get("network", decoder)["layer_1"]["kernel"])
     features = kernel / np.linalg.norm(kernel, axis=1, keepdims=True)
     return measure_recovery(trained, features) if flags.dictionary else measure_features(flags, trained, features)
 
@@ -162,6 +173,8 @@ def measure_features(flags: Flags, trained: runs.Trained, features: np.ndarray) 
     codes, known_codes = encoded(trained, x), encoded(trained, known)
     rebuilt = decoded(trained, codes)
     sparse_codes.draw_densities(trained.workdir / "densities.png", known_codes)
+    rows = data.choose(len(trained.dataset.train.x), label_probes.AT_MOST)
+    sparse_codes.save_strongest(trained.workdir / "strongest.csv", known_codes, rows)
     if x.ndim == 4:
         most_active_first = np.argsort(-known_codes.mean(axis=0), kind="stable")
         drawn = pictures.signed(features[most_active_first[:256]].reshape(-1, *x.shape[1:]))
@@ -197,6 +210,8 @@ EXPERIMENT = runs.Experiment(
     Flags,
     build,
     summarise,
+    resolve=sparse_codes.resolve,
+    prepare=sparse_codes.prepare,
     watch=("reconstruction_loss",),
     codec=autoencoder.codec,
     # the examples of the dictionary are not those of the data set, whose shape an input would have

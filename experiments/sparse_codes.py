@@ -9,7 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import losses, networks, runs
+from experiments import table_columns
+from genjax import data, losses, networks, runs
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation import sparse_codes
@@ -22,6 +23,7 @@ from genjax.types import Model, Network
 
 DENSE = 0.1  # a unit that is active in a larger share of the examples is dense
 SHOWN_UNITS, SHOWN_EXAMPLES = 12, 8
+TABLED_UNITS = 256
 
 
 class Flags(runs.Record):
@@ -61,6 +63,14 @@ class Flags(runs.Record):
         20_000, "number of examples without activity after which a unit is dead", at_least=1, at_most=2**24, newer=True
     )  # fmt: skip
 
+    standardise: str = flag(
+        "auto",
+        "whether examples are standardised, by the mean of each value and one scale for all: auto, of files with "
+        "values outside [0, 1]",
+        choices=("auto", "always", "never"),
+        newer=True,
+    )
+
 
 def build(flags: Any, encoder: Network, decoder: Network) -> SparseAutoencoder:
     """The parts of a sparse autoencoder of these two networks."""
@@ -77,8 +87,10 @@ def build(flags: Any, encoder: Network, decoder: Network) -> SparseAutoencoder:
     return SparseAutoencoder(units, decoder, SQUARED_ERROR)
 
 
-def model(flags: Any, parts: SparseAutoencoder, reduction: Reduction) -> Model:
-    """The model of the flags.
+def model(
+    flags: Any, parts: SparseAutoencoder, reduction: Reduction, *, shape: Sequence[int]
+) -> tuple[Model, SparseAutoencoder]:
+    """The model of the flags, and its parts: those given, or the same for examples [*shape] in their own units.
 
     Raises:
       BadInput: a prefix that is not shorter than the code.
@@ -92,16 +104,49 @@ def model(flags: Any, parts: SparseAutoencoder, reduction: Reduction) -> Model:
         revival = Revival(flags.num_units, flags.revival_weight, at_most, flags.revive_after)
     weight = flags.code_l1 if flags.sparsity == "l1" else flags.sparsity_weight
     terms = {"weight": weight, "prefixes": flags.prefixes, "revival": revival}
-    evaluation = sparse_autoencoder.objective(parts, evaluation=True, **terms)
-    return sparse_autoencoder.model(
+    objective, evaluation = (sparse_autoencoder.objective(parts, evaluation=each, **terms) for each in (False, True))
+    if flags.standardise == "always":
+        objective, evaluation = sparse_autoencoder.in_units(objective), sparse_autoencoder.in_units(evaluation)
+        parts = sparse_autoencoder.standardised(parts, shape)
+    made = sparse_autoencoder.model(
         parts,
         runs.optimizer(flags),
-        sparse_autoencoder.objective(parts, **terms),
+        objective,
         evaluation=evaluation if flags.sparsity == "batch_top_k" else None,
         revival=revival,
         averaging=flags.averaging or None,
         reduction=reduction,
     )
+    return made, parts
+
+
+def resolve(flags: Any, dataset: data.Dataset) -> Any:
+    """The flags with `standardise` decided for data with values outside [0, 1].
+
+    Raises:
+      BadInput: the examples of a known dictionary would be standardised.
+    """
+    if getattr(flags, "dictionary", False):
+        if flags.standardise == "always":
+            raise BadInput("the examples of the dictionary are not those of a data set", parameter="standardise")
+        return flags
+    return flags.replace(standardise="always") if flags.standardise == "auto" and not dataset.bounded else flags
+
+
+def prepare(flags: Any, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:
+    """The model that starts with the mean and the scale of the training data, if it is one of standardised data.
+
+    Raises:
+      BadInput: all examples are equal.
+    """
+    del cache
+    if flags.standardise != "always":
+        return built
+    try:
+        standard = networks.fit_standard(dataset.train.x, divisor=dataset.scale)
+    except ValueError as error:
+        raise BadInput(f"{dataset.name}: {error}", parameter="dataset") from None
+    return built._replace(model=sparse_autoencoder.starting_with(built.model, standard))
 
 
 def measure(z: np.ndarray, x: np.ndarray, reconstruction: np.ndarray, atoms: np.ndarray) -> dict[str, float]:
@@ -149,6 +194,25 @@ def strongest(z: np.ndarray) -> tuple[list[int], np.ndarray]:
     places = np.unique(np.linspace(0, len(alive) - 1, min(SHOWN_UNITS, len(alive))).round().astype(int))
     units = [alive[place] for place in places] if alive else []
     return units, np.argsort(-z[:, units], axis=0, kind="stable")[:SHOWN_EXAMPLES].T
+
+
+def save_strongest(path: Path, z: np.ndarray, rows: np.ndarray) -> None:
+    """Writes a table of the examples in which each of the most active units is most active.
+
+    Args:
+      path: of a .csv: unit, share of the examples in which it is active, place, row of the example, activation.
+      z: codes [N, d].
+      rows: the places of these examples in their split, [N].
+    """
+    density = (z != 0).mean(axis=0)
+    cells: dict[str, list[str]] = {name: [] for name in ("unit", "active_share", "place", "row", "activation")}
+    for unit in np.argsort(-density, kind="stable")[:TABLED_UNITS]:
+        strongest_first = np.argsort(-z[:, unit], kind="stable")[:SHOWN_EXAMPLES]
+        for place, example in enumerate(strongest_first[z[strongest_first, unit] != 0], start=1):
+            line = unit, f"{density[unit]:.6g}", place, rows[example], f"{z[example, unit]:.6g}"
+            for name, cell in zip(cells, line, strict=True):
+                cells[name].append(str(cell))
+    table_columns.save(path, cells)
 
 
 def draw_strongest(path: Path, z: np.ndarray, x: np.ndarray, atoms: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -64,4 +65,20 @@ def loss_recovered(loss: Callable[[Array], Array], x: Array, reconstruction: Arr
     Source: Bricken et al. 2023, with the mean in place of zeros; Gao et al. 2024, section 4.1.
     """
     ablated = loss(jnp.broadcast_to(jnp.mean(x, axis=0, keepdims=True), x.shape))
-    return (ablated - loss(reconstruction)) / (ablated - loss(x))
+    return share_recovered(loss(x), loss(reconstruction), ablated)
+
+
+def share_recovered(original: Any, reconstructed: Any, ablated: Any) -> Any:
+    """The share of a loss that reconstructions recover, of three losses by what takes the place of the activations.
+
+        (L_ablated - L_reconstructed) / (L_ablated - L_original)
+
+    Args:
+      original: the loss with the activations themselves.
+      reconstructed: the loss with their reconstructions.
+      ablated: the loss with a constant in their place, such as their mean or 0.
+
+    Returns:
+      1 if nothing is lost, 0 if the reconstructions are worth as much as the constant; numbers or arrays, as given.
+    """
+    return (ablated - reconstructed) / (ablated - original)

@@ -8,6 +8,9 @@ most general features. J_aux lets units that have not been active for long learn
 
     J_aux = ||e - e'||^2,   e = sg(x - x'),   e' = decoder(z_dead) - decoder(0),
     z_dead = the k_aux largest of relu(a) among these units
+
+Of data of any mean and scale, `standardised` parts take and return examples in the units of the data, and `in_units`
+computes the objective of the standardised ones, so that weights mean the same whatever these units are.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax import gradients
+from genjax import gradients, networks
 from genjax.losses import Reconstruction, squared_error
 from genjax.models import autoencoder, descent
-from genjax.networks import SparseEncoder, k_sparse
+from genjax.networks import STANDARD, SparseEncoder, Standard, k_sparse
 from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
 
 MOST = 2.0**24  # up to which float32 counts examples
@@ -172,3 +175,33 @@ def model(
         averaging=averaging,
         reduction=reduction,
     )
+
+
+def standardised(parts: SparseAutoencoder, shape: Sequence[int]) -> SparseAutoencoder:
+    """The parts for examples [*shape] in their own units; see `networks.standardised_encoder`."""
+    encoder = networks.standardised_encoder(parts.encoder, shape)
+    return parts._replace(encoder=encoder, decoder=networks.restored_output(parts.decoder, shape))
+
+
+def in_units(objective: gradients.Objective) -> gradients.Objective:
+    """The objective of plain parts on standardised examples, for the params of `standardised` parts.
+
+        J'(params, x) = J(networks of params, (x - shift) / scale)
+
+    Its values are in squared standardised units: the sum of squares about the mean is D for examples of D values.
+    """
+
+    def standard(params: Params, batch: Batch, key: Key) -> Any:
+        own = params | {name: params[name]["network"] for name in ("encoder", "decoder")}
+        return objective(own, batch._replace(x=networks.standardise(params["encoder"][STANDARD], batch.x)), key)
+
+    return standard
+
+
+def starting_with(model: Model, standard: Standard) -> Model:
+    """The model of `standardised` parts whose new states have this shift and scale."""
+
+    def init(key: Key, params: Params = None) -> Any:
+        return model.init(key, networks.with_standard(model.init(key).params, standard) if params is None else params)
+
+    return model._replace(init=init)

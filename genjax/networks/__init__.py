@@ -80,13 +80,25 @@ from genjax.networks.sparse_units import (
 )
 from genjax.networks.sparsity import group_threshold, hard_threshold, k_sparse, soft_threshold, unit_norm_rows
 from genjax.networks.spectral import spectral_norm
+from genjax.networks.standardised import (
+    STANDARD,
+    Standard,
+    fit_standard,
+    restore,
+    restored_output,
+    standardise,
+    standardised_encoder,
+    with_standard,
+)
 
 __all__ = [
     "ACTIVATIONS",
+    "STANDARD",
     "Codebook",
     "Quantised",
     "SparseCode",
     "SparseEncoder",
+    "Standard",
     "activation_normalization",
     "affine",
     "affine_coupling",
@@ -104,6 +116,7 @@ __all__ = [
     "dcgan_discriminator",
     "dcgan_generator",
     "discriminator_heads",
+    "fit_standard",
     "flattened",
     "flow_heads",
     "from_equinox",
@@ -150,9 +163,13 @@ __all__ = [
     "residual_codebook",
     "residual_discriminator",
     "residual_generator",
+    "restore",
+    "restored_output",
     "scalar_codebook",
     "soft_threshold",
     "spectral_norm",
+    "standardise",
+    "standardised_encoder",
     "stateful_from_equinox",
     "stateful_from_linen",
     "stateful_from_nnx",
@@ -166,4 +183,5 @@ __all__ = [
     "von_mises_fisher_heads",
     "with_label",
     "with_log_variance",
+    "with_standard",
 ]
