@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, rate_curves
+from experiments import applications, concluding, rate_curves
 from genjax import data, networks, runs, stochastic
 from genjax.errors import BadInput
 from genjax.evaluation import rate_distortion, transform_coding
@@ -123,7 +123,8 @@ def autoencoder_points(
     points = {}
     encode = jax.jit(partial(autoencoder.encode, parts=parts))
     mean = jax.jit(lambda *inputs: parts.reconstruction.mean(decode(*inputs, parts=parts)))
-    for member, (dim, mask) in enumerate(zip(flags.latent_dims, masks(flags), strict=True)):
+    widths = zip(flags.latent_dims, masks(flags), strict=True)
+    for member, (dim, mask) in enumerate(concluding.shown(widths, "widths", num=len(flags.latent_dims))):
         params = jax.tree.map(lambda leaf, m=member: leaf[m], stacked)
         z, known_z = (np.asarray(encode(params, images))[:, :dim] for images in (x, known))
 

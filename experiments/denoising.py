@@ -7,7 +7,8 @@
 Baselines are the noisy image itself, the 3 x 3 median, a Gaussian filter, soft thresholds of Haar wavelet coefficients
 (BayesShrink), and the linear filter of least mean squared error, which is fitted to the same noise as the network. The
 run directory has clean, noisy and denoised images, and the PSNR and the structural similarity of every denoiser under
-every noise (table.json and ssim.json, with pictures): a denoiser removes the noise that it was trained on.
+every noise (table.json and ssim.json, with pictures): a denoiser removes the noise that it was trained on. At most 2000
+held-out images are measured. For images of 32 x 32 x 3 values the linear filters, one for each noise, take minutes.
 
 PSNR on the held-out digits, in dB:
 
@@ -28,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications
+from experiments import applications, concluding
 from genjax import data, networks, runs, stochastic
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -125,26 +126,28 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     return runs.Built(model, parts)
 
 
-def filters(x: Array, corruption: Corruption, key: Key) -> dict[str, Callable[[Array], Array]]:
-    """Denoisers without a network by name, [B, H, W, C] -> the same shape.
-
-    Args:
-      x: training images; the linear filter is fitted to them under many draws of the noise.
-    """
+def filters() -> dict[str, Callable[[Array], Array]]:
+    """Denoisers without a network that are not fitted to any data, by name, [B, H, W, C] -> the same shape."""
     from scipy import ndimage
 
-    flat = x.reshape(len(x), -1)
-    flat = jnp.tile(flat, (-(-40_000 // len(flat)), 1))
-    affine = linear.linear_mmse(flat, corruption(flat, key))
     return {
-        "noisy": lambda noisy: noisy,
         "median": lambda noisy: jnp.asarray(ndimage.median_filter(np.asarray(noisy), size=(1, 3, 3, 1))),
         "gaussian_filter": lambda noisy: jnp.asarray(
             ndimage.gaussian_filter(np.asarray(noisy), sigma=(0, 0.7, 0.7, 0))
         ),
         "wavelet": jax.jit(wavelets.bayes_shrink),
-        "linear_mmse": lambda noisy: affine(noisy.reshape(len(noisy), -1)).reshape(noisy.shape),
     }
+
+
+def linear_filter(x: Array, corruption: Corruption, key: Key) -> Callable[[Array], Array]:
+    """The linear denoiser of least mean squared error, fitted to training images x under many draws of the noise.
+
+    Its cost grows with the square of the number of values in an image, and for large images with the cube.
+    """
+    flat = x.reshape(len(x), -1)
+    flat = jnp.tile(flat, (-(-40_000 // len(flat)), 1))
+    affine = linear.linear_mmse(flat, corruption(flat, key))
+    return lambda noisy: affine(noisy.reshape(len(noisy), -1)).reshape(noisy.shape)
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
@@ -156,12 +159,13 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     ssim: dict[str, dict[str, float]] = {}
     similarity = jax.jit(images.ssim)
     noises = {"clean": lambda x, key: x} | corruptions(flags)
-    for number, (noise, corruption) in enumerate(noises.items()):
+    for number, (noise, corruption) in enumerate(concluding.shown(noises.items(), "kinds of noise", num=len(noises))):
         test_key, filter_key = jax.random.split(jax.random.fold_in(trained.key, number))
         noisy = corruption(x, test_key)
-        denoised = {method: apply(noisy) for method, apply in filters(train_x, corruption, filter_key).items()}
-        if noise == "clean":  # these two return clean images unchanged, up to rounding
-            del denoised["noisy"], denoised["linear_mmse"]
+        denoised = {method: apply(noisy) for method, apply in filters().items()}
+        if noise != "clean":  # these two would return clean images unchanged, up to rounding
+            linear_mmse = linear_filter(train_x, corruption, filter_key)
+            denoised = {"noisy": noisy, **denoised, "linear_mmse": linear_mmse(noisy)}
         denoised |= {f"trained on {name}": denoise(trained.params[name], noisy) for name in flags.noise}
         for method, result in denoised.items():
             psnr.setdefault(method, {})[noise] = round(float(images.set_psnr(result, x)), 4)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments import concluding
 from genjax.evaluation.likelihood import Estimate, log_likelihood
 from genjax.types import Array, Batch, Key, Params
 
@@ -19,7 +20,8 @@ def in_batches(
 ) -> Any:
     """What a function gives for each example, compiled once and called with `fold_in(key, start)` for each batch."""
     compiled, found = jax.jit(compute), []
-    for start in range(0, len(examples.x), size):
+    starts = range(0, len(examples.x), size)
+    for start in concluding.shown(starts, "batches of held-out examples", num=len(starts)):
         batch = jax.tree.map(lambda a, start=start: a[start : start + size], examples)
         found.append(compiled(params, batch, jax.random.fold_in(key, start)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, outlier_baselines, outlier_charts, table_columns
+from experiments import applications, concluding, outlier_baselines, outlier_charts, table_columns
 from genjax import data, networks, runs, stochastic
 from genjax.data import batching
 from genjax.data.columns import spans
@@ -191,7 +191,7 @@ def summarise(flags: Any, trained: runs.Trained) -> dict[str, float]:
     own_scores = jax.jit(partial(scores, parts=parts))
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     rates = []
-    for split in range(flags.num_splits):
+    for split in concluding.shown(range(flags.num_splits), "splits", num=flags.num_splits):
         params, held_out = of_split(trained.params, split), splits.test[split]
         outlier = splits.outlier[held_out]
         x, known = (np.asarray(splits.standardised(split, splits.x[rows])) for rows in (held_out, splits.train[split]))

@@ -48,7 +48,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, outlier_baselines, outlier_charts, outlier_tables
+from experiments import applications, concluding, outlier_baselines, outlier_charts, outlier_tables
 from genjax import data, networks, runs, stochastic
 from genjax.data import faces
 from genjax.errors import BadInput
@@ -204,7 +204,8 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
     scores: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}  # by method, for each kind: inliers', outliers'
     flagged, shown, names = [], [], []
-    for params, known, x, inlier, outliers in problems(flags, trained):
+    num = num_members(trained.params)
+    for params, known, x, inlier, outliers in concluding.shown(problems(flags, trained), "problems", num=num):
         (rebuilt, error), (rebuilt_known, error_known) = (map(np.asarray, rebuild(params, of)) for of in (x, known))
         some = rebuilt_known[data.choose(len(known), outlier_baselines.AT_MOST)]
         along = neighbours.knn_distance(rebuilt, some, num_neighbours=flags.num_neighbours)

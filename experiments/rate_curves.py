@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments import concluding
 from genjax import data
 from genjax.drawing import charts, pictures
 from genjax.evaluation import rate_distortion, transform_coding
@@ -26,7 +27,9 @@ def baselines(dims: Sequence[int], folder: Path, x: np.ndarray, known: np.ndarra
     """PCA and the DCT at many settings, with frequencies counted on other images; the files are in `folder`."""
     return {
         "pca": pca_points(dims, folder, x, known),
-        "dct": transform_coding.dct_points(folder, x, known, qualities=QUALITIES),
+        "dct": transform_coding.dct_points(
+            folder, x, known, qualities=concluding.shown(QUALITIES, "qualities of the DCT", num=len(QUALITIES))
+        ),
     }
 
 
@@ -55,7 +58,8 @@ def pca_points(dims: Sequence[int], folder: Path, x: np.ndarray, known: np.ndarr
     flat, flat_known = (images.reshape(len(images), -1).astype(np.float64) for images in (x, known))
     most = min(flat_known.shape)
     points = {}
-    for dim in sorted({min(dim, most) for dim in (*dims, 32, 64)}):
+    widths = sorted({min(dim, most) for dim in (*dims, 32, 64)})
+    for dim in concluding.shown(widths, "widths of PCA", num=len(widths)):
         pca = PCA(dim, svd_solver="covariance_eigh").fit(flat_known)
         values, known_values = pca.transform(flat), pca.transform(flat_known)
         for step in PCA_STEPS:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
-def fit_pca(x: ArrayLike, *, rank: int, num_steps: int = 20) -> Any:
+def fit_pca(
+    x: ArrayLike, *, rank: int, num_steps: int = 20, progress: Callable[[Sequence[int]], Iterable[int]] = iter
+) -> Any:
     """Probabilistic PCA of examples with missing values, by regularised iterative PCA.
 
     Missing values start as the means of their features. Each step fits PCA to the filled examples and fills them again
@@ -18,6 +21,7 @@ def fit_pca(x: ArrayLike, *, rank: int, num_steps: int = 20) -> Any:
       x: [N, D], NaN where a value is missing.
       rank: of the components, less than D and N.
       num_steps: number of fits.
+      progress: shows how far it is, as `tqdm` does.
 
     Returns:
       scikit-learn's `PCA`, fitted.
@@ -36,7 +40,7 @@ def fit_pca(x: ArrayLike, *, rank: int, num_steps: int = 20) -> Any:
     filled = np.where(missing, np.nanmean(x, axis=0), x)
     solver = "full" if x.shape[1] < 500 else "covariance_eigh"
     pca = PCA(rank, svd_solver=solver).fit(filled)
-    for _ in range(num_steps - 1):
+    for _ in progress(range(num_steps - 1)):
         pca = PCA(rank, svd_solver=solver).fit(impute_by_pca(pca, x))
     return pca
 
