@@ -3,17 +3,20 @@
     python -m experiments.imputation
     python -m experiments.imputation --missing=0.7 --patch=2
     python -m experiments.imputation --dataset=mnist --data_dir=DIR --num_steps=10000
+    python -m experiments.imputation --dataset=table:TABLE.csv --missing=0.1
     python -m experiments.imputation --dataset=file:measurements.npy --missing=0.1 --likelihood=learned_gaussian
 
 A share of the values of every example, --missing, is hidden once and for all, in squares of --patch pixels. The model
 never sees them: the bound is one of the density of what is left, with --num_samples draws. Values of an array that are
-already NaN are missing too, and are not measured.
+already NaN, and cells of a table that are empty or nan, are missing too, and are not measured. Of a table that has such
+cells, completed.csv has all rows in their order, with these cells filled in and all others as they were; of a category,
+the one of the largest mean.
 
 The metric `rmse` is the root-mean-square error of the hidden values of held-out examples that the model fills in, from
 --num_imputation_samples draws; `mean_rmse` is that of the mean of each feature, and `pca_rmse` that of probabilistic
 PCA with as many components as there are latent dimensions. imputations.png has complete and incomplete images, and what
-the model and PCA make of them. `apply --to=imputed` fills in new rows, a .npy, .npz or .csv with nan where a value is
-missing, in the units of the training data.
+the model and PCA make of them. `apply --to=imputed` fills in new rows, a .npy, .npz or .csv with nan or nothing where a
+value is missing, in the units of the training data; rows of a table are filled in only as part of it.
 """
 
 from __future__ import annotations
@@ -25,17 +28,19 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import completion, held_out_likelihood
+from experiments import completion, concluding, held_out_likelihood, table_columns
 from genjax import data, networks, runs
-from genjax.data import batching, examples
+from genjax.data import batching, columns, examples, table
 from genjax.errors import BadInput
 from genjax.evaluation.imputation import fit_pca, impute_by_pca
 from genjax.gradients import Reduction
 from genjax.losses import BERNOULLI, GAUSSIAN, observed
 from genjax.models import importance_weighted, imputation, vae
+from genjax.paths import expand_user
 from genjax.runs import flag
 from genjax.types import Array, Batch, Key, Params
 
+TABLE = "table:"
 AT_MOST = 10_000  # training examples that PCA is fitted to
 
 
@@ -113,17 +118,44 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     return runs.Built(model, parts)
 
 
-def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
-    """Fills in the held-out examples, and compares with means and with PCA."""
-    dataset, parts = incomplete(flags, trained.dataset), trained.parts
-    complete, x = trained.dataset.test.x / np.float32(trained.dataset.scale), dataset.test.x
-    impute = partial(imputation.impute, parts=parts, num_samples=flags.num_imputation_samples)
-    found = held_out_likelihood.in_batches(
+def fill_in(flags: Flags, trained: runs.Trained, x: np.ndarray) -> np.ndarray:
+    """Examples with their missing values filled in by the model."""
+    impute = partial(imputation.impute, parts=trained.parts, num_samples=flags.num_imputation_samples)
+    return held_out_likelihood.in_batches(
         lambda params, batch, key: impute(params, batch.x, key), trained.params, Batch(jnp.asarray(x)), trained.key
     )
+
+
+def complete_table(flags: Flags, trained: runs.Trained) -> None:
+    """Writes completed.csv: the table of the user's with its missing cells filled in, if it has some."""
+    known = trained.dataset.columns
+    if known is None or not flags.dataset.startswith(TABLE):
+        return
+    cells = table.read(expand_user(flags.dataset.removeprefix(TABLE)))
+    x = columns.encode(cells, known, missing=True)
+    if not np.isnan(x).any():
+        return
+    filled = table_columns.texts(fill_in(flags, trained, x), known)
+    completed = {
+        name: [new if columns.is_missing(old) else old for old, new in zip(own, filled.get(name, own), strict=True)]
+        for name, own in cells.items()
+    }
+    table_columns.save(trained.workdir / "completed.csv", completed)
+
+
+def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
+    """Fills in the held-out examples, and compares with means and with PCA."""
+    dataset = incomplete(flags, trained.dataset)
+    complete, x = trained.dataset.test.x / np.float32(trained.dataset.scale), dataset.test.x
+    found = fill_in(flags, trained, x)
+    complete_table(flags, trained)
     train = dataset.train.x.reshape(len(dataset.train.x), -1)
     rank = min(flags.latent_dim, train.shape[1] - 1, len(train) - 1)
-    pca = fit_pca(train[data.choose(len(train), AT_MOST)], rank=rank)
+    pca = fit_pca(
+        train[data.choose(len(train), AT_MOST)],
+        rank=rank,
+        progress=lambda steps: concluding.shown(steps, "fits of PCA", num=len(steps)),
+    )
     by_pca = impute_by_pca(pca, x.reshape(len(x), -1)).reshape(x.shape)
     by_mean = np.broadcast_to(np.nanmean(train.astype(np.float64), axis=0).reshape(x.shape[1:]), x.shape)
     if x.ndim == 4:
@@ -147,6 +179,8 @@ def applications(flags: Flags, parts: vae.VAE) -> dict[str, runs.Application]:
         return imputation.impute(params, x, key, parts=parts, num_samples=flags.num_imputation_samples)
 
     def read(path: Path) -> Array:
+        if flags.dataset.startswith(TABLE):
+            raise BadInput("rows of a table are filled in only as part of the one that the run reads", parameter="to")
         rows = np.asarray(examples.read_rows(path), np.float32)
         if np.isinf(rows).any():
             raise BadInput(f"{path} has infinite values; a missing value is nan", parameter="input")

@@ -56,7 +56,7 @@ def load(
       size: for a folder only: height and width of its images, or one number for squares; see `folder.load`.
       label_column: for a `.csv` or a table only: the column with the labels; see `array_file.load` and `table.load`.
       column_kinds: for a table only: the kinds of its columns by name; see `table.load`.
-      missing: for a file only: True to accept NaN, which then stands for a missing value.
+      missing: for a file or a table only: True to accept NaN and empty cells, which then stand for missing values.
 
     Returns:
       Two splits of arrays, with the fingerprint of their content.
@@ -72,7 +72,7 @@ def load(
     if name.startswith(_FILE):
         return array_file.load(name.removeprefix(_FILE), label_column=label_column, missing=missing)
     if name.startswith(_TABLE):
-        return table.load(name.removeprefix(_TABLE), label_column=label_column, kinds=column_kinds)
+        return table.load(name.removeprefix(_TABLE), label_column=label_column, kinds=column_kinds, missing=missing)
     if tfds.find(name, data_dir) is None:
         check_name(name, data_dir=data_dir)
     return tfds.load(name, data_dir=data_dir)

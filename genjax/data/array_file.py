@@ -22,9 +22,9 @@ def load(path: str | Path, *, label_column: str | None = None, missing: bool = F
 
     `.npy` holds x: vectors [N, D], or images [N, H, W] or [N, H, W, C]. `.npz` holds x and perhaps y, the labels [N];
     or x_train and x_test, and perhaps y_train and y_test. `.csv` is a table with a row per example, of numbers
-    separated by commas, semicolons or tabs; its first row is a header if it is not of numbers. `.parquet` is a
-    table with named columns of numbers or booleans. A tenth of the examples, drawn by NumPy's frozen `RandomState(0)`,
-    is held out unless the file has two splits.
+    separated by commas, semicolons or tabs; empty cells are NaN, and its first row is a header if it is not of numbers.
+    `.parquet` is a table with named columns of numbers or booleans. A tenth of the examples, drawn by NumPy's frozen
+    `RandomState(0)`, is held out unless the file has two splits.
 
     uint8 is divided by 255. All else is taken as it is, as float32; integers too.
 
@@ -110,9 +110,9 @@ def _table(file: Path, label_column: str | None) -> dict[str, np.ndarray]:
     columns = [cell.strip() for cell in first]
     place = _place(file, columns, label_column)
     of_x = [number for number in range(len(columns)) if number != place]
-    header = label_column not in (None, "last") or not all(_is_number(columns[number]) for number in of_x)
+    header = label_column not in (None, "last") or not all(_is_number(columns[number] or "nan") for number in of_x)
 
-    def read(use: list[int], dtype: type) -> np.ndarray:
+    def read(use: list[int], dtype: type, **options: Any) -> np.ndarray:
         return np.loadtxt(
             file,
             dtype,
@@ -123,9 +123,13 @@ def _table(file: Path, label_column: str | None) -> dict[str, np.ndarray]:
             usecols=use,
             ndmin=2,
             encoding="utf-8-sig",
+            **options,
         )
 
-    x = read(of_x, np.float64)
+    try:
+        x = read(of_x, np.float64)
+    except ValueError:  # perhaps for empty cells, which are looked for only then because it is slow
+        x = read(of_x, np.float64, converters=lambda cell: float(cell.strip() or "nan"))
     return {"x": x} if place is None else {"x": x, "y": read([place], str)[:, 0]}
 
 

@@ -36,7 +36,7 @@ class Column(NamedTuple):
         return len(self.categories) or 1
 
 
-def fit(cells: Cells, training: np.ndarray, kinds: Mapping[str, str]) -> tuple[Column, ...]:
+def fit(cells: Cells, training: np.ndarray, kinds: Mapping[str, str], *, missing: bool = False) -> tuple[Column, ...]:
     """The columns of a table.
 
     A column is of numbers if all its cells are, and of categories if none is, unless its kind is declared.
@@ -45,6 +45,7 @@ def fit(cells: Cells, training: np.ndarray, kinds: Mapping[str, str]) -> tuple[C
       cells: N of each column.
       training: [N] booleans, the rows from which shift and scale are computed; categories are those of all rows.
       kinds: by the name of a column, `number`, `count`, `category`, or `none` to leave it out.
+      missing: True to accept cells that are empty or nan, of which nothing is computed.
 
     Raises:
       BadInput: a kind for a column that there is not, a cell that is empty or not of the column's kind, a column that
@@ -58,11 +59,37 @@ def fit(cells: Cells, training: np.ndarray, kinds: Mapping[str, str]) -> tuple[C
     used = {name: of_column for name, of_column in cells.items() if kinds.get(name) != "none"}
     if not used:
         raise BadInput("it has no columns but those of labels and those that are left out")
-    return tuple(_fit(name, of_column, training, kinds.get(name)) for name, of_column in used.items())
+    return tuple(_fit(name, of_column, training, kinds.get(name), missing) for name, of_column in used.items())
 
 
-def _fit(name: str, cells: Sequence[str], training: np.ndarray, kind: str | None) -> Column:
-    _refuse(name, cells, lambda cell: not cell or cell.lower() == "nan", "a cell that is empty or nan")
+def is_missing(cell: str) -> bool:
+    """Whether a cell is empty or nan."""
+    return not cell or cell.lower() == "nan"
+
+
+def _without_missing(name: str, cells: Sequence[str], missing: bool) -> tuple[Sequence[str], np.ndarray]:
+    """The cells with a known one of the column in the place of each missing one, and where they are missing, [N].
+
+    Raises:
+      BadInput: there are some, unless `missing`; or there are no others.
+    """
+    absent = np.array([is_missing(cell) for cell in cells], bool)
+    if not absent.any():
+        return cells, absent
+    if not missing:
+        hint = "; the page `imputation` takes missing cells"
+        _refuse(name, cells, is_missing, "a cell that is empty or nan", hint)
+    if absent.all():
+        raise BadInput(f"column {name} has no cell that is not empty or nan")
+    known = cells[int(np.argmin(absent))]
+    return [known if gone else cell for cell, gone in zip(cells, absent, strict=True)], absent
+
+
+def _fit(name: str, cells: Sequence[str], training: np.ndarray, kind: str | None, missing: bool) -> Column:
+    cells, absent = _without_missing(name, cells, missing)
+    training = training & ~absent
+    if not training.any():
+        raise BadInput(f"column {name} is empty or nan in all rows of the training split")
     declared, kind = kind is not None, kind or _inferred(name, cells)
     if kind == "category":
         categories = tuple(sorted({_code(cell) for cell in cells}))
@@ -119,12 +146,12 @@ def _code(cell: str) -> str:
     return str(int(float(cell))) if is_number(cell) and float(cell).is_integer() else cell
 
 
-def _refuse(name: str, cells: Sequence[str], wrong: Callable[[str], bool], found: str) -> None:
+def _refuse(name: str, cells: Sequence[str], wrong: Callable[[str], bool], found: str, hint: str = "") -> None:
     """Raises for the first cell that is wrong, if there is one."""
     rows = [row for row, cell in enumerate(cells) if wrong(cell)]
     if rows:
         more = f" and in {len(rows) - 1} other rows" if len(rows) > 1 else ""
-        raise BadInput(f"column {name} has {found} in row {rows[0] + 1}{more}")
+        raise BadInput(f"column {name} has {found} in row {rows[0] + 1}{more}{hint}")
 
 
 def _numbers(name: str, cells: Sequence[str], kind: str) -> np.ndarray:
@@ -138,15 +165,16 @@ def _numbers(name: str, cells: Sequence[str], kind: str) -> np.ndarray:
     return values
 
 
-def encode(cells: Cells, columns: Sequence[Column]) -> np.ndarray:
+def encode(cells: Cells, columns: Sequence[Column], *, missing: bool = False) -> np.ndarray:
     """The features of rows of a table.
 
     Args:
       cells: N of each column, and perhaps of others.
       columns: of the table that a model was trained on.
+      missing: True to accept cells that are empty or nan.
 
     Returns:
-      x [N, D] float32, the features of the columns in their order.
+      x [N, D] float32, the features of the columns in their order; NaN are all of a cell that is missing.
 
     Raises:
       BadInput: a column that there is not, or a cell that is empty, not of the column's kind, or of a category that
@@ -157,15 +185,15 @@ def encode(cells: Cells, columns: Sequence[Column]) -> np.ndarray:
         name = column.name
         if name not in cells:
             raise BadInput(f"there is no column {name}, but {_listed(cells)}")
-        own = cells[name]
-        _refuse(name, own, lambda cell: not cell or cell.lower() == "nan", "a cell that is empty or nan")
+        own, absent = _without_missing(name, cells[name], missing)
         if column.kind == "category":
             codes, known = [_code(cell) for cell in own], {value: i for i, value in enumerate(column.categories)}
             expected = f"a category that is not one of {_listed(column.categories)}"
             _refuse(name, codes, lambda cell, known=known: cell not in known, expected)
-            features.append(np.eye(len(known))[[known[cell] for cell in codes]])
+            found = np.eye(len(known))[[known[cell] for cell in codes]]
         else:
-            features.append(((_numbers(name, own, column.kind) - column.shift) / column.scale)[:, None])
+            found = ((_numbers(name, own, column.kind) - column.shift) / column.scale)[:, None]
+        features.append(np.where(absent[:, None], np.nan, found))
     return np.concatenate(features, axis=1).astype(np.float32)
 
 

@@ -205,7 +205,8 @@ def from_arrays(
         if not (np.isfinite(low) and np.isfinite(high)):
             bad = int(known.size - np.isfinite(known).sum())
             what = "infinite" if missing else "NaN or infinite"
-            raise BadInput(f"data set {name!r}: {bad} of {x.size} values of the {split} split are {what}")
+            hint = "; the page `imputation` takes NaN as missing values" if np.isnan(low) else ""
+            raise BadInput(f"data set {name!r}: {bad} of {x.size} values of the {split} split are {what}{hint}")
         inside = low >= 0 and high <= scale
         if bounded and not inside:
             raise BadInput(

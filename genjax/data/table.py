@@ -32,7 +32,13 @@ _FEATURES = {  # in the order of scikit-learn's files
 }
 
 
-def load(path: str | Path, *, label_column: str | None = None, kinds: Mapping[str, str] | None = None) -> Dataset:
+def load(
+    path: str | Path,
+    *,
+    label_column: str | None = None,
+    kinds: Mapping[str, str] | None = None,
+    missing: bool = False,
+) -> Dataset:
     """The table in a file, with a record of its columns: `Dataset.columns`.
 
     `.csv` has a row per example, of cells separated by commas, semicolons or tabs, which may be quoted; its first row
@@ -48,6 +54,7 @@ def load(path: str | Path, *, label_column: str | None = None, kinds: Mapping[st
       label_column: the column with the labels, integers or texts: its name, or `last`. By default that of a .npz
         called y, if there is one.
       kinds: by the name of a column: number, count, category, or none to leave it out.
+      missing: True to accept cells that are empty or nan, whose features are NaN.
 
     Returns:
       The data set, named `table:PATH`, with the features of its columns, [N, D].
@@ -64,7 +71,7 @@ def load(path: str | Path, *, label_column: str | None = None, kinds: Mapping[st
         if num < 2:
             raise BadInput(f"{file} has {num} rows of examples; expected two or more")
         held_out = np.isin(np.arange(num), choose(num, max(1, num // 10)))
-        return of_cells(name, cells, labels, held_out, kinds or {})
+        return of_cells(name, cells, labels, held_out, kinds or {}, missing=missing)
     except BadInput as error:
         if error.parameter is not None:
             raise
@@ -72,7 +79,13 @@ def load(path: str | Path, *, label_column: str | None = None, kinds: Mapping[st
 
 
 def of_cells(
-    name: str, cells: columns.Cells, labels: Any, held_out: np.ndarray, kinds: Mapping[str, str] | None = None
+    name: str,
+    cells: columns.Cells,
+    labels: Any,
+    held_out: np.ndarray,
+    kinds: Mapping[str, str] | None = None,
+    *,
+    missing: bool = False,
 ) -> Dataset:
     """A data set of the cells of a table.
 
@@ -82,14 +95,15 @@ def of_cells(
       labels: [N], or None.
       held_out: [N] booleans, the rows of the test split.
       kinds: as in `load`.
+      missing: as in `load`.
 
     Raises:
       BadInput: as `columns.fit` does.
     """
-    known = columns.fit(cells, ~held_out, kinds or {})
-    x, label = columns.encode(cells, known), None if labels is None else np.array(labels, str)
-    if label is not None and (missing := np.flatnonzero(np.char.str_len(np.char.strip(label)) == 0)).size:
-        raise BadInput(f"the column of labels has an empty cell in row {missing[0] + 1}")
+    known = columns.fit(cells, ~held_out, kinds or {}, missing=missing)
+    x, label = columns.encode(cells, known, missing=missing), None if labels is None else np.array(labels, str)
+    if label is not None and (empty := np.flatnonzero(np.char.str_len(np.char.strip(label)) == 0)).size:
+        raise BadInput(f"the column of labels has an empty cell in row {empty[0] + 1}")
     y_train, y_test = (None, None) if label is None else (label[~held_out], label[held_out])
     train_label, test_label, class_names = class_labels(y_train, y_test)
     found = from_arrays(
@@ -100,6 +114,7 @@ def of_cells(
         test_label=test_label,
         class_names=class_names,
         bounded=False,
+        missing=missing,
     )
     # the same features may be of other units
     content = hashlib.sha256(f"{found.fingerprint} {json.dumps(known)}".encode()).hexdigest()
