@@ -118,17 +118,20 @@ class _ResidualGenerator(nn.Module):
 class _ResidualDiscriminator(nn.Module):
     output_shape: tuple[int, ...]
     features: tuple[int, ...]
+    with_features: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Any:
         for depth, features in enumerate(self.features, start=1):
             convolution = partial(Convolution, features, stride=1)
             y = x if depth == 1 else leaky_relu(x)
             y = convolution(kernel_size=3, name=f"convolution_{depth}_1")(y)
             y = average_pool(convolution(kernel_size=3, name=f"convolution_{depth}_2")(leaky_relu(y)))
             x = y + convolution(kernel_size=1, name=f"shortcut_{depth}")(average_pool(x))
-        y = nn.Dense(math.prod(self.output_shape), name="dense")(leaky_relu(x).reshape(x.shape[0], -1))
-        return y.reshape(x.shape[0], *self.output_shape)
+        x = leaky_relu(x)
+        y = nn.Dense(math.prod(self.output_shape), name="dense")(x.reshape(x.shape[0], -1))
+        y = y.reshape(x.shape[0], *self.output_shape)
+        return (x, y) if self.with_features else y
 
 
 class _PatchDiscriminator(nn.Module):
@@ -176,7 +179,11 @@ def dcgan_generator(input_dim: int, image_shape: Sequence[int], *, features: Seq
 
 
 def dcgan_discriminator(
-    image_shape: Sequence[int], output_shape: Sequence[int] = (), *, features: Sequence[int] = (64, 128)
+    image_shape: Sequence[int],
+    output_shape: Sequence[int] = (),
+    *,
+    features: Sequence[int] = (64, 128),
+    with_features: bool = False,
 ) -> Network:
     """The discriminator of DCGAN: strided convolutions, leaky rectifiers and a linear layer.
 
@@ -186,13 +193,16 @@ def dcgan_discriminator(
       image_shape: (H, W, C).
       output_shape: (), or (1 + K,) for further outputs beside the logit, as `discriminator_heads` reads them.
       features: channels of the convolutions.
+      with_features: return the last convolution's map, after its rectifier, before the output: (map, output).
 
     Returns:
       A network x [B, H, W, C] -> [B, *output_shape], by default the logit.
 
     Source: Radford, Metz & Chintala 2016.
     """
-    return convolutional_encoder(image_shape, output_shape, features=features, activation=leaky_relu)
+    return convolutional_encoder(
+        image_shape, output_shape, features=features, activation=leaky_relu, with_features=with_features
+    )
 
 
 def residual_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
@@ -218,7 +228,11 @@ def residual_generator(input_dim: int, image_shape: Sequence[int], *, features: 
 
 
 def residual_discriminator(
-    image_shape: Sequence[int], output_shape: Sequence[int] = (), *, features: Sequence[int] = (64, 128)
+    image_shape: Sequence[int],
+    output_shape: Sequence[int] = (),
+    *,
+    features: Sequence[int] = (64, 128),
+    with_features: bool = False,
 ) -> Network:
     """A discriminator of residual blocks, for any H, W, C >= 1.
 
@@ -231,13 +245,14 @@ def residual_discriminator(
       image_shape: (H, W, C).
       output_shape: (), or (1 + K,) for further outputs beside the logit, as `discriminator_heads` reads them.
       features: channels of x^1, ..., x^L.
+      with_features: return act(x^L) before the output: (act(x^L), output).
 
     Returns:
       A network x [B, H, W, C] -> [B, *output_shape], by default the logit.
 
     Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
     """
-    return from_linen(_ResidualDiscriminator(tuple(output_shape), tuple(features)), tuple(image_shape))
+    return from_linen(_ResidualDiscriminator(tuple(output_shape), tuple(features), with_features), tuple(image_shape))
 
 
 def patch_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:

@@ -44,15 +44,17 @@ class _Encoder(nn.Module):
     stride: int
     activation: Callable[[Array], Array]
     map_dim: int = 0
+    with_features: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Any:
         for depth, features in enumerate(self.features, start=1):
             x = self.activation(Convolution(features, self.kernel_size, self.stride, name=f"convolution_{depth}")(x))
         if self.map_dim:
             return nn.Dense(self.map_dim, name="dense")(x)
         y = nn.Dense(math.prod(self.output_shape), name="dense")(x.reshape(x.shape[0], -1))
-        return y.reshape(x.shape[0], *self.output_shape)
+        y = y.reshape(x.shape[0], *self.output_shape)
+        return (x, y) if self.with_features else y
 
 
 class _Decoder(nn.Module):
@@ -99,6 +101,7 @@ def convolutional_encoder(
     kernel_size: int = 4,
     stride: int = 2,
     activation: Callable[[Array], Array],
+    with_features: bool = False,
 ) -> Network:
     """An encoder of strided convolutions and a linear last layer, for any H, W, C >= 1.
 
@@ -111,13 +114,16 @@ def convolutional_encoder(
       kernel_size: of every convolution, on both axes.
       stride: of every convolution, on both axes.
       activation: act.
+      with_features: return (x^L [B, H', W', features[-1]], y) instead of y.
 
     Returns:
       A network x [B, H, W, C] -> y [B, *output_shape].
 
     Source: LeCun et al. 1998.
     """
-    module = _Encoder(tuple(output_shape), tuple(features), kernel_size, stride, activation)
+    module = _Encoder(
+        tuple(output_shape), tuple(features), kernel_size, stride, activation, with_features=with_features
+    )
     return from_linen(module, tuple(image_shape))
 
 

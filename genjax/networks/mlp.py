@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -26,15 +27,17 @@ class _MLP(nn.Module):
     hidden: tuple[int, ...]
     activation: Callable[[Array], Array]
     output_activation: Callable[[Array], Array] | None
+    with_features: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> Any:
         h = x.reshape(x.shape[0], -1)
         for depth, width in enumerate(self.hidden, start=1):
             h = self.activation(nn.Dense(width, name=f"layer_{depth}")(h))
         y = nn.Dense(math.prod(self.output_shape), name=f"layer_{len(self.hidden) + 1}")(h)
         y = y if self.output_activation is None else self.output_activation(y)
-        return y.reshape(x.shape[0], *self.output_shape)
+        y = y.reshape(x.shape[0], *self.output_shape)
+        return (h, y) if self.with_features else y
 
 
 def mlp(
@@ -44,6 +47,7 @@ def mlp(
     hidden: Sequence[int],
     activation: Callable[[Array], Array],
     output_activation: Callable[[Array], Array] | None = None,
+    with_features: bool = False,
 ) -> Network:
     """A multilayer perceptron.
 
@@ -58,6 +62,7 @@ def mlp(
       hidden: widths n_1, ..., n_{L-1}.
       activation: act, of the hidden layers.
       output_activation: act_out; None for the identity, as for logits.
+      with_features: return (h^{L-1} [B, n_{L-1}], y) instead of y; without hidden layers, h^0 is x, flattened.
 
     Returns:
       A network x [B, *input_shape] -> y [B, *output_shape]; its params are
@@ -65,7 +70,7 @@ def mlp(
 
     Source: Rumelhart, Hinton & Williams 1986.
     """
-    module = _MLP(tuple(output_shape), tuple(hidden), activation, output_activation)
+    module = _MLP(tuple(output_shape), tuple(hidden), activation, output_activation, with_features)
     return from_linen(module, tuple(input_shape))
 
 

@@ -159,6 +159,18 @@ def test_discriminators_are_those_of_linen(draw, parameters):
     compare(networks.residual_discriminator(shape, features=(4, 6)), residual, x, parameters)
 
 
+@discriminators
+def test_features_are_what_the_last_layer_reads(make, draw, parameters):
+    x, plain = draw(3, 7, 5, 2), make((7, 5, 2), (2,), features=(4, 6))
+    params = parameters(plain)
+    hidden, y = make((7, 5, 2), (2,), features=(4, 6), with_features=True).apply(params, x)
+    assert hidden.shape == (3, 2, 2, 6)
+    np.testing.assert_array_equal(y, plain.apply(params, x))
+    kernel, bias = (np.asarray(params["dense"][name], np.float64) for name in ("kernel", "bias"))
+    read = np.asarray(hidden, np.float64).reshape(3, -1) @ kernel + bias
+    np.testing.assert_allclose(y, read, rtol=1e-4, atol=1e-5)
+
+
 def test_pixels_are_normalised_by_themselves(draw):
     x = draw(2, 3, 4, 5)
     np.testing.assert_allclose(jnp.mean(networks.pixel_norm(x) ** 2, axis=-1), 1, rtol=1e-5)

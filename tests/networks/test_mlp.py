@@ -49,6 +49,19 @@ def test_identity_activations_compose_to_one_affine_map(draw, parameters):
     np.testing.assert_allclose(network.apply(params, x).reshape(8, 4), np.asarray(x).reshape(8, 6) @ W + b, atol=1e-5)
 
 
+@pytest.mark.parametrize("hidden", [(), (7,), (5, 4)])
+def test_features_are_what_the_last_layer_reads(hidden, draw, parameters):
+    sizes = dict(hidden=hidden, activation=jnp.tanh)
+    params, x = parameters(mlp((2, 3), (2, 2), **sizes)), draw(8, 2, 3)
+    features, y = mlp((2, 3), (2, 2), **sizes, with_features=True).apply(params, x)
+    *below, (kernel, bias) = layers(params)
+    expected = np.asarray(x, np.float64).reshape(8, 6)
+    for w, b in below:
+        expected = np.tanh(expected @ w + b)
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    np.testing.assert_allclose(y.reshape(8, 4), expected @ kernel + bias, atol=1e-5)
+
+
 @pytest.mark.parametrize("hidden", [(), (7,), (5, 3, 4)])
 def test_number_of_parameters(hidden, parameters):
     params = parameters(mlp((2, 3), (4,), hidden=hidden, activation=jnp.tanh))
