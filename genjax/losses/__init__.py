@@ -78,6 +78,7 @@ from genjax.losses.reconstruction import (
     SQUARED_ERROR,
     Reconstruction,
     binary_cross_entropy,
+    perceptual_loss,
     squared_error,
 )
 from genjax.losses.spherical import UNIFORM_ON_SPHERE, VON_MISES_FISHER, von_mises_fisher_kl_to_uniform
@@ -143,6 +144,7 @@ __all__ = [
     "negative_binomial_likelihood",
     "observed",
     "of_location",
+    "perceptual_loss",
     "permute_dimensions",
     "poisson_likelihood",
     "r1_penalty",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +44,31 @@ def squared_error(prediction: Array, target: Array) -> Array:
     """
     check_same_shape(prediction=prediction, target=target)
     return sum_features(jnp.square(as_float(prediction) - as_float(target)))
+
+
+def perceptual_loss(features: Any, wanted: Any) -> Array:
+    """Squared Euclidean distance between the features of a reconstruction and those of its target, over all layers.
+
+        L = sum_l ||phi_l(x') - phi_l(x)||^2
+
+    With the features phi(x) = x it is `squared_error`. Half of it, of one layer, is -log N(phi(x); phi(x'), I) without
+    its constant, the likelihood of a VAE-GAN.
+
+    Args:
+      features: phi(x'), [B, ...], or a sequence of such, one for each layer.
+      wanted: phi(x), the same shapes.
+
+    Returns:
+      [B], >= 0, in squared units of the features.
+
+    Raises:
+      ValueError: shapes that differ.
+
+    Source: Larsen et al. 2016, equations 6 and 7; Johnson, Alahi & Fei-Fei 2016, equation 2, which divides each term by
+    the number of its values.
+    """
+    check_same_shape(features=features, wanted=wanted)
+    return reduce(jnp.add, map(squared_error, jax.tree.leaves(features), jax.tree.leaves(wanted)))
 
 
 @jax.custom_jvp

@@ -99,6 +99,7 @@ DIFFERENTIABLE = {
     "gaussian_kl_per_dimension": (losses.gaussian_kl_per_dimension, A, B, B[::-1], A[::-1]),
     "arcface_logits": (lambda c: losses.arcface_logits(c, LABEL, scale=4.0, margin=0.3), np.tanh(A)),
     "identity_loss": (losses.identity_loss, A, B),
+    "perceptual_loss": (lambda a: losses.perceptual_loss([a, a**2], [B, B]), A),
     "feature_matching": (lambda a: losses.feature_matching([[a, a**2]], [[B, B]]), A),
     "code_l1": (losses.code_l1, A),
     "code_l2": (losses.code_l2, A),
@@ -225,6 +226,7 @@ U64, V64 = U.astype(np.float64), V.astype(np.float64)
 INTEGERS = {
     "squared_error": (losses.squared_error, (U, V), np.sum((U64 - V64) ** 2, axis=1)),
     "mean_absolute_error": (losses.mean_absolute_error, (U, V), np.mean(np.abs(U64 - V64), axis=1)),
+    "perceptual_loss": (losses.perceptual_loss, ([U], [V]), np.sum((U64 - V64) ** 2, axis=1)),
     "feature_matching": (losses.feature_matching, ([[U]], [[V]]), np.mean(np.abs(U64 - V64), axis=1)),
     "binary_cross_entropy": (
         losses.binary_cross_entropy,

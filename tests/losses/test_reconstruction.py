@@ -9,7 +9,7 @@ import scipy.optimize
 import scipy.special
 from jax.test_util import check_grads
 
-from genjax.losses import binary_cross_entropy, squared_error
+from genjax.losses import binary_cross_entropy, perceptual_loss, squared_error
 
 
 def test_squared_error_is_the_sum_over_features(key):
@@ -18,6 +18,23 @@ def test_squared_error_is_the_sum_over_features(key):
     assert got.shape == (5,)
     np.testing.assert_allclose(got, [np.sum((a - b) ** 2) for a, b in zip(x, y, strict=True)], rtol=1e-6)
     np.testing.assert_allclose(got, 6 * np.mean((x - y) ** 2, axis=(1, 2, 3)), rtol=1e-6)
+
+
+def test_perceptual_loss_of_the_data_itself_is_the_squared_error(key):
+    x, y = jax.random.normal(key, (2, 5, 3, 2, 1))
+    np.testing.assert_array_equal(perceptual_loss(y, x), squared_error(y, x))
+    np.testing.assert_array_equal(perceptual_loss([y], [x]), squared_error(y, x))
+
+
+def test_perceptual_loss_adds_up_its_layers(key):
+    first, second = jax.random.normal(key, (2, 5, 3, 2)), jax.random.normal(jax.random.fold_in(key, 1), (2, 5, 4))
+    expected = [
+        np.sum(np.square(np.float64(first[0, i] - first[1, i]))) + np.sum(np.square(second[0, i] - second[1, i]))
+        for i in range(5)
+    ]
+    np.testing.assert_allclose(perceptual_loss((first[0], second[0]), (first[1], second[1])), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="features, wanted need the same shape"):
+        perceptual_loss([first[0]], [second[0]])
 
 
 def test_squared_error_gradient_is_minus_twice_the_residual(key):
