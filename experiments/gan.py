@@ -26,7 +26,6 @@ of the same data (`experiments.reference_classifier`), which is trained first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,8 +36,8 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
-from experiments import games, gan_parts, reference_classifier
-from genjax import data, memory, networks, runs
+from experiments import games, gan_parts
+from genjax import data, networks, runs
 from genjax.data import toys
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
@@ -181,10 +180,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
             f"{flags.num_critic_steps} does not divide `batch_size`, {flags.batch_size}",
             parameter="num_critic_steps",
         )
-    samples = f"a set of {flags.num_samples} samples"
-    memory.require(4 * flags.num_samples * math.prod(dataset.train.x.shape[1:]), samples, parameter="num_samples")
-    if dataset.train.x.ndim == 4:
-        dataset.require_bounded("a generator of images", parameter="dataset")
+    gan_parts.check_samples(flags, dataset)
     if flags.conditional:
         dataset.require_classes("a conditional model", parameter="conditional")
     elif flags.conditioning != "concatenated":
@@ -214,14 +210,6 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         reduction=reduction,
     )
     return runs.Built(model, parts)
-
-
-def prepare(flags: Flags, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:
-    """Finds or trains the classifier for comparing images, if they have labels and enough of them are held out."""
-    if dataset.train.x.ndim != 4 or not dataset.num_classes or len(dataset.test.x) < AT_LEAST:
-        return built
-    made = reference_classifier.reference(flags, dataset, num_samples=flags.num_samples, cache=cache)
-    return built._replace(auxiliaries=made)
 
 
 def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
@@ -278,7 +266,7 @@ EXPERIMENT = runs.Experiment(
     summarise,
     watch=("discriminator_loss", "generator_loss", "real_logit", "fake_logit"),
     resolve=resolve,
-    prepare=prepare,
+    prepare=gan_parts.prepare,
     monitor=monitor,
     generator=generator,
     headline=(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from genjax import networks, runs
+from experiments import reference_classifier
+from genjax import data, memory, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
+from genjax.evaluation.sample_quality import AT_LEAST
 from genjax.types import Network
 
 CONVOLUTIONAL = {
@@ -36,17 +39,46 @@ def generator(flags: Any, input_dim: int, shape: tuple[int, ...]) -> Network:
     return make(input_dim, shape, features=flags.features)
 
 
-def discriminator(flags: Any, shape: tuple[int, ...], output_shape: tuple[int, ...] = ()) -> Network:
-    """The discriminator of `flags.network`, x [B, *shape] -> [B, *output_shape], by default the logit."""
+def discriminator(
+    flags: Any, shape: tuple[int, ...], output_shape: tuple[int, ...] = (), *, with_features: bool = False
+) -> Network:
+    """The discriminator of `flags.network`, x [B, *shape] -> [B, *output_shape], by default the logit.
+
+    With `with_features` it returns its last hidden layer too: (features [B, ...], output).
+    """
     if flags.network == "mlp":
-        return _centred(networks.mlp(shape, output_shape, hidden=flags.hidden, activation=jax.nn.relu))
+        body = networks.mlp(
+            shape, output_shape, hidden=flags.hidden, activation=jax.nn.relu, with_features=with_features
+        )
+        return _centred(body)
     _, make = CONVOLUTIONAL[flags.network]
-    return _centred(make(shape, output_shape, features=flags.features))
+    return _centred(make(shape, output_shape, features=flags.features, with_features=with_features))
+
+
+def last_layer(flags: Any) -> str:
+    """The key of the last layer in the params of the generator of `flags.network`."""
+    return {"mlp": f"layer_{len(flags.hidden) + 1}", "dcgan": "convolution_1", "residual": "output"}[flags.network]
 
 
 def _centred(network: Network) -> Network:
     """The network of x - 1/2, so that data in [0, 1] are on both sides of the rectifiers' kinks before any training."""
     return Network(network.init, lambda params, x: network.apply(params, x - 0.5))
+
+
+def prepare(flags: Any, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:
+    """Finds or trains the classifier for comparing images, if they have labels and enough of them are held out."""
+    if dataset.train.x.ndim != 4 or not dataset.num_classes or len(dataset.test.x) < AT_LEAST:
+        return built
+    made = reference_classifier.reference(flags, dataset, num_samples=flags.num_samples, cache=cache)
+    return built._replace(auxiliaries=made)
+
+
+def check_samples(flags: Any, dataset: data.Dataset) -> None:
+    """Raises `BadInput` where a set of `flags.num_samples` does not fit into memory, or images are not in [0, 1]."""
+    samples = f"a set of {flags.num_samples} samples"
+    memory.require(4 * flags.num_samples * math.prod(dataset.train.x.shape[1:]), samples, parameter="num_samples")
+    if dataset.train.x.ndim == 4:
+        dataset.require_bounded("a generator of images", parameter="dataset")
 
 
 def picture_along(trained: runs.Trained) -> Path:
