@@ -42,6 +42,7 @@ from genjax.models import (
     sparse_autoencoder,
     stacked,
     vae,
+    vae_gan,
     vq,
 )
 from genjax.stochastic import gaussian_noise
@@ -290,6 +291,17 @@ def bigan_with(posterior=None, prior=losses.STANDARD_NORMAL):
     return build
 
 
+def vae_gan_with(**weights):
+    def build(**more):
+        judge = networks.mlp((DIM,), (), hidden=(4, 4), activation=jnp.tanh, with_features=True)
+        likelihood = losses.gaussian_likelihood(variance=1.0)
+        parts = vae_gan.VAEGAN(vae.VAE(GAUSSIAN_ENCODER, mlp(2, DIM), likelihood, 2), drawing(judge))
+        options = dict(weights=vae_gan.Weights(**weights), penalty=r1_penalty, averaging=0.9)
+        return vae_gan.model(parts, ADAM, ADAM, ADAM, **options, **more)
+
+    return build
+
+
 def build_identity_swap(**more):
     shape, encode = (2, 2, DIM), partial(identity_encoder.encode, parts=identity_encoder.IdentityEncoder(BODY, 4, 2))
     flat = drawing(networks.mlp((*shape[:2], DIM + 4), shape, hidden=(4, 4), activation=jnp.tanh))
@@ -457,6 +469,8 @@ CASES = {
     "bigan_gaussian": Case(bigan_with(losses.DIAGONAL_GAUSSIAN), draws=True),
     "adversarial_autoencoder": Case(aae_with(losses.ring_prior(CLASSES, classes=True), CLASSES), draws=True),
     "adversarial_autoencoder_unlabelled": Case(aae_with(), draws=True),
+    "vae_gan": Case(vae_gan_with(last_layer=("layer_3",), start=1), draws=True, sums=False),
+    "vae_gan_fixed": Case(vae_gan_with(distortion=0.5), draws=True),
     "vq": Case(vq_with(networks.averaged_codebook)),
     "vq_residual": Case(vq_with(lambda *sizes: networks.residual_codebook(networks.learned_codebook(*sizes), 2))),
     "vq_fsq": Case(vq_with(lambda num, dim: networks.scalar_codebook((2,) * dim))),
@@ -465,6 +479,7 @@ CASES = {
     "statistics": Case(build_counter),
 }
 VARIANTS = (
+    "vae_gan_fixed",
     "bigan_gaussian",
     "adversarial_autoencoder_unlabelled",
     "weight_l1",
@@ -652,6 +667,11 @@ def test_a_step_keeps_the_dtypes_of_the_state(case, dtype, key):
             adversarial_autoencoder.AdversarialAutoencoder(
                 autoencoder.Autoencoder(mlp(DIM, 2), mlp(2, DIM), SQUARED_ERROR), nn.Dense(1), 2
             ),
+            "discriminator",
+        ),
+        (
+            vae_gan.init_params,
+            vae_gan.VAEGAN(vae.VAE(mlp(DIM, 4), mlp(2, DIM), BERNOULLI, 2), nn.Dense(1)),
             "discriminator",
         ),
         (gan.init_params, gan.GAN(nn.Dense(4), mlp(DIM, 0), HINGE, 2), "generator"),
