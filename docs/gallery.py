@@ -160,6 +160,13 @@ SHOWN = (
         },
     ),
     Shown(
+        "vae_gan",
+        {
+            "samples.png": "Digits that a VAE-GAN decodes from draws of the prior.",
+            "reconstructions.png": "Held-out digits, and its reconstructions, trained in a discriminator's features.",
+        },
+    ),
+    Shown(
         "adversarial_autoencoder",
         {
             "latent_map.png": "Codes of held-out digits; a discriminator made each class fill a Gaussian of its own.",

@@ -53,6 +53,7 @@ MODELS = {
     "masked_autoencoder": "masked_autoencoder --width=16 --num_layers=1 --decoder_width=8 --num_draws=2",
     "learned_compression": "learned_compression --hidden=64 --code_dim=4 --side_dim=2 --distortion_weights=4,16",
     "infogan": "infogan --hidden=64",
+    "vae_gan": "vae_gan --hidden=64 --adaptive_weight --batch_size=128 --num_samples=40",
     "semi_supervised": "semi_supervised --hidden=64 --latent_dim=8",
     "stacked": "stacked --hidden=64,32 --masking=.1,.2 --pretraining_steps=5",
     "gan-projection": "gan --hidden=64 --conditional --conditioning=projection --spectral_norm --batch_size=128 "

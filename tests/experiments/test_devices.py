@@ -35,6 +35,7 @@ PAGES = {
     "sfnn": "--hidden=4 --num_stochastic=2 --num_draws=2",
     "gan": f"--hidden=8 {FOLDER}",
     "vae": f"--hidden=8 --latent_dim=2 {FOLDER}",
+    "vae_gan": f"--hidden=8 --latent_dim=2 --adaptive_weight {FOLDER}",
     "vq": f"--network=convolutional --features=4,8 --num_codes=4 --prior_width=8 --prior_layers=1 {FOLDER}",
 }
 SHORT = ("--num_steps=4", "--log_every=2", "--eval_every=4")

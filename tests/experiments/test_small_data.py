@@ -44,6 +44,7 @@ PAGES = {
     "sparse": {"num_units": 30, "num_draws": 2},
     "stacked": {"hidden": (8, 6), "masking": (0.1, 0.2), "pretraining_steps": 1},
     "vae": {"hidden": (8,), "latent_dim": 2},
+    "vae_gan": {"hidden": (8,), "latent_dim": 2},
     "visualise": {"hidden": (8,)},
     "vq": {"hidden": (8,), "prior_width": 8, "prior_layers": 1},
 }

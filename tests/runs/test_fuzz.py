@@ -44,6 +44,7 @@ PAGES = [
     "sparse",
     "stacked",
     "vae",
+    "vae_gan",
     "visualise",
     "vq",
 ]
