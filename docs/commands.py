@@ -36,6 +36,7 @@ CUT = {  # flags that cut a training
     "benchmark": None,  # too long in any form
     "bigan": ("--num_steps=20", "--eval_every=20", "--num_known=1000"),
     "compare": (),
+    "compare_samples": (),
     "compression": ("--num_steps=20", "--latent_dims=4,8"),
     "disentanglement": ("--num_steps=20", "--num_seeds=1"),
     "export": (),
@@ -117,7 +118,7 @@ def prepare() -> None:
     draw = np.random.RandomState(0)
     for folder, side in (("pictures/zero", 8), ("pictures/one", 8), ("shapes/circles", 20), ("shapes/squares", 20)):
         Path(folder).mkdir(parents=True)
-        for number in range(80):
+        for number in range(120):  # of which a tenth is held out
             Image.fromarray(draw.randint(0, 256, (side, side), np.uint8)).save(f"{folder}/{number:02}.png")
     Image.fromarray(draw.randint(0, 256, (30, 40, 3), np.uint8)).save("photo.png")
     rendered = faces.load().train
@@ -146,7 +147,7 @@ def stand_in(command: str, data_dir: str | None) -> str | None:
         return None
     command = command.replace("--data_dir=DIR", f"--data_dir={data_dir}").replace("--out=DIR", "--out=compared")
     run = RUNS.get(name, "runs/conditional" if "--label" in command else "runs/a")
-    command = command.replace("--run=DIR", f"--run={run}")
+    command = command.replace("--run=DIR", f"--run={run}").replace("--fake=DIR", f"--fake={run}")
     if name == "disentanglement":  # whose runs need data with known factors
         command = re.sub(r"--runs=\S+", "--runs=runs/sprites", command)
     for word, other in STAND_INS.items():

@@ -17,10 +17,11 @@ which an autoencoder does not have: a gaussian, a mixture of --num_components Ga
 (two_stage). It needs the training data, and codes that are vectors of numbers; it fits one density for all classes.
 
 With --measure, the samples are compared with the run's own data by `genjax.evaluation.sample_quality`, and the measures
-are written to quality.json. They are taken in the features of a classifier of the data, or, if these have no classes or
-with --components, in principal components. Measures that begin with ppca_ are of as many samples of probabilistic PCA
-with as many latent dimensions, fitted to the training data: the linear model that a generative one has to beat. They
-are means of p(x|z) or draws from it, as those of the run are.
+are written to quality.json (`experiments.compare_samples` takes pictures of any origin, and other features too). They
+are taken in the features of a classifier of the data, or, if these have no classes or with --components, in principal
+components. Measures that begin with ppca_ are of as many samples of probabilistic PCA with as many latent dimensions,
+fitted to the training data: the linear model that a generative one has to beat. They are means of p(x|z) or draws from
+it, as those of the run are.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import code_density, reference_classifier
+from experiments import code_density, reference_classifier, sample_measures
 from genjax import memory, runs
 from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
@@ -187,16 +188,14 @@ def measure(run: runs.Run, x: np.ndarray, flags: Flags, label: np.ndarray | None
     """How the samples compare with the run's data, and how those of probabilistic PCA do.
 
     Args:
-      label: the classes that were asked of a conditional model, for the share of samples that are of them.
+      label: the classes that were asked of a conditional model.
     """
     if flags.components or (run.dataset.num_classes or 0) < 2:
         reference = reference_classifier.without_classes(run.dataset, num_samples=len(x))
     else:
         cache = run.directory.resolve().parent
         reference = reference_classifier.reference(run.flags, run.dataset, num_samples=len(x), cache=cache)
-    found, generator = sample_quality(x, reference), generator_of(run)
-    if label is not None and reference.num_classes:
-        found["class_accuracy"] = float(np.mean(reference.predict(x) == label))
+    found, generator = sample_measures.measured(x, label, run.dataset, reference), generator_of(run)
     known = run.dataset.scaled(run.dataset.train.sample(10_000))
     if generator is None or generator.latent_dim >= min(len(known), known[0].size):
         return found

@@ -146,6 +146,18 @@ def without_classes(dataset: data.Dataset, *, num_samples: int) -> sample_qualit
     without = (dataset.num_classes or 0) < 2
     why = f": {dataset.name} has no classes to train a classifier on, and none can be counted" if without else ""
     print(f"samples are compared in {pca.n_components_} principal components of the data{why}", file=sys.stderr)
+    return in_features(features, dataset, num_samples=num_samples)
+
+
+def in_features(
+    features: Callable[[ArrayLike], np.ndarray], dataset: data.Dataset, *, num_samples: int
+) -> sample_quality.Reference:
+    """What samples are compared with in any features, without counting classes.
+
+    Raises:
+      BadInput: for fewer than `sample_quality.AT_LEAST` samples or held-out examples.
+    """
+    _check_numbers(dataset, num_samples)
     return sample_quality.reference(
         dataset.train.x,
         dataset.test.x,

@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from genjax.evaluation.feature_sets import vectors
+
+
+class Neighbours(NamedTuple):
+    """The nearest examples of a reference set, the nearest first."""
+
+    index: np.ndarray  # [N, k], their places in the reference set
+    distance: np.ndarray  # [N, k], Euclidean
+
+
+def nearest(x: ArrayLike, reference: ArrayLike, *, num_neighbours: int = 1) -> Neighbours:
+    """The k nearest examples of a reference set, with distances that are exactly 0 for copies.
+
+    Args:
+      x: the examples, [N, ...]; flattened.
+      reference: [M, ...].
+      num_neighbours: k; all of the reference set if it has fewer.
+
+    Returns:
+      Places and distances, [N, k] each.
+
+    Raises:
+      ValueError: values that are not finite.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    points, known = vectors(x), vectors(reference)
+    search = NearestNeighbors(n_neighbors=min(num_neighbours, len(known))).fit(known)
+    index = search.kneighbors(points, return_distance=False)
+    # the search may find distances from products, with which copies are not at 0
+    distance = np.stack([np.linalg.norm(points - known[place], axis=1) for place in index.T], axis=1)
+    return Neighbours(index, distance)
 
 
 def trustworthiness(x: ArrayLike, codes: ArrayLike, *, num_neighbours: int = 12) -> float:

@@ -11,6 +11,13 @@ from numpy.typing import ArrayLike
 from genjax.evaluation.feature_sets import vectors
 
 
+class Accuracy(NamedTuple):
+    """A share of test examples that are classified correctly."""
+
+    value: float
+    standard_error: float  # binomial: of the choice of the test examples alone
+
+
 class Probe(NamedTuple):
     """Test accuracies of a linear probe over draws of its labelled examples."""
 
@@ -101,6 +108,43 @@ def linear_probe(
         return accuracy(best, draw, t, truth)
 
     return Probe(np.array([one(draw) for draw in np.asarray(rows)]))
+
+
+def class_accuracy_score(
+    samples: ArrayLike,
+    sample_labels: ArrayLike,
+    data: ArrayLike,
+    labels: ArrayLike,
+    *,
+    strengths: Sequence[float] = (0.01, 0.1, 1.0),
+) -> Accuracy:
+    """Accuracy on real data of a classifier that has seen samples of a conditional model alone.
+
+        CAS = 1/M sum_i 1[argmax_y p(y|x_i) = y_i],   p(y|x) fitted to the samples by `linear_probe`
+
+    It is low where samples are not of their class, and where they miss much of it. Compare it with the score of as many
+    real training examples in place of the samples. The paper trains a deep network on the samples; this is logistic
+    regression, so the numbers are not those of the paper.
+
+    Args:
+      samples: x of the samples, [N, ...]; flattened.
+      sample_labels: the classes that were asked for, [N], of at least two classes.
+      data: held-out real examples, [M, ...].
+      labels: [M].
+      strengths: values of C, the inverse weight of the L2 penalty.
+
+    Returns:
+      The accuracy, in [0, 1].
+
+    Raises:
+      ValueError: values that are not finite, or samples of a single class.
+
+    Source: Ravuri & Vinyals 2019, there with a residual network.
+    """
+    rows = np.random.RandomState(0).permutation(len(np.asarray(sample_labels)))[None]
+    found = linear_probe(samples, sample_labels, data, labels, rows=rows, strengths=strengths).accuracies
+    accuracy = float(found[0])
+    return Accuracy(accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(np.asarray(labels)))))
 
 
 def ridge_probe(

@@ -1,15 +1,20 @@
-"""How a set of samples compares with data, in the features and the predicted classes of a classifier."""
+"""How a set of samples compares with data, in given features and by given predictions of classes.
+
+`sample_quality` is quick enough for each evaluation while training; `every_measure` has more, and takes longer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from genjax.evaluation import coverage, distances
+from genjax.evaluation import coverage, distances, diversity, jackknife, memorisation
 
 AT_LEAST, AT_MOST = 20, 5000
 """How many samples and held-out examples are compared: fewer are too few, and of more a fixed choice is taken."""
@@ -66,13 +71,51 @@ def sample_quality(samples: ArrayLike, reference: Reference) -> dict[str, float]
       median distances to the whole training set. Of the predicted classes, if there are any: `classes_found`,
       `smallest_class_share` and `largest_class_share`.
     """
-    samples = np.asarray(samples)
-    samples = samples if len(samples) <= AT_MOST else _chosen(samples, AT_MOST)
-    train, test = reference.train, reference.test
+    samples = chosen(samples)
     x = reference.features(samples)
+    return _distances(x, reference.train, reference.test) | _class_shares(samples, reference)
+
+
+@threadpool_limits.wrap(limits=1)  # as above
+def every_measure(samples: ArrayLike, reference: Reference) -> dict[str, float]:
+    """Everything that is measured of samples; with many features and samples it takes minutes.
+
+    Args:
+      samples: [M, ...] in [0, 1], `AT_LEAST` or more; at most `AT_MOST` are compared.
+      reference: the data, from `reference`.
+
+    Returns:
+      The measures of `sample_quality`, and `frechet_distance_error`, `mind`, `vendi_score`, `authenticity` and
+      `data_copying`, each of these four with its standard error as `..._error`.
+    """
+    samples = chosen(samples)
+    x = reference.features(samples)
+    found = _distances(x, reference.train, reference.test) | _more(x, reference.train, reference.test)
+    return found | _class_shares(samples, reference)
+
+
+@threadpool_limits.wrap(limits=1)  # as above
+def noise_floor(reference: Reference, *, num_samples: int) -> dict[str, float]:
+    """The measures in features that training examples have in the place of samples, and so a perfect generator.
+
+    Args:
+      reference: the data, from `reference`.
+      num_samples: how many training examples stand for samples, less than all; the others are the training set.
+
+    Returns:
+      The measures of `every_measure`, without those of classes and `train_frechet_distance`.
+    """
+    x, train = reference.train[:num_samples], reference.train[num_samples:]
+    found = _distances(x, train, reference.test) | _more(x, train, reference.test)
+    del found["train_frechet_distance"]  # of the same examples
+    return found
+
+
+def _distances(x: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[str, float]:
+    """The measures of `sample_quality` in features."""
     kernel, nearest = distances.kernel_distance(x, test), coverage.nearest_training_distance(x, train, test)
     spread = coverage.precision_recall(x, test)._asdict() | coverage.density_coverage(x, test)._asdict()
-    found = {
+    return {
         "frechet_distance": distances.frechet_distance(x, test),
         "train_frechet_distance": distances.frechet_distance(train[: len(x)], test),
         "kernel_distance": kernel.value,
@@ -81,14 +124,45 @@ def sample_quality(samples: ArrayLike, reference: Reference) -> dict[str, float]
         "nearest_training_distance": nearest.samples,
         "held_out_nearest_training_distance": nearest.held_out,
     }
+
+
+def _more(x: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[str, float]:
+    """The further measures of `every_measure`."""
+
+    def mind(a: np.ndarray, b: np.ndarray, *, num_projections: int = 1000) -> float:
+        return distances.mind(a, b, jax.random.key(0), num_projections=num_projections)
+
+    authenticity = memorisation.authenticity(x, train)
+    copying = memorisation.data_copying(x, train, test)
+    return {
+        "frechet_distance_error": jackknife.standard_error(distances.frechet_distance, x, test),
+        "mind": mind(x, test),
+        "mind_error": jackknife.standard_error(partial(mind, num_projections=200), x, test),
+        "vendi_score": diversity.vendi_score(x),
+        "vendi_score_error": jackknife.standard_error(diversity.vendi_score, x),
+        "authenticity": authenticity.share,
+        "authenticity_error": authenticity.standard_error,
+        "data_copying": copying.value,
+        "data_copying_error": copying.standard_error,
+    }
+
+
+def _class_shares(samples: np.ndarray, reference: Reference) -> dict[str, float]:
+    """How the predicted classes are shared out among the samples; nothing without classes."""
     if not reference.num_classes:
-        return found
+        return {}
     shares = np.bincount(reference.predict(samples), minlength=reference.num_classes) / len(samples)
-    return found | {
+    return {
         "classes_found": float(np.count_nonzero(shares)),
         "smallest_class_share": float(shares.min()),
         "largest_class_share": float(shares.max()),
     }
+
+
+def chosen(samples: ArrayLike) -> np.ndarray:
+    """The samples that are compared: all of them, or a fixed random choice of `AT_MOST`."""
+    samples = np.asarray(samples)
+    return samples if len(samples) <= AT_MOST else _chosen(samples, AT_MOST)
 
 
 def _chosen(x: np.ndarray, at_most: int) -> np.ndarray:

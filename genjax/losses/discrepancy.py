@@ -11,13 +11,20 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.losses.spherical import UNIFORM_ON_SPHERE
-from genjax.shapes import as_float, check_same_shape
+from genjax.shapes import as_float
 from genjax.types import Array, Key
 
 Kernel = Callable[[Any, Any], Any]  # a [N, d], b [M, d] -> k(a_i, b_j) [N, M]
+
+
+def _check_same_dimension(x: Array, y: Array) -> None:
+    if x.shape[1:] != y.shape[1:]:
+        raise ValueError(f"x [N, d] and y [M, d] need the same dimension; got {x.shape} and {y.shape}")
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
@@ -86,8 +93,7 @@ def squared_mmd(x: Any, y: Any, kernel: Kernel) -> Any:
 
     Source: Gretton et al. 2012, equation 3; Tolstikhin et al. 2018, algorithm 2.
     """
-    if x.shape[1:] != y.shape[1:]:
-        raise ValueError(f"x [N, d] and y [M, d] need the same dimension; got {x.shape} and {y.shape}")
+    _check_same_dimension(x, y)
 
     def mean_of_pairs(values: Any) -> Any:
         num = len(values)
@@ -97,30 +103,54 @@ def squared_mmd(x: Any, y: Any, kernel: Kernel) -> Any:
 
 
 def sliced_wasserstein(x: Array, y: Array, key: Key, *, num_projections: int = 50) -> Array:
-    """Squared sliced 2-Wasserstein distance of two sets of as many vectors, estimated by random projections.
+    """Squared sliced 2-Wasserstein distance of two sets of vectors, estimated by random projections.
 
-        SW_2^2 = E_v[W_2^2(v^T x, v^T y)],   W_2^2(a, b) = 1/N sum_i (a_(i) - b_(i))^2,   v uniform on the unit sphere
+        SW_2^2 = E_v[W_2^2(v^T x, v^T y)],   W_2^2(a, b) = integral over 0 < u < 1 of (F_a^-1(u) - F_b^-1(u))^2,
+        v uniform on the unit sphere
 
-    with a_(1) <= ... <= a_(N) the numbers in ascending order, since sorting is the optimal transport in one dimension.
+    with the quantile functions F^-1 of the numbers. For sets of as many vectors, W_2^2 = 1/N sum_i (a_(i) - b_(i))^2,
+    with the numbers in ascending order, since sorting is the optimal transport in one dimension.
 
     Args:
       x: [N, d].
-      y: [N, d].
+      y: [M, d].
       key: draws the projections v; in one dimension the distance is exact for every draw.
       num_projections: over how many of them the mean is taken.
 
     Returns:
       [], >= 0, in squared units of the vectors; one number for both sets. Draws from one distribution have a positive
-      distance, which falls to 0 as N grows.
+      distance, which falls to 0 as N and M grow.
 
     Raises:
-      ValueError: sets of different shapes, or no projection.
+      ValueError: sets of different dimensions, or no projection.
 
     Source: Bonneel et al. 2015; Kolouri et al. 2018 (sliced-Wasserstein autoencoder).
     """
-    check_same_shape(x=x, y=y)
+    _check_same_dimension(x, y)
     if num_projections < 1:
         raise ValueError(f"num_projections must be at least 1; got {num_projections}")
     x, y = as_float(x), as_float(y)
     directions = UNIFORM_ON_SPHERE.sample((), (num_projections, x.shape[-1]), key).astype(x.dtype)
-    return jnp.mean(jnp.square(jnp.sort(x @ directions.T, axis=0) - jnp.sort(y @ directions.T, axis=0)))
+    return transport_of_sorted(jnp.sort(x @ directions.T, axis=0), jnp.sort(y @ directions.T, axis=0))
+
+
+def transport_of_sorted(a: Any, b: Any) -> Any:
+    """Squared 2-Wasserstein distance of two sets of numbers in ascending order, as a mean over several such pairs.
+
+        W_2^2(a, b) = integral over 0 < u < 1 of (F_a^-1(u) - F_b^-1(u))^2
+
+    Args:
+      a: [N, P], arrays of NumPy or JAX; each column is a set.
+      b: [M, P].
+
+    Returns:
+      [], >= 0.
+    """
+    library = jnp if isinstance(a, jax.Array) else np
+    if len(a) == len(b):
+        return library.mean(library.square(a - b))
+    # both quantile functions are constant between multiples of 1 / N and of 1 / M, here in units of 1 / (N M)
+    ends = np.union1d(np.arange(1, len(a) + 1) * len(b), np.arange(1, len(b) + 1) * len(a))
+    widths = library.asarray(np.diff(ends, prepend=0) / (len(a) * len(b)), a.dtype)
+    gaps = library.square(a[(ends - 1) // len(b)] - b[(ends - 1) // len(a)])
+    return library.sum(widths * library.mean(gaps, axis=1))

@@ -2,11 +2,15 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 import scipy.linalg
 
 from genjax.evaluation import distances
+from genjax.losses import sliced_wasserstein
+
+KEY = jax.random.key(0)
 
 
 def covariance(draw, dim):
@@ -120,6 +124,32 @@ def test_kernel_distance_does_not_depend_on_the_order_of_classes(order):
     assert abs(found.value) < 4 * found.standard_error
     of_mixed = distances.kernel_distance(samples(draw.permutation(label)), samples(mixed))
     assert found.standard_error == pytest.approx(of_mixed.standard_error, rel=1)
+
+
+def test_mind_of_shifted_gaussians_is_three_times_the_squared_shift():
+    draw = np.random.RandomState(0)
+    for dim in (3, 12):  # whatever the dimension
+        m = draw.normal(size=dim)
+        x, y = draw.normal(size=(2, 2000, dim))
+        found = [distances.mind(x + m, x, jax.random.key(seed), num_projections=200) for seed in range(20)]
+        assert np.mean(found) == pytest.approx(3 * m @ m, abs=4 * np.std(found) / np.sqrt(20))
+        assert np.std(found) < 0.2 * np.mean(found)
+        assert distances.mind(x + m, y[:1500], KEY) == pytest.approx(3 * m @ m, rel=0.1)
+
+
+def test_mind_of_scaled_gaussians_and_of_one_distribution():
+    draw = np.random.RandomState(1)
+    x, y = draw.normal(size=(2, 2000, 4))
+    # each projection is N(0, 4) against N(0, 1): (2 - 1)^2
+    assert distances.mind(2 * x, x, KEY) == pytest.approx(3 * 4, rel=0.05)
+    few, many = (distances.mind(x[:num], y[:num], KEY) for num in (200, 2000))
+    assert 0 < many < 0.2 * few < 0.2
+    assert distances.mind(x, x[::-1], KEY) == 0
+    assert distances.mind(x[:500], y[:400], KEY) == pytest.approx(
+        3 * 4 * float(sliced_wasserstein(x[:500], y[:400], KEY, num_projections=1000)), rel=1e-3
+    )
+    # far from 0, where single precision would be coarse
+    assert distances.mind(x + 1e4, y + 1e4, KEY) == pytest.approx(many, rel=1e-4)
 
 
 def test_sets_that_cannot_be_compared_are_refused():

@@ -1,9 +1,10 @@
 """Features that are not finite or do not fit are refused by every measure of features, in one line."""
 
+import jax
 import numpy as np
 import pytest
 
-from genjax.evaluation import coverage, distances, identity, modes, neighbours, probes
+from genjax.evaluation import coverage, distances, diversity, identity, memorisation, modes, neighbours, probes
 
 GOOD = np.random.RandomState(0).normal(size=(40, 3))
 LABEL = np.arange(40) % 4
@@ -11,6 +12,11 @@ MEASURES = {
     "frechet_distance": lambda x: distances.frechet_distance(x, GOOD),
     "gaussian_frechet_distance": lambda x: distances.gaussian_frechet_distance(GOOD[0], x[:3], GOOD[0], np.eye(3)),
     "kernel_distance": lambda x: distances.kernel_distance(GOOD, x),
+    "mind": lambda x: distances.mind(x, GOOD, jax.random.key(0), num_projections=2),
+    "vendi_score": lambda x: diversity.vendi_score(x),
+    "authenticity": lambda x: memorisation.authenticity(x, GOOD),
+    "data_copying": lambda x: memorisation.data_copying(GOOD, x, GOOD),
+    "nearest": lambda x: neighbours.nearest(x, GOOD),
     "precision_recall": lambda x: coverage.precision_recall(x, GOOD),
     "density_coverage": lambda x: coverage.density_coverage(GOOD, x),
     "nearest_training_distance": lambda x: coverage.nearest_training_distance(x, GOOD, GOOD),

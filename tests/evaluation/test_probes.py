@@ -1,5 +1,7 @@
 """Probes on features of which is known what a line can read."""
 
+import math
+
 import numpy as np
 import pytest
 import sklearn.linear_model
@@ -83,6 +85,23 @@ def test_the_test_set_changes_nothing_but_the_score(labels):
         for part in (slice(0, 150), slice(150, 300))
     ]
     np.testing.assert_allclose(whole, np.mean(halves, axis=0))
+
+
+def test_the_class_accuracy_score_of_gaussian_classes_is_that_of_bayes():
+    # N(-1, I) and N(1, I) along the diagonal of the plane: the best line is right in Phi(sqrt(2))
+    draw = np.random.RandomState(0)
+    label, asked = (np.arange(n) >= n // 2 for n in (2000, 600))  # one class after the other
+    x, samples = (draw.normal(size=(len(y), 2)) + 2.0 * y[:, None] - 1 for y in (label, asked))
+    found = probes.class_accuracy_score(samples, asked, x, label)
+    expected = 0.5 * (1 + math.erf(1))
+    assert found.standard_error == pytest.approx(np.sqrt(expected * (1 - expected) / 2000), rel=0.1)
+    assert found.value == pytest.approx(expected, abs=4 * found.standard_error)
+    # samples of the other class, and samples without any relation to what was asked for
+    assert probes.class_accuracy_score(samples, ~asked, x, label).value == pytest.approx(1 - found.value, abs=0.01)
+    aimless = probes.class_accuracy_score(draw.permutation(samples), asked, x, label)
+    assert aimless.value < found.value - 0.1
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        probes.class_accuracy_score(samples, np.zeros(600, int), x, label)
 
 
 def test_ridge_reads_what_is_linear_and_nothing_else():

@@ -1,9 +1,10 @@
 """What is measured of samples: against the distances themselves, hand-written loops, and answers known beforehand."""
 
+import jax
 import numpy as np
 import pytest
 
-from genjax.evaluation import coverage, distances, sample_quality
+from genjax.evaluation import coverage, distances, diversity, jackknife, memorisation, sample_quality
 
 
 def flat(x):
@@ -78,3 +79,39 @@ def test_of_many_samples_and_held_out_examples_some_are_compared(pixels, monkeyp
     samples = np.random.RandomState(1).uniform(0.2, 0.6, (50, 3, 1, 1))
     some = samples[np.random.RandomState(0).permutation(50)[:30]]  # samples may come class by class too
     assert sample_quality.sample_quality(samples, made) == sample_quality.sample_quality(some, made)
+
+
+def test_every_measure_has_more_and_training_examples_stand_for_a_perfect_generator(pixels):
+    made = sample_quality.reference(*pixels, scale=255.0, features=flat, predict=is_light, num_classes=2)
+    samples = np.random.RandomState(1).uniform(0.2, 0.6, (50, 3, 1, 1))
+    found, short = sample_quality.every_measure(samples, made), sample_quality.sample_quality(samples, made)
+    assert {name: found[name] for name in short} == short
+    x = flat(samples)
+    copying = memorisation.data_copying(x, made.train, made.test)
+    assert {name: found[name] for name in found.keys() - short.keys()} == pytest.approx(
+        {
+            "frechet_distance_error": jackknife.standard_error(distances.frechet_distance, x, made.test),
+            "mind": distances.mind(x, made.test, jax.random.key(0)),
+            "mind_error": found["mind_error"],
+            "vendi_score": diversity.vendi_score(x),
+            "vendi_score_error": jackknife.standard_error(diversity.vendi_score, x),
+            "authenticity": memorisation.authenticity(x, made.train).share,
+            "authenticity_error": memorisation.authenticity(x, made.train).standard_error,
+            "data_copying": copying.value,
+            "data_copying_error": copying.standard_error,
+        }
+    )
+    assert 0 < found["mind_error"] < found["mind"]
+    floor = sample_quality.noise_floor(made, num_samples=50)
+    assert found.keys() - floor.keys() == {
+        "train_frechet_distance",
+        "classes_found",
+        "smallest_class_share",
+        "largest_class_share",
+    }
+    assert floor["frechet_distance"] == pytest.approx(found["train_frechet_distance"])
+    assert floor["mind"] < 0.5 * found["mind"] and floor["authenticity"] > 0.2 and abs(floor["data_copying"]) < 3
+    # copies are not told from training examples by any distance
+    copies = sample_quality.every_measure(made.train[:50].reshape(-1, 3, 1, 1), made)
+    assert copies["mind"] == pytest.approx(floor["mind"])
+    assert copies["authenticity"] == 0 and copies["data_copying"] < -3

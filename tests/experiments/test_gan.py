@@ -23,6 +23,8 @@ QUALITY = {"frechet_distance", "train_frechet_distance", "kernel_distance", "ker
 QUALITY |= {"precision", "recall", "density", "coverage"}
 QUALITY |= {"nearest_training_distance", "held_out_nearest_training_distance"}
 QUALITY |= {"classes_found", "smallest_class_share", "largest_class_share"}
+MORE = {"frechet_distance_error", "mind", "mind_error", "vendi_score", "vendi_score_error"}
+MORE |= {"authenticity", "authenticity_error", "data_copying", "data_copying_error"}  # of finished runs
 OF_DATA = {"train_frechet_distance", "held_out_nearest_training_distance"}  # the same for every model
 NAMES = {"loss", "discriminator_loss", "generator_loss", "real_logit", "fake_logit", "penalty"}
 
@@ -68,7 +70,7 @@ def test_generated_samples_are_measured(train, finish, tmp_path):
     assert "samples are compared in the 64 features of a classifier of digits" in err
     assert "40 samples, 500 held-out" in err
     quality = json.loads((tmp_path / "run" / "generated" / "quality.json").read_text())
-    assert quality.keys() == QUALITY | {f"ppca_{name}" for name in QUALITY - OF_DATA} | {"step"}
+    assert quality.keys() == QUALITY | MORE | {f"ppca_{name}" for name in QUALITY - OF_DATA} | {"step"}
     assert f"frechet_distance {quality['frechet_distance']:.4f}" in line
 
 

@@ -96,6 +96,23 @@ def test_sorting_is_optimal_transport_in_one_dimension(float64):
     np.testing.assert_allclose(found, 2, rtol=1e-3)
 
 
+@pytest.mark.parametrize("sizes", [(4, 7), (6, 3), (6, 4), (1, 5)])
+def test_sets_of_different_sizes_are_transported_at_the_least_cost(sizes, float64):
+    draw = np.random.RandomState(0)
+    x, y = (draw.normal(size=(num, 1)) for num in sizes)
+    out, into = np.kron(np.eye(sizes[0]), np.ones(sizes[1])), np.kron(np.ones(sizes[0]), np.eye(sizes[1]))
+    mass = np.concatenate([np.full(num, 1 / num) for num in sizes])
+    plan = scipy.optimize.linprog(((x - y.T) ** 2).ravel(), A_eq=np.concatenate([out, into]), b_eq=mass)
+    found = losses.sliced_wasserstein(jnp.asarray(x), jnp.asarray(y), jax.random.key(0))
+    np.testing.assert_allclose(found, plan.fun, rtol=1e-8)
+
+
+def test_each_vector_counts_equally_in_sets_of_different_sizes(key, float64):
+    x, y = (jnp.asarray(np.random.RandomState(seed).normal(size=(num, 3))) for seed, num in enumerate((4, 6)))
+    whole = losses.sliced_wasserstein(jnp.repeat(x, 3, axis=0), jnp.repeat(y, 2, axis=0), key)
+    np.testing.assert_allclose(losses.sliced_wasserstein(x, y, key), whole, rtol=1e-12)
+
+
 def test_the_distance_of_shifted_sets_is_that_of_their_means(float64):
     # as of N(m, I) and N(0, I): each projection is shifted by v^T m, whose mean square is m'm / d
     m = np.array([1.0, -2.0, 0.5, 0.0])

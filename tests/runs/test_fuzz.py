@@ -48,7 +48,17 @@ PAGES = [
     "visualise",
     "vq",
 ]
-COMMANDS = ["apply", "compare", "generate", "latent_space", "prepare", "reproduce", "same_bits", "swap_faces"]
+COMMANDS = [
+    "apply",
+    "compare",
+    "compare_samples",
+    "generate",
+    "latent_space",
+    "prepare",
+    "reproduce",
+    "same_bits",
+    "swap_faces",
+]
 SHARED = {spec.name for spec in specs(Shared)}
 OUTSIDE = ("workdir", "coordinator", "num_processes", "process_id")  # they do not change what is built
 NONSENSE = ["", " ", ",", "8,,8", "[8]", "None", "true", "2", "ü≠", "\x1b", "x" * 10_000, "(" * 5000, "1" * 5000]
