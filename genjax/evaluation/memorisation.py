@@ -63,7 +63,7 @@ def authenticity(samples: ArrayLike, train: ArrayLike) -> Authenticity:
 
 
 def data_copying(samples: ArrayLike, train: ArrayLike, held_out: ArrayLike, *, num_cells: int = 3) -> DataCopying:
-    """Data-copying test C_T: are samples nearer to the training set than held-out data are?
+    """Test statistic C_T of data copying: whether samples are nearer to the training set than held-out data are.
 
         C_T = (sum_k p_k Z_k) / (sum_k p_k),   Z = (U - m n / 2) / sqrt(m n (m + n + 1) / 12)
 

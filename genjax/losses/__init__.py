@@ -1,7 +1,7 @@
 """Losses as pure functions: one value per example, [B], in nats unless stated otherwise; larger = worse.
 
-`weight_l1`, `weight_l2`, `tikhonov_penalty`, `code_kl`, `dip_penalty`, `squared_mmd` and `sliced_wasserstein` are
-single numbers, [], of the parameters or of the whole batch.
+`weight_l1`, `weight_l2`, `tikhonov_penalty`, `code_kl`, `dip_penalty`, `squared_mmd`, `sliced_wasserstein` and
+`transport_of_sorted` are single numbers, [], of the parameters or of the whole batch.
 """
 
 from genjax.losses.adversarial import (
