@@ -8,6 +8,9 @@
     python -m experiments.gan --conditional --conditioning=projection
     python -m experiments.gan --dataset=ring --loss=relativistic --penalty=r1_r2
     python -m experiments.gan --dataset=folder:PATH --network=dcgan --augmentation=translation,cutout,colour
+    python -m experiments.gan --dataset=folder:PATH --image_size=32 --network=residual --batch_size=64
+    python -m experiments.gan --dataset=stacked:digits --network=dcgan --batch_size=64
+    python -m experiments.gan --dataset=stacked:mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
 
 --loss, --penalty, --clip and --spectral_norm select the game; R3GAN's is a relativistic loss with R1 and R2.
 --augmentation transforms real and generated images at random before the discriminator, differentiably and in the given
@@ -22,34 +25,39 @@ them over the true density and over the discriminator's logit. The modes of `gri
 steps by default, a learning rate of 2e-3 and a weak penalty; all other data sets have 5000 steps and 1e-3. If enough
 labelled images are held out, samples are compared with them: the distances are measured in the features of a classifier
 of the same data (`experiments.reference_classifier`), which is trained first.
+
+The channels of `stacked:mnist` are three digits, drawn independently, and its thousand combinations are modes
+(Srivastava et al. 2017). A classifier of single digits counts those that 26 000 samples cover, and takes the divergence
+of their shares from equal ones; the same of held-out data, and the classifier's error, are printed beside.
+
+Each evaluation also measures how the game stands: the AUROC of the discriminator, the norm of the generator's gradient,
+and the variance of the samples relative to the data's. A line says when a player has won, when the samples hardly
+differ or miss half of the modes, and which flags to change; summary.json keeps these lines as `remarks`. A run whose
+samples stay all alike ends with an error, which names the last checkpoint from before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
-from numpy.typing import ArrayLike
 
-from experiments import games, gan_parts
-from genjax import data, networks, runs
-from genjax.data import toys
-from genjax.drawing import charts, pictures
+from experiments import game_stability, games, gan_parts, toy_modes, triple_modes
+from genjax import data, memory, networks, runs
+from genjax.data import triples
+from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.evaluation.modes import mode_coverage
 from genjax.evaluation.sample_quality import AT_LEAST, sample_quality
 from genjax.gradients import Reduction
-from genjax.losses import mean_logit
 from genjax.models import gan
 from genjax.runs import flag, sampling
 from genjax.types import Array, Network, Params
 
-TOYS = {"ring": toys.RING, "grid": toys.GRID}
+MOST_COLUMNS = 100  # classes that a picture shows in columns
 CONDITIONING = {  # how a discriminator learns of the label
     "concatenated": networks.with_label,
     "projection": networks.label_projection,
@@ -67,6 +75,7 @@ class Flags(runs.Flags):
     )
     learning_rate_schedule: str = "cosine"
     eval_every: int = 1000
+    keep_checkpoints: int = 5  # with the last one from before a collapse, which is noticed some evaluations later
     averaging: float = 0.99
     loss: str = flag("non_saturating", "losses of the two players", choices=games.LOSSES)
     alpha: float | None = flag(
@@ -119,15 +128,20 @@ class Flags(runs.Flags):
     features: tuple[int, ...] = flag(
         (32, 64), "channels of the convolutional discriminator; the generator mirrors them", at_least=1
     )
-    latent_dim: int = flag(None, "number of latent dimensions; by default 2 for toys and 16 for images", at_least=1)
+    latent_dim: int = flag(
+        None, "number of latent dimensions; by default 2 for toys, 16 for images and 48 for stacked ones", at_least=1
+    )
     num_samples: int = flag(
-        2000, "number of samples drawn and measured at each evaluation", at_least=AT_LEAST, at_most=10**6
+        None,
+        "number of samples drawn and measured at each evaluation; by default 2000, or 26000 of stacked images",
+        at_least=AT_LEAST,
+        at_most=10**6,
     )
 
 
 def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
     """Fills in the defaults that depend on the data set and on other flags."""
-    many_modes = flags.dataset == "grid"
+    many_modes, stacked = flags.dataset == "grid", flags.dataset.startswith(triples.PREFIX)
     learning_rate = flags.learning_rate
     if learning_rate is None:
         learning_rate = 2e-3 if many_modes else 1e-3
@@ -142,7 +156,8 @@ def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
         learning_rate=learning_rate,
         generator_learning_rate=learning_rate if of_generator is None else of_generator,
         penalty_weight=penalty_weight,
-        latent_dim=flags.latent_dim or (2 if flags.dataset in TOYS else 16),
+        latent_dim=flags.latent_dim or (2 if flags.dataset in toy_modes.TOYS else 48 if stacked else 16),
+        num_samples=flags.num_samples or (triple_modes.NUM_SAMPLES if stacked else 2000),
     )
 
 
@@ -212,42 +227,46 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     return runs.Built(model, parts)
 
 
+def prepare(flags: Flags, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:
+    """Finds or trains the classifier for comparing images, or for counting the modes of triples."""
+    if dataset.name.startswith(triples.PREFIX):
+        return built._replace(auxiliaries=triple_modes.counter(flags, dataset, cache))
+    return gan_parts.prepare(flags, dataset, built, cache)
+
+
 def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
-    """Draws samples of the same noise, and measures the modes that they cover, or how they compare with the data."""
+    """Draws samples of the same noise; measures their modes or how they compare with the data, and the game."""
     samples = sampling.draw(trained.model, trained.state, flags.num_samples, trained.key)
-    path = gan_parts.picture_along(trained)
-    if flags.dataset in TOYS:
-        save_toy(path, samples, flags, trained)
-        means, standard_deviation = TOYS[flags.dataset]
-        found = mode_coverage(samples, means, standard_deviation=standard_deviation)
-        return {"modes_covered": float(found.covered), "share_near_modes": found.share}
+    path, game = gan_parts.picture_along(trained), game_stability.measure(trained, samples)
+    if flags.dataset in toy_modes.TOYS:
+        toy_modes.save(path, samples, flags.dataset, trained)
+        return toy_modes.measure(samples, flags.dataset) | game
     if samples.ndim == 4:
         classes, title = trained.parts.num_classes, f"samples at step {trained.step}"
-        names = pictures.class_captions(range(classes), trained.dataset.class_names)
-        columns = classes or 10
+        columns = classes if 0 < classes <= MOST_COLUMNS else 10
+        names = pictures.class_captions(range(columns), trained.dataset.class_names) if columns == classes else ()
         pictures.save_samples(path, samples[: 10 * columns], title=title, columns=columns, captions=names)
-    return {} if trained.auxiliaries is None else sample_quality(samples, trained.auxiliaries)
+    if isinstance(trained.auxiliaries, triple_modes.Counter):
+        return triple_modes.measure(samples, trained.auxiliaries) | game
+    return game if trained.auxiliaries is None else sample_quality(samples, trained.auxiliaries) | game
 
 
-def save_toy(path: Path, samples: ArrayLike, flags: Flags, trained: runs.Trained) -> None:
-    """Writes the samples over the true log-density, and over the discriminator's logit if it takes no label."""
-    axis = np.linspace(0, 1, 200)
-    plane = np.stack(np.meshgrid(axis, axis), axis=-1)
-    negative_log_density = toys.modes_negative_log_likelihood(plane.reshape(-1, 2), modes=TOYS[flags.dataset])
-    fields = {"samples over the log-density": -np.minimum(negative_log_density, 20.0).reshape(200, 200)}
-    if not trained.parts.num_classes:
-        logit = discriminate(trained.params["discriminator"], jnp.float32(plane.reshape(-1, 2)), parts=trained.parts)
-        fields["samples over the discriminator's logit"] = np.asarray(mean_logit(logit)).reshape(200, 200)
-    charts.save_points_over_fields(path, samples, fields)
+def remark(flags: Flags, evaluations: Sequence[Mapping[str, Any]]) -> str | None:
+    """Who has won the game at the last evaluation."""
+    return game_stability.remark(evaluations[-1], flags)
 
 
-discriminate = jax.jit(gan.discriminate, static_argnames="parts")  # compiled once for all evaluations
+def collapse(flags: Flags, evaluations: Sequence[Mapping[str, Any]]) -> runs.Collapse | None:
+    """That all samples have been alike for several evaluations."""
+    since = game_stability.collapsed_since(evaluations, flags.num_steps)
+    said = game_stability.remark(evaluations[-1], flags)
+    return None if since is None else runs.Collapse(since, f"{said}; they have been so since step {since}")
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
-    """Copies the last picture to samples.png, and joins all of them in training.gif."""
+    """Copies the last picture to samples.png, joins all in training.gif, and repeats what was measured of the data."""
     gan_parts.join_pictures(trained)
-    return {}
+    return trained.auxiliaries.of_data if isinstance(trained.auxiliaries, triple_modes.Counter) else {}
 
 
 def generator(flags: Flags, parts: gan.GAN) -> runs.Generator:
@@ -259,6 +278,11 @@ def generator(flags: Flags, parts: gan.GAN) -> runs.Generator:
     return runs.Generator(decode, parts.latent_dim, num_classes=parts.num_classes)
 
 
+def metrics(flags: Any) -> dict[str, runs.Metric]:
+    """Units and directions that names do not show."""
+    return {"mode_divergence": runs.Metric("nats", "lower"), "modes_expected": runs.Metric("modes")}
+
+
 EXPERIMENT = runs.Experiment(
     "gan",
     Flags,
@@ -266,9 +290,12 @@ EXPERIMENT = runs.Experiment(
     summarise,
     watch=("discriminator_loss", "generator_loss", "real_logit", "fake_logit"),
     resolve=resolve,
-    prepare=gan_parts.prepare,
+    prepare=prepare,
     monitor=monitor,
     generator=generator,
+    remark=remark,
+    collapse=collapse,
+    metrics=metrics,
     headline=(
         "frechet_distance",
         "kernel_distance",
@@ -278,6 +305,7 @@ EXPERIMENT = runs.Experiment(
         "coverage",
         "classes_found",
         "modes_covered",
+        "mode_divergence",
         "share_near_modes",
     ),
 )

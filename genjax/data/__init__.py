@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from genjax import lazy
-from genjax.data import array_file, digits, folder, sprites, table, tfds, toys
+from genjax.data import array_file, digits, folder, sprites, table, tfds, toys, triples
 from genjax.data.dataset import Dataset, Split, choose, cut_validation, from_arrays
 from genjax.errors import BadInput, shorten
 from genjax.paths import expand_user
@@ -50,6 +50,8 @@ def load(
 ) -> Dataset:
     """The data set with this name: `EMBEDDED`, `folder:PATH`, `file:PATH`, `table:PATH`, or one of TFDS in `data_dir`.
 
+    `stacked:NAME` makes triples of the grey images of an embedded data set or of one of TFDS: see `triples.stack`.
+
     Args:
       name: as above.
       data_dir: where data sets of TensorFlow Datasets were prepared, and where decoded images are kept.
@@ -67,6 +69,15 @@ def load(
     data_dir = None if data_dir is None else expand_user(data_dir, parameter="data_dir")
     if name in EMBEDDED:
         return EMBEDDED[name]()
+    if name.startswith(triples.PREFIX):
+        channel = name.removeprefix(triples.PREFIX)
+        if channel.startswith((*_LOCAL, triples.PREFIX)):
+            raise BadInput(
+                f"only the images of a data set that is built in, or from TensorFlow Datasets, are stacked, not those "
+                f"of {shorten(channel)!r}",
+                parameter="dataset",
+            )
+        return triples.stack(load(channel, data_dir=data_dir))
     if name.startswith(_FOLDER):
         return folder.load(name.removeprefix(_FOLDER), data_dir=data_dir, size=size)
     if name.startswith(_FILE):
@@ -102,6 +113,7 @@ def check_name(name: str, *, data_dir: str | Path | None = None) -> None:
     raise BadInput(
         f"unknown data set {shorten(name)!r}{hint} there is {', '.join(EMBEDDED)}, "
         + "".join(f"{kind}PATH, " for kind in _LOCAL)
+        + f"{triples.PREFIX}NAME, "
         + (f"prepared in {data_dir}: {', '.join(prepared)}, " if prepared else "")
         + f"and the {len(known)} names of TensorFlow Datasets",
         parameter="dataset",

@@ -1,4 +1,4 @@
-"""Modes of a known mixture that a set of samples covers."""
+"""Modes that a set of samples covers: Gaussians of a known mixture, or classes that a classifier finds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import rel_entr
 
 from genjax.evaluation.feature_sets import two_sets
 
@@ -54,3 +55,48 @@ def mode_coverage(
     counts = np.bincount(distance.argmin(axis=1)[near], minlength=len(centres))
     covered = int(np.sum(counts >= max(1, minimum * len(x) / len(centres))))
     return ModeCoverage(covered, float(near.mean()), counts)
+
+
+class ClassCoverage(NamedTuple):
+    """The result of `class_coverage`."""
+
+    covered: int  # classes with a sample, of K
+    divergence: float  # KL(q||p), in nats
+    counts: np.ndarray  # [K], samples of each class
+
+
+def class_coverage(classes: ArrayLike, num_classes: int, *, expected: ArrayLike | None = None) -> ClassCoverage:
+    """Classes that samples cover, and the divergence of their shares from those that are expected.
+
+        q_k = n_k / N,   KL(q||p) = sum_k q_k log(q_k / p_k),   p_k = 1/K unless given
+
+    It is 0 for the expected shares, and log K for samples of a single one of K equal classes. N independent draws from
+    p have about (K - 1) / (2 N) on average, and leave sum_k (1 - p_k)^N classes uncovered: of 1000 equal classes, .019
+    nats and none at N = 26 000.
+
+    Args:
+      classes: of the samples, as a classifier finds them, [N] integers in 0..K - 1.
+      num_classes: K.
+      expected: p, in proportion, such as the counts of the data, [K].
+
+    Returns:
+      Covered classes of K, the divergence in nats, infinite where a class is covered that is not expected, and the
+      samples of each class [K].
+
+    Raises:
+      ValueError: no samples, classes outside 0..K - 1, or expected shares that are not K numbers of at least 0, some
+        above 0.
+
+    Source: Srivastava et al. 2017, section 4.2.
+    """
+    found = np.asarray(classes)
+    if found.ndim != 1 or not found.size or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(f"expected classes [N] of one sample or more, not {found.dtype}{list(found.shape)}")
+    if found.min() < 0 or found.max() >= num_classes:
+        raise ValueError(f"a class is outside 0..{num_classes - 1}")
+    shares = np.ones(num_classes) if expected is None else np.asarray(expected, np.float64)
+    if shares.shape != (num_classes,) or not np.all(shares >= 0) or not 0 < shares.sum() < np.inf:
+        raise ValueError(f"expected {num_classes} shares of at least 0, not {shares.dtype}{list(shares.shape)}")
+    counts = np.bincount(found, minlength=num_classes)
+    divergence = rel_entr(counts / len(found), shares / shares.sum()).sum()
+    return ClassCoverage(int(np.count_nonzero(counts)), float(divergence), counts)

@@ -11,7 +11,16 @@ makes a module a command with flags. The same run from a script, and a finished 
     run = runs.open("runs/two", experiment=EXPERIMENT)
 """
 
-from genjax.runs.experiment import Application, Built, Experiment, Generator, Trained, load_named, read_shuffled
+from genjax.runs.experiment import (
+    Application,
+    Built,
+    Collapse,
+    Experiment,
+    Generator,
+    Trained,
+    load_named,
+    read_shuffled,
+)
 from genjax.runs.flags import Record, flag
 from genjax.runs.metrics import Metric
 from genjax.runs.opening import Run, open
@@ -22,6 +31,7 @@ from genjax.runs.settings import Flags
 __all__ = [
     "Application",
     "Built",
+    "Collapse",
     "Experiment",
     "Flags",
     "Generator",

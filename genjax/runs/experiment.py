@@ -142,6 +142,13 @@ class Generator(NamedTuple):
     encode: Callable[..., Array] | None = None  # params, x, key, then labels -> codes z, or draws from q(z|x), [B, d]
 
 
+class Collapse(NamedTuple):
+    """Why training ends before its last step, with the parameters of a checkpoint from before."""
+
+    since: int  # the step of the first evaluation that shows it
+    reason: str  # what is wrong, and what to change
+
+
 class Experiment(NamedTuple):
     """A page: its flags, its model, and its measures and pictures of the trained model.
 
@@ -169,3 +176,8 @@ class Experiment(NamedTuple):
     applications: Callable[[Any, Any], Mapping[str, Application]] = lambda flags, parts: {}  # of a trained model
     metrics: Callable[[Any], Mapping[str, Metric]] = lambda flags: {}  # units and directions that names do not show
     headline: Sequence[str] = ()  # metrics for the last line of output; by default those of `watch`, then the others
+    # what the last of the evaluations so far, each a line of metrics with its step, says of the training: it is
+    # printed, and kept in summary.json
+    remark: Callable[[Any, Sequence[Mapping[str, Any]]], str | None] = lambda flags, evaluations: None
+    # why training ends now; of several seeds or processes it does not
+    collapse: Callable[[Any, Sequence[Mapping[str, Any]]], Collapse | None] = lambda flags, evaluations: None

@@ -22,7 +22,7 @@ from genjax.runs.selection import Selection
 from genjax.runs.settings import Flags
 from genjax.runs.tensorboard import TensorBoard
 from genjax.stderr import print_line
-from genjax.training import digest
+from genjax.training import digest, saved
 from genjax.training.streams import streams
 from genjax.types import Key
 
@@ -53,7 +53,10 @@ class Setting(NamedTuple):
 
 
 class Recorder:
-    """Writes the directory of a run of one seed, from `first_step` on, where its logs were as a checkpoint notes."""
+    """Writes the directory of a run of one seed, from `first_step` on, where its logs were as a checkpoint notes.
+
+    With `may_end`, `report` raises BadInput where the experiment says that the training has collapsed.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class Recorder:
         first_step: int,
         logs: Mapping[str, Any],
         selection: Selection | None = None,
+        *,
+        may_end: bool = False,
     ) -> None:
         self._setting, self._flags, self._workdir, self._selection = setting, flags, workdir, selection
         self._metrics_path = workdir / LOG
@@ -72,8 +77,13 @@ class Recorder:
         self._examples = held_out_examples(source, self._picture_key)
         self._examined = None
         self.examine = self._examine if setting.experiment.monitor or selection else None
+        self._may_end = may_end
+        self._evaluations: list[Mapping[str, Any]] = []
         if hosts.is_first():
             log.cut_metrics(self._metrics_path, upto=first_step, log=logs.get(LOG))
+            if self._metrics_path.exists():
+                lines = directory.read_metrics(self._metrics_path)
+                self._evaluations = [line for line in lines if line["split"] != "train"]
 
     @property
     def logs(self) -> dict[str, Any]:
@@ -111,8 +121,32 @@ class Recorder:
         log.append_metrics(self._metrics_path, step, split, metrics)
         if self._board:
             self._board.write_scalars(step, split, metrics)
-        if self._selection is not None and split != "train":
+        if split == "train":
+            return
+        self._evaluations.append({"step": step, "split": split} | metrics)
+        if self._selection is not None:
             self._selection.consider({"step": step} | metrics, self._examined)
+        self._judge()
+
+    def _judge(self) -> None:
+        """Prints what the last evaluation says of the training, and ends it where it has collapsed."""
+        experiment, evaluations = self._setting.experiment, self._evaluations
+        found = experiment.collapse(self._flags, evaluations) if self._may_end else None
+        if found is None:
+            remark = experiment.remark(self._flags, evaluations)
+            if remark is not None:
+                self._setting.warn(f"{remark}, in {self._workdir}")
+            return
+        folder = self._workdir / "checkpoints"
+        before = [step for step in saved.steps(folder) if step < found.since]
+        kept = f"the last checkpoint before that is {before[-1]}, in {folder}" if before else "no checkpoint is left"
+        raise BadInput(f"{found.reason}; stopped at step {evaluations[-1]['step']}, {kept}")
+
+    def _remarks(self) -> list[str]:
+        """What each evaluation says of the training, where it says anything."""
+        until = (self._evaluations[: number + 1] for number in range(len(self._evaluations)))
+        remarks = [self._setting.experiment.remark(self._flags, evaluations) for evaluations in until]
+        return [remark for remark in remarks if remark is not None]
 
     def sync(self) -> None:
         """Flushes the lines so far to the disk."""
@@ -163,6 +197,8 @@ class Recorder:
         metrics = (measured or evaluated) | summarised
         more = {"metrics_standard_error": {name: float(error) for name, error in errors.items()}} if errors else {}
         more |= {} if self._selection is None else {"selected": self._selection.best}
+        remarks = self._remarks()
+        more |= {"remarks": remarks} if remarks else {}
         return write_end(self._workdir, self._setting, speed, metrics, params_sha256, more)
 
     def _note_selected(self, reached: int) -> None:

@@ -243,7 +243,8 @@ def _recorder(
     """Writes the directory of the run, from `first_step` on."""
     if run.placement.num_seeds is not None:
         return SeedsRecorder(run.setting, run.flags, run.workdir, first_step, logs)
-    recorder = Recorder(run.setting, run.flags, run.workdir, first_step, logs, chosen)
+    alone = run.flags.coordinator is None  # the other processes would not end
+    recorder = Recorder(run.setting, run.flags, run.workdir, first_step, logs, chosen, may_end=alone)
     if chosen is not None:
         chosen.resume(template, directory.read_metrics(run.workdir / LOG))
     return recorder

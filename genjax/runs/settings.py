@@ -45,7 +45,8 @@ class DataFlags(Record):
         "digits",
         "name of the data set: digits, faces, sprites, sprites_64, curve, inverse_sine, ring, grid, breast_cancer or "
         "wine (built in), a name from TensorFlow Datasets such as mnist, folder:PATH with images, file:PATH, a .npy, "
-        ".npz, .csv or .parquet of numbers, or table:PATH, a .csv or .npz of mixed columns, which are standardised",
+        ".npz, .csv or .parquet of numbers, table:PATH, a .csv or .npz of mixed columns, which are standardised, or "
+        "stacked:NAME, colour images whose channels are three grey images of a data set with labels",
     )
     image_size: tuple[int, ...] | None = flag(
         None,

@@ -137,6 +137,7 @@ SUMMARY = {
     "metrics_standard_error": _METRICS._replace(is_optional=True),
     "metrics_of_seeds": Entry(_maps(_METRICS.is_valid), "numbers by name, for each seed", True),
     "selected": Entry(_is_selected, "a step, with the name and value of a metric", True),
+    "remarks": Entry(_lists(_is_text), "a list of text", True),
     "params_sha256": _HASHES,
 }
 """What summary.json holds, by name."""

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from experiments import classifier
 from genjax import data, runs
 from genjax.data import batching
+from genjax.errors import BadInput
 from genjax.runs import agreement, recording, reproduce, runner
 from genjax.training.determinism import DEFAULT_CPU_THREADS
 from tests.runs import sketches
@@ -83,3 +84,23 @@ def test_the_directories_of_several_seeds_can_be_read_again(tmp_path, monkeypatc
     capsys.readouterr()
     runner._train(sketches.EXPERIMENT, flags)
     assert "already finished" in capsys.readouterr().out
+
+
+def test_remarks_are_printed_and_kept_and_a_collapse_ends_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NPROC", str(DEFAULT_CPU_THREADS))
+    page = classifier.EXPERIMENT._replace(
+        remark=lambda flags, evaluations: f"remark {len(evaluations)}" if evaluations[-1]["step"] == 4 else None
+    )
+    flags = classifier.Flags(hidden=(), num_steps=6, eval_every=2, log_every=2, checkpoint_every=2)
+    run = runs.train(page, flags, workdir=tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["remarks"] == ["remark 2"] and runs.open(run.directory).step == 6
+    assert f"warning: remark 2, in {tmp_path / 'run'}" in capsys.readouterr().err
+
+    def collapse(flags, evaluations):
+        return runs.Collapse(4, "it is lost") if len(evaluations) == 3 else None
+
+    with pytest.raises(BadInput, match=r"it is lost; stopped at step 6, the last checkpoint before that is 2, in .*"):
+        runs.train(page._replace(collapse=collapse), flags.replace(keep_checkpoints=3), workdir=tmp_path / "lost")
+    assert not (tmp_path / "lost" / "summary.json").exists()
+    assert runs.open(tmp_path / "lost", step=2).step == 2
