@@ -59,7 +59,7 @@ def play(params: Params, batch: Batch, key: Key, *, parts: gan.GAN) -> tuple[Arr
     def loss(generator: Params) -> Array:
         return gan.generator_objective(parts)(generator, {"discriminator": other}, batch, key)[0].mean()
 
-    return logits["real_logit"], logits["fake_logit"], optax.global_norm(jax.grad(loss)(own))
+    return logits["real_logit"], logits["fake_logit"], optax.tree.norm(jax.grad(loss)(own))
 
 
 def total_variance(x: ArrayLike) -> float:

@@ -56,7 +56,7 @@ def counter(flags: runs.Flags, dataset: data.Dataset, cache: Path) -> Counter:
     print_line(
         f"modes are counted by a classifier of {grey.name} (error {1 - single.accuracy:.3f} of an image, {error:.3f} "
         f"of a triple): of {len(label)} held-out triples it finds {found.covered} of {num_modes} modes and a "
-        f"divergence of {found.divergence:.3f} nats; by their labels these are {truth.covered} and {truth.divergence:.3f}"
+        f"divergence of {found.divergence:.3f} nats; by their labels {truth.covered} and {truth.divergence:.3f}"
     )
     of_data = {
         "classifier_error": error,
