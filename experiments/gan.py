@@ -38,7 +38,6 @@ samples stay all alike ends with an error, which names the last checkpoint from 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -47,7 +46,7 @@ from typing import Any
 import optax
 
 from experiments import game_stability, games, gan_parts, toy_modes, triple_modes
-from genjax import data, memory, networks, runs
+from genjax import data, networks, runs
 from genjax.data import triples
 from genjax.drawing import pictures
 from genjax.errors import BadInput
