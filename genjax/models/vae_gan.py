@@ -156,8 +156,8 @@ def adaptive_weight(
     (first, second), pull_back = jax.vjp(
         means, [leaf for picked, (_, leaf) in zip(chosen, leaves, strict=True) if picked]
     )
-    one, none = jnp.ones_like(first), jnp.zeros_like(second)
-    of_first, of_second = (optax.tree.norm(pull_back(each)[0]) for each in ((one, none), (none, one)))
+    of_first = optax.tree.norm(pull_back((jnp.ones_like(first), jnp.zeros_like(second)))[0])
+    of_second = optax.tree.norm(pull_back((jnp.zeros_like(first), jnp.ones_like(second)))[0])
     # not a division, so that every program has the same bits
     ratio = of_first * jax.lax.rsqrt(jnp.square(of_second + delta))
     return jax.lax.stop_gradient(jnp.minimum(ratio, at_most))
@@ -256,16 +256,17 @@ def decoder_objective(parts: VAEGAN, *, weights: Weights = UNWEIGHTED) -> gradie
         judge = others["discriminator"]
         real = discriminate(judge, turn.x, parts=parts)
 
-        def terms(own: Params) -> tuple[Array, Array]:
+        def terms(own: Params, key: Key) -> tuple[Array, Array]:
             passes = forward({**others, "decoder": own}, turn.x, key, parts=parts)
             rebuilt, sampled = (discriminate(judge, x, parts=parts) for x in (passes.rebuilt, passes.sampled))
             of_features, _ = reconstruction_loss(judge, passes, turn.x, parts=parts, weights=weights)
             return of_features, parts.adversarial.generator((real, real), (rebuilt, sampled))
 
-        of_features, of_game = terms(own)
+        of_features, of_game = terms(own, key)
         weight = turn.playing
         if weights.last_layer:
-            weight = weight * adaptive_weight(terms, own, last_layer=weights.last_layer)
+            same_draws = partial(terms, key=jax.random.clone(key))
+            weight = weight * adaptive_weight(same_draws, own, last_layer=weights.last_layer)
         loss = weights.reconstruction * of_features + weight * of_game
         return loss, {"generator_loss": of_game, "adversarial_weight": weight}
 
