@@ -13,6 +13,7 @@ from genjax.data.dataset import Dataset, Split, from_arrays
 from genjax.errors import BadInput
 
 PREFIX = "stacked:"
+"""What the name of a data set of triples begins with."""
 NUM_TRAIN, NUM_TEST = 60_000, 10_000
 """Triples of both splits: of MNIST, 165 MB together, and of the embedded digits 13 MB."""
 

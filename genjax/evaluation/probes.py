@@ -120,7 +120,7 @@ def class_accuracy_score(
 ) -> Accuracy:
     """Accuracy on real data of a classifier that has seen samples of a conditional model alone.
 
-        CAS = 1/M sum_i 1[argmax_y p(y|x_i) = y_i],   p(y|x) fitted to the samples by `linear_probe`
+        CAS = 1/M sum_i 1[argmax_y p(y|x_i) = y_i],   p(y|x) fitted to the samples
 
     It is low where samples are not of their class, and where they miss much of it. Compare it with the score of as many
     real training examples in place of the samples. The paper trains a deep network on the samples; this is logistic

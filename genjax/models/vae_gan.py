@@ -52,6 +52,7 @@ class Weights(NamedTuple):
 
 
 UNWEIGHTED = Weights()
+"""The weights of the paper, with gamma 1."""
 
 
 class Turn(NamedTuple):

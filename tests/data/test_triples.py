@@ -58,12 +58,19 @@ def test_they_are_the_same_every_time(stacked):
     assert stacked.fingerprint.startswith("5f1c5b6b93261566")
 
 
+slow = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
         ("stacked:folder:PATH", "dataset: only the images of a data set that is built in"),
         ("stacked:stacked:digits", "dataset: only the images of a data set that is built in"),
-        ("stacked:faces", "dataset: three grey images are stacked, and the examples of 'faces'"),
+        pytest.param(
+            "stacked:faces",
+            "dataset: three grey images are stacked, and the examples of 'faces'",
+            marks=pytest.mark.slow,
+        ),
         ("stacked:wine", "dataset: three grey images are stacked, and the examples of 'wine'"),
         ("stacked:ring", "dataset: three grey images are stacked"),
         ("stacked:curve", "a stack of images needs classes"),

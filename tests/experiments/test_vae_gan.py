@@ -21,7 +21,9 @@ def built(key, **flags):
     return flags, dataset, *vae_gan.build(flags, dataset, gradients.whole_batch)[:2]
 
 
-@pytest.mark.parametrize("network", ["mlp", "dcgan", pytest.param("residual", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "network", ["mlp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dcgan", "residual"))]
+)
 def test_the_last_layer_is_the_one_that_reads_the_last_hidden_one(network, key):
     flags, dataset, model, parts = built(key, network=network)
     params = jax.jit(model.init)(key).params
