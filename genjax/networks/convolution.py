@@ -1,8 +1,8 @@
 """Strided convolutions as matrix products.
 
 XLA's own convolutions are slow on a CPU, and several times slower still inside a compiled loop, where most training
-time is spent; on a GPU its kernels were two to four times slower on the networks of this project, and a run's bits
-depended on which of them it chose. These are plain functions of JAX, so every transformation (gradients of any order
+time is spent; on a GPU they took three to four times as long on small networks, and the bits of one seemed to depend on
+the kernels that were chosen. These are plain functions of JAX, so every transformation (gradients of any order
 and mode, vmap, scan) works with them.
 """
 
