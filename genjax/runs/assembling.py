@@ -9,15 +9,16 @@ from typing import NamedTuple
 
 import jax
 
-from genjax import data
+from genjax import data, gradients
 from genjax.data import batching
 from genjax.errors import BadInput
-from genjax.runs import devices, selection, starting
+from genjax.runs import changes, devices, selection, starting
 from genjax.runs.claiming import config
 from genjax.runs.experiment import OF_TABLES, Built, Experiment, as_used, require_kinds
 from genjax.runs.flags import require, specs
 from genjax.runs.settings import NOT_IDENTITY, Flags
 from genjax.stderr import print_line
+from genjax.training import portable
 
 
 class Assembled(NamedTuple):
@@ -52,6 +53,11 @@ def assemble(experiment: Experiment, flags: Flags) -> Assembled:
     devices.check_memory(flags, stored, source, state)
     watched = None if validation is None else (validation, experiment.source(flags, validation))
     selection.check(experiment, flags, built.model, source.test)
+    if flags.portable_bits:
+        reduction = gradients.ordered(flags.shards) if flags.shards else gradients.whole_batch  # of one device
+        alone = experiment.build(flags, stored, reduction)
+        function, shapes = changes.of_one_step(alone.model, source, flags.seed)
+        portable.check(function, *shapes)
     initial = None if flags.initial_weights is None else starting.read(flags.initial_weights, built.model)
     return Assembled(flags, dataset, stored, source, watched, built, initial)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from genjax import data, gradients
-from genjax.data.batching import Fed
+from genjax.data.batching import Fed, Source
 from genjax.runs.experiment import Experiment
 from genjax.runs.flags import from_config
 from genjax.runs.settings import CADENCE, Flags
 from genjax.training.streams import streams
+from genjax.types import Model
 
 
 def objection(
@@ -46,8 +48,14 @@ def objection(
 def program(experiment: Experiment, flags: Flags, dataset: data.Dataset) -> str:
     """The program of one update and one evaluation from a fresh state, as text, with all its constants."""
     model = experiment.build(flags, dataset, gradients.whole_batch).model
-    stream, held_out = experiment.source(flags, dataset)
-    root = streams(flags.seed)
+    function, shapes = of_one_step(model, experiment.source(flags, dataset), flags.seed)
+    return jax.jit(function).lower(*shapes).as_text()
+
+
+def of_one_step(model: Model, source: Source, seed: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """A function that begins, makes one update and evaluates one batch, and the shapes of its arguments."""
+    stream, held_out = source
+    root = streams(seed)
     arrays = stream.arrays
     if stream.feed is not None:
         batch = next(stream.feed(root.data, 0))
@@ -59,5 +67,4 @@ def program(experiment: Experiment, flags: Flags, dataset: data.Dataset) -> str:
         evaluated = model.evaluate(state, held_out.read(jax.tree.map(lambda a: a[0], group), key), key)
         return model.train_step(state, batch, key), carried, evaluated
 
-    shapes = jax.eval_shape(lambda *given: given, arrays, held_out.groups[0], np.int32(0), root.train)
-    return jax.jit(one).lower(*shapes).as_text()
+    return one, jax.eval_shape(lambda *given: given, arrays, held_out.groups[0], np.int32(0), root.train)

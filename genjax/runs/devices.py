@@ -29,11 +29,24 @@ def check(flags: Flags) -> None:
         raise BadInput(f"{flags.batch_size} is not a multiple of `shards`, {flags.shards}", parameter="batch_size")
     if flags.bfloat16 and jax.default_backend() == "cpu":
         raise BadInput("needs a GPU or TPU: a CPU multiplies in float32", parameter="bfloat16")
+    if flags.portable_bits:
+        _check_portable(flags)
     if jax.process_count() > 1 and _num_sharing(flags) not in (0, jax.device_count()):
         name, parts = ("shards", flags.shards) if flags.shards else ("batch_size", flags.batch_size)
         raise BadInput(
             f"{parts} is not a multiple of {jax.device_count()}, the number of devices of all processes", parameter=name
         )
+
+
+def _check_portable(flags: Flags) -> None:
+    if jax.default_backend() != "cpu":
+        raise BadInput(f"needs a CPU, not the backend {jax.default_backend()}", parameter="portable_bits")
+    if flags.shard_parameters:
+        raise BadInput("cannot be combined with `portable_bits`", parameter="shard_parameters")
+    if flags.num_seeds > 1 and flags.seeds_mode == "vmap":
+        raise BadInput("cannot be combined with `portable_bits`; use map", parameter="seeds_mode")
+    if not flags.shards and _num_sharing(flags) > 1:
+        raise BadInput(f"on {_num_sharing(flags)} devices `portable_bits` needs shards", parameter="shards")
 
 
 def check_memory(flags: Flags, dataset: data.Dataset, source: batching.Source, state: Any) -> None:

@@ -134,7 +134,7 @@ def open(
         raise BadInput(
             f"{directory} holds {flags.num_seeds} runs; give one of them, such as {directory}/seed-{flags.seed}"
         )
-    determinism.set_up(cpu_threads=flags.cpu_threads)
+    determinism.set_up(cpu_threads=flags.cpu_threads, portable_bits=flags.portable_bits)
     checkpoint = agreement.checkpoint(record, step=step)
     flags = moved(flags, data_dir=data_dir, dataset=dataset)
     stored, built = _build(record, experiment, flags, with_data=with_data)

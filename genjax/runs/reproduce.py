@@ -79,7 +79,7 @@ def _compare(flags: Flags) -> int:
     record = agreement.read(run)
     page, own = _page_and_flags(record, flags)
 
-    determinism.set_up(cpu_threads=own.cpu_threads)
+    determinism.set_up(cpu_threads=own.cpu_threads, portable_bits=own.portable_bits)
     agreement.check(run)
     recorded = record.manifest
     if flags.dataset is not None:
@@ -102,7 +102,7 @@ def _compare(flags: Flags) -> int:
             raise BadInput(f"not comparable: {'; '.join(differing)}")
         same, lines = comparison(results(record), results(again), common=bool(recorded.get("history")))
         explained = parting.explain(run, again.workdir) if flags.explain else ""
-    if not same and here["processor"] != recorded["processor"]:
+    if not same and here["processor"] != recorded["processor"] and not own.portable_bits:
         print(explained, end="\n" if explained else "")
         raise BadInput(f"not comparable: {'; '.join(directory.differences(recorded, here, ('processor',)))}")
     _print(lines, explained, run)

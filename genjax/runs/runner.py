@@ -112,7 +112,7 @@ def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -
     """
     if flags.workdir and not directory.is_finished(expand_user(flags.workdir, parameter="workdir")):
         refuse_unwritable(expand_user(flags.workdir), parameter="workdir")
-    determinism.set_up(cpu_threads=flags.cpu_threads)
+    determinism.set_up(cpu_threads=flags.cpu_threads, portable_bits=flags.portable_bits)
     keep_compiled()
     hosts.join(flags)
     flags, dataset, stored, source, validation, built, initial = assemble(experiment, flags)

@@ -168,6 +168,12 @@ class DeviceFlags(Record):
     cpu_threads: int = flag(
         determinism.DEFAULT_CPU_THREADS, "CPU threads of XLA; another number gives other bits", at_least=1, at_most=1024
     )
+    portable_bits: bool = flag(
+        False,
+        "compute matrix products and roots on a CPU so that x86-64 processors of different generations give the same "
+        "bits; a step takes about twice the time",
+        newer=True,
+    )
     num_seeds: int = flag(
         1, "number of runs trained in one program, with seeds --seed, --seed + 1, ...", at_least=1, at_most=10**5
     )

@@ -10,6 +10,7 @@ import jax
 from jax._src import xla_bridge  # no public function returns whether a backend has started
 
 from genjax.errors import BadInput
+from genjax.training import portable
 
 DEFAULT_CPU_THREADS = 4
 """A constant, not the number of cores: XLA's CPU libraries split sums by the size of their thread pool."""
@@ -28,12 +29,17 @@ JAX_SETTINGS = {
 """JAX's settings that change numbers, with their defaults. A run records those in force: `jax_settings`."""
 
 
-def set_up(*, cpu_threads: int = DEFAULT_CPU_THREADS) -> None:
-    """Pins the CPU thread pool and the GPU's kernels, before the backend starts.
+def set_up(*, cpu_threads: int = DEFAULT_CPU_THREADS, portable_bits: bool = False) -> None:
+    """Pins the CPU thread pool and the GPU's kernels, before the backend starts, and how products are compiled.
 
     XLA's CPU backend reads the size of its pool from the environment variable NPROC when it starts, and cuts
     reductions and long contractions by it; with the size pinned, the bits are the same on any number of cores. Once
-    the backend runs, a call only checks that the requested settings are in force.
+    the backend runs, a call only checks that the requested settings are in force; `portable_bits` can change at any
+    time, for what is compiled afterwards.
+
+    Args:
+      cpu_threads: the size of the pool.
+      portable_bits: compile programs whose bits do not depend on the processor's generation: see `portable`.
 
     Raises:
       BadInput: a backend has started with other settings; the message names those that differ.
@@ -56,6 +62,7 @@ def set_up(*, cpu_threads: int = DEFAULT_CPU_THREADS) -> None:
     os.environ["XLA_FLAGS"] = " ".join([*flags, *missing])
     # the same draws on any number of devices; today's default, set explicitly so that it stays
     jax.config.update("jax_threefry_partitionable", True)
+    portable.use(portable_bits)
 
 
 def jax_settings() -> dict[str, Any]:

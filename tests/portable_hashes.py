@@ -1,0 +1,75 @@
+"""Prints the hashes of short runs with `--portable_bits`, to compare processors.
+
+    python -m tests.portable_hashes
+
+Each is a process of its own, with XLA's optimizer as in a user's run. Those that are known are in `KNOWN`, by the
+versions of JAX that give them; the exit status is 1 if one differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+
+RUNS = {
+    "autoencoder": ("autoencoder",),
+    "vae": ("vae",),
+    "vae-convolutional": ("vae", "--network=convolutional"),
+    "gan": ("gan",),
+    "iwae": ("iwae",),
+}
+NUM_STEPS = 200
+
+KNOWN: dict[str, dict[str, str]] = {
+    "0.10.2": {
+        "autoencoder": "a0e5d19860f7fce387b9accf58a8e3472a1023edc50200e1835f5c6afefc37d8",
+        "vae": "5df17bf80387f9c8a918af6e53f27519e73735e4c5a5d0a1a6da7bc159fef51d",
+        "vae-convolutional": "124e67cbe413102e5ba7b4f0321a523d5a36697b5ed7fd485e2e3ab5a942d676",
+        "gan": "241b4043e56447eb00116adee4f0817c28096ef18bf617a0248ad23c7d70fb61",
+        "iwae": "20e372d033daa4ec567f15fed3cc688a9b1136103f8cd06ec5da51e2eeb6fb1f",
+    },
+    "0.11.2": {
+        "autoencoder": "0161e85696b960c5d5a6a7472f9531b9a00df972495f74995302e21c07d0d284",
+        "vae": "1abf3a24eb3438ff8dde68842efcf1d335d960e3487384a9e014f9b2044c447f",
+        "vae-convolutional": "124e67cbe413102e5ba7b4f0321a523d5a36697b5ed7fd485e2e3ab5a942d676",
+    },
+}
+"""`params_sha256` of the runs, by the version of JAX."""
+
+
+def trained(name: str, *more: str, num_steps: int = NUM_STEPS, **environment: str) -> str:
+    """The `params_sha256` of a run."""
+    page, *flags = RUNS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        steps = f"--num_steps={num_steps}", f"--eval_every={num_steps}", f"--log_every={num_steps}"
+        command = [sys.executable, "-m", f"experiments.{page}", *flags, "--portable_bits", *steps]
+        clean = {key: value for key, value in os.environ.items() if key not in ("NPROC", "XLA_FLAGS")}
+        subprocess.run(
+            [*command, f"--workdir={folder}/run", *more],
+            env=clean | {"JAX_PLATFORMS": "cpu"} | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=True,
+        )
+        return json.loads((Path(folder) / "run" / "manifest.json").read_text())["params_sha256"]
+
+
+def main() -> int:
+    """Trains and compares; returns the exit status."""
+    known, differs = KNOWN.get(jax.__version__, {}), False
+    for name in RUNS:
+        found = trained(name)
+        verdict = "" if name not in known else "as known" if found == known[name] else f"known: {known[name]}"
+        differs |= name in known and found != known[name]
+        print(f"{name} {found} {verdict}", flush=True)
+    return int(differs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
