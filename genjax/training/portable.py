@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax._src.lib.mlir.dialects import hlo  # no public module has them
 from jax.extend.core import primitives
 from jax.interpreters import mlir
-from jaxlib.mlir.dialects import stablehlo
 
 from genjax.errors import BadInput
 from genjax.types import Array
@@ -190,7 +190,7 @@ def _dot_general(
 def _square_root(context: Any, x: Any, **kwargs: Any) -> Sequence[Any]:
     """The root behind a barrier, or XLA makes a reciprocal root of it and of what divides by it."""
     del context, kwargs
-    return stablehlo.OptimizationBarrierOp([stablehlo.SqrtOp(x).result]).results
+    return hlo.OptimizationBarrierOp([hlo.SqrtOp(x).result]).results
 
 
 def _reciprocal_root(x: Array, **kwargs: Any) -> Array:

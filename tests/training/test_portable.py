@@ -51,9 +51,9 @@ def test_chain_is_fmaf_of_the_c_library():
 def test_chain_rounds_once_where_float64_rounds_twice():
     # the product is 2^-24 - 2^-60, so the sum is just below the middle of two float32; float64 rounds it to the middle,
     # which then goes to the even one above
-    a = np.float32([[1 + 2.0**-23, 2.0**-12 * (1 + 2.0**-18)]])
-    b = np.float32([[1], [2.0**-12 * (1 - 2.0**-18)]])
-    assert np.float32(a.astype(np.float64) @ b.astype(np.float64))[0, 0] == np.float32(1 + 2.0**-22)
+    a = np.array([[1 + 2.0**-23, 2.0**-12 * (1 + 2.0**-18)]], np.float32)
+    b = np.array([[1], [2.0**-12 * (1 - 2.0**-18)]], np.float32)
+    assert (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)[0, 0] == np.float32(1 + 2.0**-22)
     assert portable.chain(a, b)[0, 0] == np.float32(1 + 2.0**-23)
 
 
