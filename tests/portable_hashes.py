@@ -38,6 +38,8 @@ KNOWN: dict[str, dict[str, str]] = {
         "autoencoder": "0161e85696b960c5d5a6a7472f9531b9a00df972495f74995302e21c07d0d284",
         "vae": "1abf3a24eb3438ff8dde68842efcf1d335d960e3487384a9e014f9b2044c447f",
         "vae-convolutional": "124e67cbe413102e5ba7b4f0321a523d5a36697b5ed7fd485e2e3ab5a942d676",
+        "gan": "d529878c1f90eb337765e6ca8e96f45e2cf62bcf8afe843aa46a39ef08bca3ab",
+        "iwae": "ba9187c48fe5340af9ba85e26023e5e0bca3ce968a0f389d9884de62ba1e0091",
     },
 }
 """`params_sha256` of the runs, by the version of JAX."""
