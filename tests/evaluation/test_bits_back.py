@@ -107,6 +107,25 @@ def test_the_mean_length_is_the_negative_elbo():
     assert error < 0.02 * message.num_bits / num
 
 
+def test_the_net_length_of_a_table_is_its_entropy():
+    """Pixels that are 1 with probabilities 1/2, 1/4 and 1/8, each pattern as often as the table has it."""
+    one = np.array([0.5, 0.25, 0.125])
+    patterns = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.uint8)
+    counts = np.rint(64 * np.where(patterns, one, 1 - one).prod(axis=1)).astype(int)
+    x = np.random.RandomState(0).permutation(np.repeat(patterns, 20 * counts, axis=0))
+    assert len(x) == 1280
+    logits = np.log(one / (1 - one))
+    table = Coder(
+        lambda x: (np.zeros((len(x), 2)), np.zeros((len(x), 2))),  # q(z|x) = p(z)
+        lambda z: np.broadcast_to(logits, (len(z), 3)),
+        lanes=8,
+        latent_bits=12,
+        precision=28,
+    )
+    message = bits_back.compress(x, table)
+    assert message.num_bits == pytest.approx(1280 * stats.bernoulli(one).entropy().sum() / np.log(2), rel=2e-3)
+
+
 def test_only_bits_are_compressed():
     with pytest.raises(ValueError, match=r"x must be bits \[N, D\]; got float64"):
         bits_back.compress(np.full((2, 9), 0.5), coder())

@@ -77,6 +77,18 @@ def test_the_rate_of_a_narrow_number_is_the_entropy_of_the_noise(float64):
     )
 
 
+@pytest.mark.parametrize("scale", [0.02, 30.0])
+def test_the_mean_rate_is_the_differential_entropy_of_the_sum_with_noise(scale, float64):
+    """Of a narrow number 0, that of the noise; of a wide one, that of the logistic distribution, log s + 2."""
+    params = {"logits": jnp.zeros((1, 1)), "mean": jnp.array([[0.0]]), "log_scale": jnp.log(jnp.array([[scale]]))}
+    reach = 40 * scale + 1
+    v = np.linspace(-reach, reach, 400_001)
+    rate = -np.asarray(rounding.rounded_mixture_log_probability(params, jnp.asarray(v)[:, None]))[:, 0]
+    entropy = np.trapezoid(np.exp(-rate) * rate, v)
+    assert np.trapezoid(np.exp(-rate), v) == pytest.approx(1, abs=1e-6)
+    assert entropy == pytest.approx(np.log(scale) + 2 if scale > 1 else 0, abs=1e-3 if scale > 1 else 0.08)
+
+
 def test_derivatives(key, float64):
     params = mixture(key)
     q = jnp.array([[0.3, -1.2], [2.0, 0.0]])

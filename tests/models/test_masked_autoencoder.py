@@ -7,6 +7,8 @@ import optax
 import pytest
 
 from genjax import networks
+from genjax.losses import SQUARED_ERROR
+from genjax.models import autoencoder
 from genjax.models import masked_autoencoder as model
 from genjax.types import Batch, Network
 
@@ -66,6 +68,24 @@ def test_hidden_pixels_are_not_seen_and_visible_ones_stay(params, key):
     assert np.abs(moved - filled)[~shown].min() > 0
     rebuilt = networks.from_patches(model.reconstruct(params, x, places, parts=PARTS), (4, 6, 1), 2)
     np.testing.assert_array_equal(np.asarray(filled)[~shown], np.asarray(rebuilt)[~shown])
+
+
+def test_with_all_patches_visible_it_is_an_autoencoder(params, key):
+    x = jax.random.uniform(key, (3, 4, 6, 1))
+    every = jnp.broadcast_to(jnp.eye(6), (3, 6, 6))
+
+    def encode(params, x):
+        return PARTS.encoder.apply(params, networks.to_patches(x, 2), every)
+
+    def decode(params, codes):
+        return networks.from_patches(PARTS.decoder.apply(params, codes, every), (4, 6, 1), 2)
+
+    plain = autoencoder.Autoencoder(Network(lambda key: (), encode), Network(lambda key: (), decode), SQUARED_ERROR)
+    expected = autoencoder.reconstruct(params, x, parts=plain)
+    patches = model.reconstruct(params, x, every, parts=PARTS)
+    np.testing.assert_allclose(networks.from_patches(patches, (4, 6, 1), 2), expected, rtol=1e-5, atol=1e-6)
+    order = every[:, jnp.array([3, 1, 5, 0, 2, 4])]  # in which patches are read changes nothing
+    np.testing.assert_allclose(model.reconstruct(params, x, order, parts=PARTS), patches, rtol=1e-4, atol=1e-6)
 
 
 def test_the_code_is_the_mean_over_all_patches(params, key):

@@ -156,6 +156,19 @@ def test_all_units_active_are_a_linear_autoencoder_where_they_are_positive(batch
     np.testing.assert_allclose(z, NETWORK.apply(params, x), rtol=1e-6)
 
 
+def test_with_all_units_and_positive_codes_it_is_trained_as_a_linear_autoencoder(batch, key):
+    parts = parts_of(networks.top_k_units(NETWORK, k=UNITS))
+    plain = autoencoder.Autoencoder(NETWORK, DECODER, SQUARED_ERROR)
+    one = sparse_autoencoder.model(parts, optax.sgd(1e-3), sparse_autoencoder.objective(parts))
+    other = autoencoder.model(plain, optax.sgd(1e-3), autoencoder.objective(plain, overcomplete=True))
+    params = one.init(key).params
+    params["encoder"]["layer_1"]["bias"] += 9
+    assert np.min(NETWORK.apply(params["encoder"], batch.x)) > 0
+    states = [jax.jit(model.train_step)(model.init(key, params), batch, key)[0] for model in (one, other)]
+    assert np.any(states[0].params["encoder"]["layer_1"]["kernel"] != params["encoder"]["layer_1"]["kernel"])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), *(state.params for state in states))
+
+
 @pytest.mark.parametrize("encoder", ["l1", "top_k"])
 def test_without_further_terms_it_is_the_autoencoder_with_such_a_code(encoder, batch, key):
     """To the bit, so that runs of either keep theirs."""
