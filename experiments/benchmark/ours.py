@@ -13,12 +13,12 @@ import numpy as np
 import optax
 from jax import lax
 
-from experiments.benchmark.way import IMAGE_SHAPE, PIXELS, Way, images
+from experiments.benchmark.way import IMAGE_SHAPE, PIXELS, Way, images, vectors
 from genjax import data, gradients, networks
 from genjax.data import batching, faces
 from genjax.evaluation import likelihood
 from genjax.losses import BERNOULLI, NON_SATURATING, RELATIVISTIC, SQUARED_ERROR, binary_cross_entropy, r1_penalty
-from genjax.models import autoencoder, gan, importance_weighted, vae
+from genjax.models import autoencoder, gan, importance_weighted, sparse_autoencoder, vae
 from genjax.training import placement
 from genjax.training.fit import fit
 from genjax.types import Array, Key, Model, Network, Params
@@ -155,6 +155,21 @@ def linear_autoencoder() -> Way:
     parts = autoencoder.Autoencoder(networks.affine((8, 8, 1), (8,)), networks.affine((8,), (8, 8, 1)), SQUARED_ERROR)
     model = autoencoder.model(parts, optax.adam(1e-3), autoencoder.objective(parts))
     return trained(model, data.load("digits"), batch_size=128)
+
+
+def sparse_model(dim: int, num_units: int, k: int) -> Model:
+    """A sparse autoencoder of the k largest units, whose atoms have norm 1, trained by Adam."""
+    units = networks.top_k_units(networks.affine((dim,), (num_units,)), k=k)
+    decoder = networks.unit_norm_rows(networks.affine((num_units,), (dim,)))
+    parts = sparse_autoencoder.SparseAutoencoder(units, decoder, SQUARED_ERROR)
+    return sparse_autoencoder.model(parts, optax.adam(1e-3), sparse_autoencoder.objective(parts))
+
+
+def sparse(dim: int, num_units: int, k: int, batch_size: int) -> Way:
+    """Training of a sparse autoencoder on vectors."""
+    x = vectors(dim)
+    dataset = data.from_arrays("vectors", x, x[:100], bounded=False)
+    return trained(sparse_model(dim, num_units, k), dataset, batch_size=batch_size)
 
 
 def seeds(num: int, mode: str) -> Way:

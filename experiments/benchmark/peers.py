@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.benchmark.way import COMPILED, CUDA_GRAPH, PIXELS, Way, images
+from experiments.benchmark.way import COMPILED, CUDA_GRAPH, PIXELS, Way, images, vectors
 from genjax import data
 
 
@@ -247,6 +247,26 @@ def linear_autoencoder(*, form: str) -> Way:
     digits = data.load("digits")
     x = (digits.train.x / digits.scale).astype(np.float32).reshape(len(digits.train.x), -1)
     return descending(Autoencoder(nn.Linear(64, 8), nn.Linear(8, 64)), x, 128, form=form)
+
+
+class Sparse(nn.Module):
+    """A sparse autoencoder of the k largest units, whose atoms have norm 1; its output is its loss."""
+
+    def __init__(self, dim: int, num_units: int, k: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.k = nn.Linear(dim, num_units), nn.Linear(num_units, dim), k
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = functional.relu(self.encoder(x))
+        largest, places = a.topk(self.k, dim=-1, sorted=False)
+        z = torch.zeros_like(a).scatter(-1, places, largest)
+        atoms = functional.normalize(self.decoder.weight, dim=0)
+        return (functional.linear(z, atoms, self.decoder.bias) - x).square().sum() / len(x)
+
+
+def sparse(dim: int, num_units: int, k: int, batch_size: int, *, form: str) -> Way:
+    """Training of a sparse autoencoder on vectors."""
+    return descending(Sparse(dim, num_units, k), vectors(dim), batch_size, form=form)
 
 
 def scoring() -> Way:

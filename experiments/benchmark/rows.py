@@ -49,6 +49,7 @@ def beside_pythae(model: str, *sizes: Any) -> dict[str, Any]:
 
 
 LARGE, MLP, IWAE = "large product", ((500,), 20, 128), ((200, 200), 50, 20)
+SPARSE = (256, 2048, 32, 512)
 MLP_PRODUCTS = dense(128, (784, 500), (500, 40), (20, 500), (500, 784))
 ROWS = {
     "mlp_vae": Row(
@@ -132,6 +133,12 @@ ROWS = {
         5000,
         dense(128, (64, 8), (8, 64)),
         {OURS: ours("linear_autoencoder"), **torch_forms("linear_autoencoder")},
+    ),
+    "sparse": Row(
+        "sparse autoencoder 256-2048-256, the 32 largest units, atoms of norm 1, batch 512, Adam",
+        60,
+        dense(512, (256, 2048), (2048, 256)),
+        {OURS: ours("sparse", *SPARSE), **torch_forms("sparse", *SPARSE)},
     ),
     "seeds": Row(
         "16 runs of 500 steps, MLP VAE 64-200-8 on digits, batch 128, compiled anew in every round",

@@ -31,6 +31,11 @@ def images(num: int = 10_000) -> np.ndarray:
     return np.random.RandomState(0).randint(0, 256, (num, PIXELS), np.uint8)
 
 
+def vectors(dim: int, num: int = 20_000) -> np.ndarray:
+    """Normal draws in the place of activations, [num, dim] float32."""
+    return np.random.RandomState(0).standard_normal((num, dim)).astype(np.float32)
+
+
 def dense(batch_size: int, *layers: tuple[int, int], first_seen: bool = True) -> int:
     """Multiplications of a training step through dense layers (inputs, outputs): forward, and both gradients.
 

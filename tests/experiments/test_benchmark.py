@@ -11,7 +11,7 @@ from scipy import special, stats
 
 from experiments.benchmark import __main__ as command
 from experiments.benchmark import latent, ours
-from experiments.benchmark.way import images
+from experiments.benchmark.way import images, vectors
 from genjax.types import Batch
 
 
@@ -25,12 +25,13 @@ from genjax.types import Batch
         ("iaf_vae", lambda: latent.iaf_vae(500, 20, 2, (128, 128, 128)), 128),
         ("beta_tc_vae", lambda: latent.beta_tc_vae(500, 20, 6.0), 128),
         ("vq_vae", lambda: latent.vq_vae(500, 16, 8, 512), 128),
+        ("sparse", lambda: ours.sparse_model(256, 2048, 32), 512),
     ],
 )
 @pytest.mark.slow
 def test_multiplications_are_those_that_xla_counts(row, model, batch_size):
     model = model()
-    batch = Batch(jnp.zeros((batch_size, 28, 28, 1)))
+    batch = Batch(jnp.zeros((batch_size, 256) if row == "sparse" else (batch_size, 28, 28, 1)))
     state, key = jax.eval_shape(model.init, jax.random.key(0)), jax.random.key(1)
     cost = jax.jit(model.train_step).lower(state, batch, key).cost_analysis()
     counted = cost["flops"] / 2 if cost else 0
@@ -180,6 +181,23 @@ def test_losses_are_those_of_pythae_at_the_same_parameters(name):
         outputs = [twin({"data": x}, dataset_size=10_000) for _ in range(20)]
     theirs = [np.mean([float(output[key]) for output in outputs]) for key in ("loss", "recon_loss")]
     np.testing.assert_allclose(losses_of_ours(name), theirs, atol=1e-3 if name == "vq_vae" else 0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_loss_of_a_sparse_autoencoder_is_that_of_pytorch_at_the_same_parameters():
+    torch = pytest.importorskip("torch", reason="needs the extra `bench`")
+    from experiments.benchmark import peers
+
+    model, x = ours.sparse_model(6, 9, 2), vectors(6, 40)
+    state, twin = model.init(jax.random.key(0)), peers.Sparse(6, 9, 2)
+    layers = {"encoder": twin.encoder, "decoder": twin.decoder}
+    for name, linear in layers.items():
+        own = jax.device_get(state.params[name]["layer_1"])
+        weights = {"weight": torch.from_numpy(own["kernel"].T.copy()), "bias": torch.from_numpy(own["bias"].copy())}
+        linear.load_state_dict(weights)
+    expected = float(twin(torch.from_numpy(x)))
+    assert float(model.evaluate(state, Batch(jnp.asarray(x)), jax.random.key(1))["loss"]) == pytest.approx(expected)
 
 
 def give_params(name, twin, params, torch):
