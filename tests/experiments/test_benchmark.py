@@ -11,7 +11,10 @@ from scipy import special, stats
 
 from experiments.benchmark import __main__ as command
 from experiments.benchmark import latent, ours
+from experiments.benchmark import sparse_codes as compared_codes
+from experiments.benchmark import table_outliers as compared_outliers
 from experiments.benchmark.way import images, vectors
+from genjax.errors import BadInput
 from genjax.types import Batch
 
 
@@ -258,3 +261,34 @@ def test_unknown_rows_and_ways_are_refused(finish):
     ):
         status, _, err = finish("benchmark", *flags)
         assert status == 2 and said in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("module", [compared_codes, compared_outliers])
+def test_without_the_other_library_the_command_says_what_is_missing(module, monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r"not installed; .* the extra `bench`"):
+        module.main(module.Flags())
+
+
+def test_what_is_reached_is_counted_of_held_out_and_of_known_examples():
+    x = np.array([[0.0, 2], [2, 0], [4, 4]])
+    z, known = np.array([[1.0, 0, 2], [0, 0, 1], [0, 0, 0]]), np.array([[0.0, 0, 1], [0, 0, 0]])
+    found = compared_codes.measure(x, z, x + 1, known)
+    assert found == pytest.approx({"L0": 1, "explained variance": 1 - 6 / 16, "dead units": 2})
+    lines = compared_codes.table({("l1", "genjax"): found, ("l1", "SAELens"): found | {"L0": 7.0}}).splitlines()
+    assert lines[0].split()[:3] == ["code", "library", "L0"] and lines[2].split()[:3] == ["l1", "SAELens", "7"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_codes_of_saelens_are_the_k_largest():
+    pytest.importorskip("sae_lens", reason="needs the extra `bench`")
+    from experiments.benchmark import sae_lens_models
+
+    flags = compared_codes.Flags(num_units=12, active_units=3, num_steps=3, batch_size=8, cpu_threads=1)
+    x = vectors(5, 40)
+    trained = sae_lens_models.train(flags, "k_sparse", x)
+    z = trained.encode(x)
+    assert trained.atoms.shape == (12, 5) and (z != 0).sum(axis=1).max() <= 3 and z.min() >= 0
+    bias = trained.decode(np.zeros((1, 12), np.float32))
+    np.testing.assert_allclose(trained.decode(z), z @ trained.atoms + bias, atol=1e-5)
