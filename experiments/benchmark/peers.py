@@ -101,9 +101,7 @@ def pixels(num: int = 10_000) -> np.ndarray:
 
 def dense(*widths: int) -> nn.Sequential:
     """Dense layers with tanh between them."""
-    layers: list[nn.Module] = []
-    for before, after in pairwise(widths):
-        layers += [nn.Linear(before, after), nn.Tanh()]
+    layers = [layer for sizes in pairwise(widths) for layer in (nn.Linear(*sizes), nn.Tanh())]
     return nn.Sequential(*layers[:-1])
 
 
@@ -259,8 +257,7 @@ class Sparse(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         a = functional.relu(self.encoder(x))
         largest, places = a.topk(self.k, dim=-1, sorted=False)
-        z = torch.zeros_like(a).scatter(-1, places, largest)
-        atoms = functional.normalize(self.decoder.weight, dim=0)
+        z, atoms = torch.zeros_like(a).scatter(-1, places, largest), functional.normalize(self.decoder.weight, dim=0)
         return (functional.linear(z, atoms, self.decoder.bias) - x).square().sum() / len(x)
 
 
