@@ -9,6 +9,7 @@
     python -m experiments.gan --dataset=ring --loss=relativistic --penalty=r1_r2
     python -m experiments.gan --dataset=folder:PATH --network=dcgan --augmentation=translation,cutout,colour
     python -m experiments.gan --dataset=folder:PATH --image_size=32 --network=residual --batch_size=64
+    python -m experiments.gan --network=dcgan --self_attention
     python -m experiments.gan --dataset=stacked:digits --network=dcgan --batch_size=64
     python -m experiments.gan --dataset=stacked:mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
 
@@ -16,7 +17,8 @@
 --augmentation transforms real and generated images at random before the discriminator, differentiably and in the given
 order, which helps where there are few of them. With --conditional, both players learn of the class, the discriminator
 in the way of --conditioning: in its input (Mirza & Osindero 2014), by a projection (Miyato & Koyama 2018) or as an
-auxiliary classifier (Odena et al. 2017).
+auxiliary classifier (Odena et al. 2017). With --self_attention, the places of a map of half the image's size attend to
+each other in both convolutional networks (Zhang et al. 2019); it takes the square of their number in memory.
 
 Each evaluation draws samples from the same noise and measures them; their pictures are in the folder `along`, the last
 one also in `samples.png`, and all of them in `training.gif`. On `ring` and `grid` it counts the modes that the samples
@@ -38,15 +40,12 @@ samples stay all alike ends with an error, which names the last checkpoint from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import optax
-
-from experiments import game_stability, games, gan_parts, toy_modes, triple_modes
-from genjax import data, networks, runs
+from experiments import game_stability, games, gan_networks, gan_parts, toy_modes, triple_modes
+from genjax import data, runs
 from genjax.data import triples
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -54,14 +53,9 @@ from genjax.evaluation.sample_quality import AT_LEAST, sample_quality
 from genjax.gradients import Reduction
 from genjax.models import gan
 from genjax.runs import flag, sampling
-from genjax.types import Array, Network, Params
+from genjax.types import Array, Params
 
 MOST_COLUMNS = 100  # classes that a picture shows in columns
-CONDITIONING = {  # how a discriminator learns of the label
-    "concatenated": networks.with_label,
-    "projection": networks.label_projection,
-    "auxiliary": lambda network, num_classes: networks.discriminator_heads(network),
-}
 
 
 class Flags(runs.Flags):
@@ -114,7 +108,7 @@ class Flags(runs.Flags):
         "concatenated",
         "how the discriminator of --conditional learns of the label: in its input, by a projection of its features, or "
         "as an auxiliary classifier, which both players train",
-        choices=CONDITIONING,
+        choices=gan_networks.CONDITIONING,
         newer=True,
     )
     auxiliary_weight: float = flag(
@@ -126,6 +120,11 @@ class Flags(runs.Flags):
     )
     features: tuple[int, ...] = flag(
         (32, 64), "channels of the convolutional discriminator; the generator mirrors them", at_least=1
+    )
+    self_attention: bool = flag(
+        False,
+        "let the places of the map of half the image's size attend to each other, in both convolutional networks",
+        newer=True,
     )
     latent_dim: int = flag(
         None, "number of latent dimensions; by default 2 for toys, 16 for images and 48 for stacked ones", at_least=1
@@ -160,33 +159,6 @@ def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
     )
 
 
-def build_networks(
-    flags: Flags, shape: tuple[int, ...], num_classes: int
-) -> tuple[Network, Network, Callable[[Params], Params] | None]:
-    """Generator, discriminator, and what follows an update of the latter; with classes, both are conditional."""
-    generator = gan_parts.generator(flags, flags.latent_dim + num_classes, shape)
-    if not num_classes:
-        return generator, *constrained(flags, gan_parts.discriminator(flags, shape))
-    if flags.conditioning == "concatenated":
-        discriminator = gan_parts.discriminator(flags, (*shape[:-1], shape[-1] + num_classes))
-    else:
-        discriminator = gan_parts.discriminator(flags, shape, (1 + num_classes,))
-    discriminator, project = constrained(flags, discriminator)
-    given = CONDITIONING[flags.conditioning](discriminator, num_classes)
-    return networks.with_label(generator, num_classes), given, project
-
-
-def constrained(flags: Flags, discriminator: Network) -> tuple[Network, Callable[[Params], Params] | None]:
-    """The discriminator under spectral normalisation or clipped weights, and the projection that follows an update."""
-    if flags.clip is not None and flags.spectral_norm:
-        raise BadInput("`clip` and `spectral_norm` are two ways to bound the discriminator's slope; give one of them")
-    if flags.spectral_norm:
-        return networks.spectral_norm(discriminator)
-    if flags.clip is not None:
-        return discriminator, partial(optax.projections.projection_linf_ball, scale=flags.clip)
-    return discriminator, None
-
-
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks, the game and the model."""
     if flags.batch_size % flags.num_critic_steps:
@@ -195,6 +167,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
             parameter="num_critic_steps",
         )
     gan_parts.check_samples(flags, dataset)
+    gan_parts.check_attention(flags, dataset.train.x.shape[1:])
     if flags.conditional:
         dataset.require_classes("a conditional model", parameter="conditional")
     elif flags.conditioning != "concatenated":
@@ -202,7 +175,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
             "it is the way in which a `conditional` discriminator learns of the label", parameter="conditioning"
         )
     num_classes = dataset.num_classes or 0 if flags.conditional else 0
-    generator, discriminator, project = build_networks(flags, dataset.train.x.shape[1:], num_classes)
+    generator, discriminator, project = gan_networks.build(flags, dataset.train.x.shape[1:], num_classes)
     parts = gan.GAN(
         generator,
         discriminator,

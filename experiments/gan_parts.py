@@ -23,8 +23,10 @@ CONVOLUTIONAL = {
 NETWORKS = ("mlp", *CONVOLUTIONAL)
 
 
-def generator(flags: Any, input_dim: int, shape: tuple[int, ...]) -> Network:
+def generator(flags: Any, input_dim: int, shape: tuple[int, ...], *, self_attention: bool = False) -> Network:
     """The generator of `flags.network`, z [B, input_dim] -> x [B, *shape]; images are in (0, 1).
+
+    With `self_attention`, the places of a convolutional one's map of half the size attend to each other.
 
     Raises:
       BadInput: a convolutional one of vectors.
@@ -36,15 +38,21 @@ def generator(flags: Any, input_dim: int, shape: tuple[int, ...]) -> Network:
     if len(shape) != 3:
         raise BadInput(f"{flags.dataset} has no images; use mlp", parameter="network")
     make, _ = CONVOLUTIONAL[flags.network]
-    return make(input_dim, shape, features=flags.features)
+    return make(input_dim, shape, features=flags.features, self_attention=self_attention)
 
 
 def discriminator(
-    flags: Any, shape: tuple[int, ...], output_shape: tuple[int, ...] = (), *, with_features: bool = False
+    flags: Any,
+    shape: tuple[int, ...],
+    output_shape: tuple[int, ...] = (),
+    *,
+    with_features: bool = False,
+    self_attention: bool = False,
 ) -> Network:
     """The discriminator of `flags.network`, x [B, *shape] -> [B, *output_shape], by default the logit.
 
-    With `with_features` it returns its last hidden layer too: (features [B, ...], output).
+    With `with_features` it returns its last hidden layer too: (features [B, ...], output). `self_attention` is as in
+    `generator`.
     """
     if flags.network == "mlp":
         body = networks.mlp(
@@ -52,7 +60,8 @@ def discriminator(
         )
         return _centred(body)
     _, make = CONVOLUTIONAL[flags.network]
-    return _centred(make(shape, output_shape, features=flags.features, with_features=with_features))
+    options = dict(with_features=with_features, self_attention=self_attention)
+    return _centred(make(shape, output_shape, features=flags.features, **options))
 
 
 def last_layer(flags: Any) -> str:
@@ -79,6 +88,18 @@ def check_samples(flags: Any, dataset: data.Dataset) -> None:
     memory.require(4 * flags.num_samples * math.prod(dataset.train.x.shape[1:]), samples, parameter="num_samples")
     if dataset.train.x.ndim == 4:
         dataset.require_bounded("a generator of images", parameter="dataset")
+
+
+def check_attention(flags: Any, shape: tuple[int, ...]) -> None:
+    """Raises `BadInput` where `flags.self_attention` has no map to attend to, or its weights do not fit into memory."""
+    if not flags.self_attention:
+        return
+    if flags.network == "mlp":
+        raise BadInput("an mlp has no map of places; use dcgan or residual", parameter="self_attention")
+    if len(shape) == 3:
+        places = -(-shape[0] // 2) * -(-shape[1] // 2)
+        weights = f"the weights of {places} places for each other, of {flags.batch_size} images,"
+        memory.require(4 * flags.batch_size * places**2, weights, parameter="self_attention")
 
 
 def picture_along(trained: runs.Trained) -> Path:

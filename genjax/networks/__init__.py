@@ -4,9 +4,6 @@ from genjax.networks.adversarial import (
     average_pool,
     dcgan_discriminator,
     dcgan_generator,
-    matching_discriminator,
-    multi_scale,
-    patch_discriminator,
     pixel_norm,
     residual_discriminator,
     residual_generator,
@@ -57,6 +54,7 @@ from genjax.networks.linen import from_linen, stateful_from_linen
 from genjax.networks.masked import mask_degrees, masked_mlp, masked_mlp_sampler
 from genjax.networks.mlp import ACTIVATIONS, affine, mlp
 from genjax.networks.nnx import from_nnx, stateful_from_nnx
+from genjax.networks.patch_discriminators import matching_discriminator, multi_scale, patch_discriminator
 from genjax.networks.patches import from_patches, num_patches, patch_decoder, patch_encoder, to_patches
 from genjax.networks.quantization import (
     Codebook,

@@ -17,10 +17,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.networks.attention import SelfAttention
 from genjax.networks.convolutional import Convolution, convolutional_encoder
 from genjax.networks.linen import from_linen
 from genjax.shapes import check_rank
-from genjax.types import Array, Key, Network, Params
+from genjax.types import Array, Network
 
 leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)  # max(z, z / 5)
 
@@ -82,6 +83,7 @@ def _sizes(image_shape: tuple[int, int, int], num: int) -> list[tuple[int, int]]
 class _Generator(nn.Module):
     image_shape: tuple[int, int, int]
     features: tuple[int, ...]
+    self_attention: bool = False
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
@@ -89,6 +91,8 @@ class _Generator(nn.Module):
         channels = (self.image_shape[2], *self.features)
         x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(z.shape[0], height, width, channels[-1])
         for depth in range(len(self.features), 0, -1):
+            if self.self_attention and depth == 1:
+                x = SelfAttention(name="attention")(x)
             height, width = sizes[depth - 1]
             layer = Convolution(channels[depth - 1], 4, 2, kind="transposed", name=f"convolution_{depth}")
             x = layer(jax.nn.relu(pixel_norm(x)))[:, :height, :width]
@@ -98,6 +102,7 @@ class _Generator(nn.Module):
 class _ResidualGenerator(nn.Module):
     image_shape: tuple[int, int, int]
     features: tuple[int, ...]
+    self_attention: bool = False
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
@@ -105,6 +110,8 @@ class _ResidualGenerator(nn.Module):
         channels = (self.features[0], *self.features)
         x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(z.shape[0], height, width, channels[-1])
         for depth in range(len(self.features), 0, -1):
+            if self.self_attention and depth == 1:
+                x = SelfAttention(name="attention")(x)
             height, width = sizes[depth - 1]
             convolution = partial(Convolution, channels[depth - 1], stride=1)
             y = jax.nn.relu(pixel_norm(x))
@@ -119,6 +126,7 @@ class _ResidualDiscriminator(nn.Module):
     output_shape: tuple[int, ...]
     features: tuple[int, ...]
     with_features: bool = False
+    self_attention: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Any:
@@ -128,36 +136,17 @@ class _ResidualDiscriminator(nn.Module):
             y = convolution(kernel_size=3, name=f"convolution_{depth}_1")(y)
             y = average_pool(convolution(kernel_size=3, name=f"convolution_{depth}_2")(leaky_relu(y)))
             x = y + convolution(kernel_size=1, name=f"shortcut_{depth}")(average_pool(x))
+            if self.self_attention and depth == 1:
+                x = SelfAttention(name="attention")(x)
         x = leaky_relu(x)
         y = nn.Dense(math.prod(self.output_shape), name="dense")(x.reshape(x.shape[0], -1))
         y = y.reshape(x.shape[0], *self.output_shape)
         return (x, y) if self.with_features else y
 
 
-class _PatchDiscriminator(nn.Module):
-    features: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        for depth, features in enumerate(self.features, start=1):
-            x = leaky_relu(Convolution(features, 4, 2, name=f"convolution_{depth}")(x))
-        return Convolution(1, 3, 1, name="output")(x)[..., 0]
-
-
-class _MatchingDiscriminator(nn.Module):
-    features: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, x: Array) -> tuple[tuple[Array, ...], Array]:
-        x, maps = 2 * x - 1, []
-        for depth, features in enumerate(self.features, start=1):
-            x = leaky_relu(Convolution(features, 4, 2, name=f"convolution_{depth}")(x))
-            maps.append(x)
-        maps.append(leaky_relu(Convolution(x.shape[-1], 3, 1, name="last")(x)))
-        return tuple(maps), Convolution(1, 3, 1, name="output")(maps[-1])[..., 0]
-
-
-def dcgan_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+def dcgan_generator(
+    input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
+) -> Network:
     """The generator of DCGAN, the mirror of `dcgan_discriminator`, for any H, W, C >= 1.
 
         x^L = z W + b;   x^{l-1} = crop(transposed_convolution(relu(pixel_norm(x^l))) + b^l);   x = sigm(x^0)
@@ -168,6 +157,7 @@ def dcgan_generator(input_dim: int, image_shape: Sequence[int], *, features: Seq
       input_dim: length of z, including the label where there is one.
       image_shape: (H, W, C).
       features: channels of x^1, ..., x^L; each entry halves the size, rounded up.
+      self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
 
     Returns:
       A network z [B, input_dim] -> x [B, H, W, C] in (0, 1).
@@ -175,7 +165,7 @@ def dcgan_generator(input_dim: int, image_shape: Sequence[int], *, features: Seq
     Source: Radford, Metz & Chintala 2016.
     """
     height, width, channels = image_shape
-    return from_linen(_Generator((height, width, channels), tuple(features)), (input_dim,))
+    return from_linen(_Generator((height, width, channels), tuple(features), self_attention), (input_dim,))
 
 
 def dcgan_discriminator(
@@ -184,6 +174,7 @@ def dcgan_discriminator(
     *,
     features: Sequence[int] = (64, 128),
     with_features: bool = False,
+    self_attention: bool = False,
 ) -> Network:
     """The discriminator of DCGAN: strided convolutions, leaky rectifiers and a linear layer.
 
@@ -194,6 +185,7 @@ def dcgan_discriminator(
       output_shape: (), or (1 + K,) for further outputs beside the logit, as `discriminator_heads` reads them.
       features: channels of the convolutions.
       with_features: return the last convolution's map, after its rectifier, before the output: (map, output).
+      self_attention: let the places of the first convolution's map attend to each other (Zhang et al. 2019).
 
     Returns:
       A network x [B, H, W, C] -> [B, *output_shape], by default the logit.
@@ -201,11 +193,18 @@ def dcgan_discriminator(
     Source: Radford, Metz & Chintala 2016.
     """
     return convolutional_encoder(
-        image_shape, output_shape, features=features, activation=leaky_relu, with_features=with_features
+        image_shape,
+        output_shape,
+        features=features,
+        activation=leaky_relu,
+        with_features=with_features,
+        self_attention=self_attention,
     )
 
 
-def residual_generator(input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
+def residual_generator(
+    input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
+) -> Network:
     """A generator of residual blocks, for any H, W, C >= 1.
 
         x^L = z W + b;   x^{l-1} = crop(c_2(act(c_1(up(act(x^l))))) + up(c_0(x^l)));   x = sigm(c(act(x^0)))
@@ -217,6 +216,7 @@ def residual_generator(input_dim: int, image_shape: Sequence[int], *, features: 
       input_dim: length of z, including the label where there is one.
       image_shape: (H, W, C).
       features: channels of x^1, ..., x^L; x^0 has those of x^1.
+      self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
 
     Returns:
       A network z [B, input_dim] -> x [B, H, W, C] in (0, 1).
@@ -224,7 +224,7 @@ def residual_generator(input_dim: int, image_shape: Sequence[int], *, features: 
     Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
     """
     height, width, channels = image_shape
-    return from_linen(_ResidualGenerator((height, width, channels), tuple(features)), (input_dim,))
+    return from_linen(_ResidualGenerator((height, width, channels), tuple(features), self_attention), (input_dim,))
 
 
 def residual_discriminator(
@@ -233,6 +233,7 @@ def residual_discriminator(
     *,
     features: Sequence[int] = (64, 128),
     with_features: bool = False,
+    self_attention: bool = False,
 ) -> Network:
     """A discriminator of residual blocks, for any H, W, C >= 1.
 
@@ -246,75 +247,13 @@ def residual_discriminator(
       output_shape: (), or (1 + K,) for further outputs beside the logit, as `discriminator_heads` reads them.
       features: channels of x^1, ..., x^L.
       with_features: return act(x^L) before the output: (act(x^L), output).
+      self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
 
     Returns:
       A network x [B, H, W, C] -> [B, *output_shape], by default the logit.
 
     Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
     """
-    return from_linen(_ResidualDiscriminator(tuple(output_shape), tuple(features), with_features), tuple(image_shape))
-
-
-def patch_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
-    """A discriminator with a map of logits, one for each patch of the image.
-
-    L convolutions of 4 x 4 and stride 2 with leaky rectifiers, then one of 3 x 3. Each logit depends on a square with
-    sides of 5 * 2^L - 2 pixels, 18 with two layers.
-
-    Args:
-      image_shape: (H, W, C).
-      features: channels of the L convolutions.
-
-    Returns:
-      A network x [B, H, W, C] -> logits [B, ceil(H / 2^L), ceil(W / 2^L)].
-
-    Source: Isola et al. 2017, section 3.2.2.
-    """
-    return from_linen(_PatchDiscriminator(tuple(features)), tuple(image_shape))
-
-
-def matching_discriminator(image_shape: Sequence[int], *, features: Sequence[int] = (64, 128)) -> Network:
-    """A patch discriminator that also returns its hidden maps, for `losses.feature_matching`.
-
-    On 2 x - 1, L convolutions of 4 x 4 and stride 2 and one of 3 x 3, each with a leaky rectifier, give the L + 1 maps;
-    a further convolution of 3 x 3 gives the logits.
-
-    Args:
-      image_shape: (H, W, C).
-      features: channels of the L convolutions.
-
-    Returns:
-      A network x [B, H, W, C] -> (maps, logits): map l is [B, ceil(H / 2^l), ceil(W / 2^l), features[l - 1]], the last
-      shape occurs twice, and the logits are [B, ceil(H / 2^L), ceil(W / 2^L)].
-
-    Source: Wang et al. 2018, appendix; without normalisation.
-    """
-    return from_linen(_MatchingDiscriminator(tuple(features)), tuple(image_shape))
-
-
-def multi_scale(discriminators: Sequence[Network]) -> Network:
-    """Discriminators of the same image at successively halved sizes.
-
-    The first gets x, the next `average_pool(x)`, and so on.
-
-    Args:
-      discriminators: each made for its size, the finest first.
-
-    Returns:
-      A network x [B, H, W, C] -> a tuple of their outputs; its params are {"scale_1": the first's, ...}.
-
-    Source: Wang et al. 2018, section 3.2.
-    """
-
-    def init(key: Key) -> Params:
-        keys = jax.random.split(key, len(discriminators))
-        return {f"scale_{i}": each.init(keys[i - 1]) for i, each in enumerate(discriminators, start=1)}
-
-    def apply(params: Params, x: Array) -> tuple[Any, ...]:
-        answers = []
-        for i, each in enumerate(discriminators, start=1):
-            answers.append(each.apply(params[f"scale_{i}"], x))
-            x = average_pool(x)
-        return tuple(answers)
-
-    return Network(init, apply)
+    return from_linen(
+        _ResidualDiscriminator(tuple(output_shape), tuple(features), with_features, self_attention), tuple(image_shape)
+    )

@@ -1,4 +1,4 @@
-"""Layers of attention and mlp, which all transformers share."""
+"""Attention: layers of attention and mlp, which all transformers share, and attention over the places of a map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from genjax.types import Array
 
 
-def attention(q: Array, k: Array, v: Array, *, causal: bool) -> Array:
+def attention(q: Array, k: Array, v: Array, *, causal: bool, scaled: bool = True) -> Array:
     """Each place's mean of v over all places, weighted by how its q fits k.
 
         y_l = sum_n w_ln v_n,   w_l = softmax_n(q_l^T k_n / sqrt(H))
@@ -19,19 +19,44 @@ def attention(q: Array, k: Array, v: Array, *, causal: bool) -> Array:
     Args:
       q, k, v: [B, L, M, H] for M heads of H numbers.
       causal: only over the place itself and those before it.
+      scaled: divide by sqrt(H), or not.
 
     Returns:
       [B, L, M, H].
 
     Source: Vaswani et al. 2017, equation 1.
     """
-    fit = jnp.einsum("blmh,bnmh->bmln", q, k) / math.sqrt(q.shape[-1])
+    fit = jnp.einsum("blmh,bnmh->bmln", q, k)
+    if scaled:
+        fit = fit / math.sqrt(q.shape[-1])
     if causal:
         before = jnp.tril(jnp.ones((1, 1, q.shape[1], q.shape[1]), bool))
         fit = jnp.where(before, fit, -jnp.inf)
     # a softmax without a division by a sum, which XLA may turn into a product in one program and not in another
     weight = jnp.exp(fit - jax.nn.logsumexp(fit, axis=-1, keepdims=True))
     return jnp.einsum("bmln,bnmh->blmh", weight, v)
+
+
+class SelfAttention(nn.Module):
+    """Attention of every place of a map to all places, added to the map with a learned gain that starts at 0.
+
+        y_l = x_l + gain W_o sum_n w_ln W_v x_n,   w_l = softmax_n((W_q x_l)^T W_k x_n)
+
+    of x and y [B, H, W, C], whose places l and n are the pixels. The four matrices are convolutions of 1 x 1 without
+    biases; queries, keys and values have C / 8 numbers, and one at least. At a gain of 0 it is the identity. The
+    weights w are (H W)^2 numbers an example.
+
+    Source: Zhang et al. 2019, equations 1 to 3.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        width = max(1, x.shape[-1] // 8)
+        places = x.reshape(x.shape[0], -1, x.shape[-1])
+        q, k, v = (nn.Dense(width, use_bias=False, name=name)(places)[:, :, None] for name in ("query", "key", "value"))
+        found = attention(q, k, v, causal=False, scaled=False)[:, :, 0]
+        found = nn.Dense(x.shape[-1], use_bias=False, name="output")(found)
+        return x + self.param("gain", nn.initializers.zeros, ()) * found.reshape(x.shape)
 
 
 def transformer_layers(h: Array, *, num_layers: int, num_heads: int, causal: bool) -> Array:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 
+from genjax.networks.attention import SelfAttention
 from genjax.networks.convolution import convolution, transposed_convolution, upsampled_convolution
 from genjax.networks.linen import from_linen
 from genjax.types import Array, Network
@@ -45,11 +46,14 @@ class _Encoder(nn.Module):
     activation: Callable[[Array], Array]
     map_dim: int = 0
     with_features: bool = False
+    self_attention: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Any:
         for depth, features in enumerate(self.features, start=1):
             x = self.activation(Convolution(features, self.kernel_size, self.stride, name=f"convolution_{depth}")(x))
+            if self.self_attention and depth == 1:
+                x = SelfAttention(name="attention")(x)
         if self.map_dim:
             return nn.Dense(self.map_dim, name="dense")(x)
         y = nn.Dense(math.prod(self.output_shape), name="dense")(x.reshape(x.shape[0], -1))
@@ -102,6 +106,7 @@ def convolutional_encoder(
     stride: int = 2,
     activation: Callable[[Array], Array],
     with_features: bool = False,
+    self_attention: bool = False,
 ) -> Network:
     """An encoder of strided convolutions and a linear last layer, for any H, W, C >= 1.
 
@@ -115,6 +120,7 @@ def convolutional_encoder(
       stride: of every convolution, on both axes.
       activation: act.
       with_features: return (x^L [B, H', W', features[-1]], y) instead of y.
+      self_attention: let the places of x^1 attend to each other (Zhang et al. 2019).
 
     Returns:
       A network x [B, H, W, C] -> y [B, *output_shape].
@@ -122,7 +128,13 @@ def convolutional_encoder(
     Source: LeCun et al. 1998.
     """
     module = _Encoder(
-        tuple(output_shape), tuple(features), kernel_size, stride, activation, with_features=with_features
+        tuple(output_shape),
+        tuple(features),
+        kernel_size,
+        stride,
+        activation,
+        with_features=with_features,
+        self_attention=self_attention,
     )
     return from_linen(module, tuple(image_shape))
 

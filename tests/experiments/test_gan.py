@@ -106,6 +106,11 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
         ),
         ({"dataset": "ring", "network": "dcgan"}, "network: ring has no images; use mlp"),
         ({"conditioning": "projection"}, "conditioning: it is the way in which a `conditional` discriminator learns"),
+        ({"self_attention": True}, "self_attention: an mlp has no map of places; use dcgan or residual"),
+        (
+            {"self_attention": True, "network": "dcgan", "batch_size": 2**31 - 1},
+            "self_attention: the weights of 16 places for each other, of 2147483647 images, would take",
+        ),
         ({"dataset": "ring", "augmentation": ("cutout",)}, "augmentation: ring has no images to transform"),
     ],
 )
@@ -135,6 +140,14 @@ def test_every_discriminator_learns_of_the_label_in_every_way(network, condition
     auxiliary = {"real_cross_entropy", "fake_cross_entropy", "cross_entropy"}
     assert metrics.keys() == NAMES | (auxiliary if conditioning == "auxiliary" else set())
     assert samples.shape == (3, 8, 8, 1)
+
+
+def test_self_attention_is_in_both_networks():
+    dataset = data.load("digits")
+    flags = gan.Flags(network="residual", features=(4, 5), self_attention=True, conditional=True)
+    init = gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch).model.init
+    params = jax.eval_shape(init, jax.random.key(0)).params
+    assert all("attention" in params[player] for player in ("generator", "discriminator"))
 
 
 @pytest.mark.parametrize(
