@@ -54,10 +54,11 @@ def measure(trained: runs.Trained, samples: ArrayLike) -> dict[str, float]:
 def play(params: Params, batch: Batch, key: Key, *, parts: gan.GAN) -> tuple[Array, Array, Array]:
     """Logits of a batch and of as many samples, both [B], and the norm of the gradient of the generator's mean loss."""
     own, other = params["generator"], params["discriminator"]
-    _, logits = gan.discriminator_objective(parts)(other, {"generator": own}, batch, key)
+    _, logits = gan.discriminator_objective(parts, evaluation=True)(other, {"generator": own}, batch, key)
 
     def loss(generator: Params) -> Array:
-        return gan.generator_objective(parts)(generator, {"discriminator": other}, batch, key)[0].mean()
+        objective = gan.generator_objective(parts, evaluation=True)
+        return objective(generator, {"discriminator": other}, batch, key)[0].mean()
 
     return logits["real_logit"], logits["fake_logit"], optax.tree.norm(jax.grad(loss)(own))
 

@@ -9,7 +9,7 @@
     python -m experiments.gan --dataset=ring --loss=relativistic --penalty=r1_r2
     python -m experiments.gan --dataset=folder:PATH --network=dcgan --augmentation=translation,cutout,colour
     python -m experiments.gan --dataset=folder:PATH --image_size=32 --network=residual --batch_size=64
-    python -m experiments.gan --network=dcgan --self_attention
+    python -m experiments.gan --network=dcgan --normalization=batch --self_attention
     python -m experiments.gan --dataset=stacked:digits --network=dcgan --batch_size=64
     python -m experiments.gan --dataset=stacked:mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
 
@@ -19,6 +19,7 @@ order, which helps where there are few of them. With --conditional, both players
 in the way of --conditioning: in its input (Mirza & Osindero 2014), by a projection (Miyato & Koyama 2018) or as an
 auxiliary classifier (Odena et al. 2017). With --self_attention, the places of a map of half the image's size attend to
 each other in both convolutional networks (Zhang et al. 2019); it takes the square of their number in memory.
+--normalization=batch is that of DCGAN's generator (Radford et al. 2016); samples are normalised by moving averages.
 
 Each evaluation draws samples from the same noise and measures them; their pictures are in the folder `along`, the last
 one also in `samples.png`, and all of them in `training.gif`. On `ring` and `grid` it counts the modes that the samples
@@ -45,7 +46,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import game_stability, games, gan_networks, gan_parts, toy_modes, triple_modes
-from genjax import data, runs
+from genjax import data, gradients, runs
 from genjax.data import triples
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -121,6 +122,13 @@ class Flags(runs.Flags):
     features: tuple[int, ...] = flag(
         (32, 64), "channels of the convolutional discriminator; the generator mirrors them", at_least=1
     )
+    normalization: str = flag(
+        "channels",
+        "normalization in convolutional generators: of the channels of each pixel, or of each channel over a batch; "
+        "with --shards, each shard is a batch of its own (ghost batches)",
+        choices=("channels", "batch"),
+        newer=True,
+    )
     self_attention: bool = flag(
         False,
         "let the places of the map of half the image's size attend to each other, in both convolutional networks",
@@ -186,9 +194,10 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         augmentation=games.augmentation_of(flags, dataset),
     )
     num_updates = flags.num_steps * flags.num_critic_steps
+    optimizer = runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2)
     model = gan.model(
         parts,
-        runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2),
+        gradients.frozen(optimizer, "batch_stats") if flags.normalization == "batch" else optimizer,
         runs.optimizer(flags, num_updates=num_updates, b1=flags.beta1, b2=flags.beta2),
         penalty=games.penalty_of(flags),
         num_critic_steps=flags.num_critic_steps,

@@ -11,7 +11,7 @@ import optax
 from experiments import gan_parts
 from genjax import networks
 from genjax.errors import BadInput
-from genjax.types import Network, Params
+from genjax.types import Network, Params, StatefulNetwork
 
 CONDITIONING = {  # how a discriminator learns of the label
     "concatenated": networks.with_label,
@@ -22,9 +22,9 @@ CONDITIONING = {  # how a discriminator learns of the label
 
 def build(
     flags: Any, shape: tuple[int, ...], num_classes: int
-) -> tuple[Network, Network, Callable[[Params], Params] | None]:
+) -> tuple[Network | StatefulNetwork, Network, Callable[[Params], Params] | None]:
     """Generator, discriminator, and what follows an update of the latter; with classes, both are conditional."""
-    generator = gan_parts.generator(flags, flags.latent_dim + num_classes, shape, self_attention=flags.self_attention)
+    generator = of_generator(flags, shape, num_classes)
     of_discriminator = partial(gan_parts.discriminator, flags, self_attention=flags.self_attention)
     if not num_classes:
         return generator, *constrained(flags, of_discriminator(shape))
@@ -34,7 +34,27 @@ def build(
         discriminator = of_discriminator(shape, (1 + num_classes,))
     discriminator, project = constrained(flags, discriminator)
     given = CONDITIONING[flags.conditioning](discriminator, num_classes)
-    return networks.with_label(generator, num_classes), given, project
+    return generator, given, project
+
+
+def of_generator(flags: Any, shape: tuple[int, ...], num_classes: int) -> Network | StatefulNetwork:
+    """The generator with the normalisation of `flags.normalization`; it takes labels if there are classes.
+
+    Raises:
+      BadInput: a batch normalisation of an mlp, or of single examples.
+    """
+    input_dim = flags.latent_dim + num_classes
+    if flags.normalization == "channels":
+        plain = gan_parts.generator(flags, input_dim, shape, self_attention=flags.self_attention)
+        return networks.with_label(plain, num_classes) if num_classes else plain
+    if flags.network == "mlp" or len(shape) != 3:
+        raise BadInput("batch is of the generators of images, dcgan and residual", parameter="normalization")
+    rows = flags.batch_size // (flags.num_critic_steps * (flags.shards or 1))
+    if rows < 2:
+        raise BadInput(f"batch needs two examples or more of a shard, not {rows}", parameter="normalization")
+    make = gan_parts.STATEFUL[flags.network]
+    network = make(input_dim, shape, features=flags.features, self_attention=flags.self_attention)
+    return networks.with_label(network, num_classes) if num_classes else network
 
 
 def constrained(flags: Any, discriminator: Network) -> tuple[Network, Callable[[Params], Params] | None]:

@@ -21,6 +21,7 @@ CONVOLUTIONAL = {
     "residual": (networks.residual_generator, networks.residual_discriminator),
 }
 NETWORKS = ("mlp", *CONVOLUTIONAL)
+STATEFUL = {"dcgan": networks.stateful_dcgan_generator, "residual": networks.stateful_residual_generator}
 
 
 def generator(flags: Any, input_dim: int, shape: tuple[int, ...], *, self_attention: bool = False) -> Network:

@@ -39,6 +39,7 @@ class Player(NamedTuple):
     refresh: gradients.Refresh | None = None  # (params, statistics) -> params after each update
     averaging: moving_average.Weight | None = None  # of its params over the steps; None keeps no average
     moves: str | None = None  # the key of its params, if it is not its name
+    evaluation: gradients.Objective | None = None  # by which it is evaluated; None for its objective
 
     @property
     def own(self) -> str:
@@ -85,8 +86,8 @@ def model(
 
     Returns:
       A Model whose state is a `State`; it cannot sample. A player's metrics are of its params before each update, means
-      over its updates; "loss" is the last player's. `evaluate` is each player's objective on the whole batch, at the
-      state's `evaluation_params`.
+      over its updates; "loss" is the last player's. `evaluate` is each player's `evaluation`, or its objective, on the
+      whole batch, at the state's `evaluation_params`.
 
     Raises:
       ValueError: two players (or a frozen part) have the same name, or average the same params; at trace time, two
@@ -142,7 +143,8 @@ def model(
         params, metrics = state.evaluation_params, {}
         for player, player_key in zip(players, keys, strict=True):
             others = _others(params | state.frozen, player.own)
-            found = player.objective(params[player.own], others, batch, player_key)
+            objective = player.objective if player.evaluation is None else player.evaluation
+            found = objective(params[player.own], others, batch, player_key)
             metrics = _joined(metrics, gradients.batch_means(*found))
         return metrics
 

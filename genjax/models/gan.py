@@ -10,6 +10,9 @@ gradient penalty, a spectrally normalised one, and so on.
 With differentiable augmentation, T, the discriminator meets nothing but D(T(x)) and D(T(G(z))) in both players'
 objectives, and the generator's gradient passes through T (Zhao et al. 2020, equations 4 and 5). Every example has its
 own draw of T, real and fake ones independent draws.
+
+A generator with batch normalisation, a `StatefulNetwork`, normalises by its batch in both players' objectives, and by
+its moving averages in evaluation and sampling; the averages follow the batches of the generator's own updates.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from genjax.losses import Adversarial, mean_logit, softmax_cross_entropy
 from genjax.losses.adversarial import Critic, Logit
 from genjax.models import alternating, moving_average
 from genjax.stochastic import Corruption
-from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
+from genjax.types import Array, Batch, Key, Model, Network, Params, StatefulNetwork, check_networks
 
 CriticPenalty = Callable[[Critic, Array, Array, Key], Array]  # critic, real, fake, key -> [B], with its weight
 
@@ -42,7 +45,7 @@ class GAN(NamedTuple):
     cross-entropy of the label (Odena et al. 2017).
     """
 
-    generator: Network  # z [B, d] -> x [B, ...]
+    generator: Network | StatefulNetwork  # z [B, d] -> x [B, ...]
     discriminator: Network  # x [B, ...] -> logit: [B], a map, or a tuple of maps
     adversarial: Adversarial
     latent_dim: int  # d
@@ -89,6 +92,17 @@ def _given(label: Array | None, parts: GAN) -> tuple[Array | None, ...]:
     return (label,) if parts.num_classes else ()
 
 
+def _fakes(
+    generator: Params, z: Array, label: Array | None, key: Key, parts: GAN, evaluation: bool
+) -> tuple[Array, tuple[Any, ...]]:
+    """Generated examples, in training by the batch's own moments, and the statistics of a stateful generator."""
+    if evaluation or not isinstance(parts.generator, StatefulNetwork):
+        return generate(generator, z, label, parts=parts), ()
+    key = jax.random.fold_in(key, 1)  # that of z draws dropout too, if there is any
+    x, statistics = parts.generator.train(generator, z, *_given(label, parts), key=key)
+    return x, (statistics,)
+
+
 def _judge(discriminator: Params, x: Array, label: Array | None, parts: GAN) -> tuple[Logit, Any]:
     """The logit, and the class logits [B, K] of an auxiliary classifier, otherwise None."""
     if parts.auxiliary_weight is not None:
@@ -115,13 +129,19 @@ def _augmented(real: Array, fake: Array, key: Key | None, parts: GAN) -> tuple[A
     return parts.augmentation(real, real_key), parts.augmentation(fake, fake_key)
 
 
-def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None) -> gradients.Objective:
+def discriminator_objective(
+    parts: GAN, *, penalty: CriticPenalty | None = None, evaluation: bool = False
+) -> gradients.Objective:
     """The discriminator's objective: its loss on real and generated examples of the same labels, and the penalty.
 
         J_D = L_D + penalty - w (log p(y|x) + log p(y|x~))
 
     The last term, of weight w, is that of an auxiliary classifier, if there is one. With augmentation, the penalty too
     is of D at augmented examples.
+
+    Args:
+      penalty: of D, with its weight in it.
+      evaluation: a stateful generator normalises by its moving averages, and not by the batch.
 
     Returns:
       `objective(discriminator, {"generator": params}, batch, key) -> (loss [B], {"discriminator_loss", "penalty",
@@ -137,7 +157,7 @@ def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None)
         key, augmentation_key = _keys(key, parts)
         z_key, penalty_key = jax.random.split(key)
         z = jax.random.normal(z_key, (len(batch.x), parts.latent_dim))
-        fake = generate(others["generator"], z, batch.label, parts=parts)
+        fake, _ = _fakes(others["generator"], z, batch.label, z_key, parts, evaluation)
         real, fake = _augmented(batch.x, fake, augmentation_key, parts)
 
         def critic(x: Array) -> Logit:
@@ -163,36 +183,38 @@ def discriminator_objective(parts: GAN, *, penalty: CriticPenalty | None = None)
     return objective
 
 
-def generator_objective(parts: GAN) -> gradients.Objective:
+def generator_objective(parts: GAN, *, evaluation: bool = False) -> gradients.Objective:
     """The generator's objective: its loss on as many new examples as the batch has, with the batch's labels.
 
         J_G = L_G - w log p(y|x~)
 
     The last term, of weight w, is that of an auxiliary classifier, if there is one.
 
+    Args:
+      evaluation: a stateful generator normalises by its moving averages, and not by the batch.
+
     Returns:
-      `objective(generator, {"discriminator": params}, batch, key) -> (loss [B], {"generator_loss": [B]})`; the
-      cross-entropy of an auxiliary classifier is not in `generator_loss`, but in "cross_entropy", in nats.
+      `objective(generator, {"discriminator": params}, batch, key) -> (loss [B], {"generator_loss": [B]})`, in training
+      of a stateful generator with its statistics as a third value; the cross-entropy of an auxiliary classifier is not
+      in `generator_loss`, but in "cross_entropy", in nats.
 
     Source: Goodfellow et al. 2014, algorithm 1; Odena et al. 2017, equations 2 and 3.
     """
 
-    def objective(
-        generator: Params, others: dict[str, Params], batch: Batch, key: Key
-    ) -> tuple[Array, dict[str, Array]]:
+    def objective(generator: Params, others: dict[str, Params], batch: Batch, key: Key) -> tuple[Any, ...]:
         key, augmentation_key = _keys(key, parts)
         z = jax.random.normal(key, (len(batch.x), parts.latent_dim))
-        fake = generate(generator, z, batch.label, parts=parts)
+        fake, statistics = _fakes(generator, z, batch.label, key, parts, evaluation)
         real, fake = _augmented(batch.x, fake, augmentation_key, parts)
         (real_logit, _), (fake_logit, classes) = (
             _judge(others["discriminator"], x, batch.label, parts) for x in (real, fake)
         )
         loss = parts.adversarial.generator(real_logit, fake_logit)
         if parts.auxiliary_weight is None:
-            return loss, {"generator_loss": loss}
+            return loss, {"generator_loss": loss}, *statistics
         cross_entropy = _cross_entropy(classes, batch.label)
         metrics = {"generator_loss": loss, "cross_entropy": cross_entropy}
-        return loss + parts.auxiliary_weight * cross_entropy, metrics
+        return loss + parts.auxiliary_weight * cross_entropy, metrics, *statistics
 
     return objective
 
@@ -217,6 +239,7 @@ def model(
     Args:
       penalty: added to the discriminator's loss, with its weight in it.
       num_critic_steps: k.
+      generator_optimizer: of a stateful generator without effect on its moving averages, by `gradients.frozen`.
       averaging: the decay, in [0, 1), of an average of the generator's params (`moving_average.cumulative`), which
         `evaluate` and `sample` use; None keeps no average.
       project: of the discriminator's params, after each update: `spectral_norm`'s power iteration, or clipped weights.
@@ -236,12 +259,15 @@ def model(
         discriminator_optimizer,
         steps=num_critic_steps,
         refresh=None if project is None else lambda params, statistics: project(params),
+        evaluation=discriminator_objective(parts, penalty=penalty, evaluation=True),
     )
     generator = alternating.Player(
         "generator",
         generator_objective(parts),
         generator_optimizer,
+        refresh=parts.generator.refresh if isinstance(parts.generator, StatefulNetwork) else None,
         averaging=None if averaging is None else moving_average.cumulative(averaging),
+        evaluation=generator_objective(parts, evaluation=True),
     )
 
     def sample(state: alternating.State, num: int, key: Key, label: Array | None = None) -> Array:

@@ -7,6 +7,8 @@ from genjax.networks.adversarial import (
     pixel_norm,
     residual_discriminator,
     residual_generator,
+    stateful_dcgan_generator,
+    stateful_residual_generator,
 )
 from genjax.networks.autoregressive import causal_transformer
 from genjax.networks.bijections import (
@@ -168,9 +170,11 @@ __all__ = [
     "spectral_norm",
     "standardise",
     "standardised_encoder",
+    "stateful_dcgan_generator",
     "stateful_from_equinox",
     "stateful_from_linen",
     "stateful_from_nnx",
+    "stateful_residual_generator",
     "step_above",
     "to_patches",
     "top_k_units",

@@ -1,9 +1,8 @@
 """Generators and discriminators of images.
 
-None has batch normalisation. It would make the output for an example depend on the others in its batch, so that a
-gradient penalty would no longer be about the slope at one example (Gulrajani et al. 2017, section 4), and it keeps
-running averages, which are not parameters. Generators normalise each pixel on its own; discriminators normalise
-nothing.
+Generators normalise the channels of each pixel on its own, or in batches where their name begins with `stateful`.
+Discriminators normalise nothing: batch normalisation would make the logit of an example depend on the others in its
+batch, so that a gradient penalty would no longer be about the slope at one example (Gulrajani et al. 2017, section 4).
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ import jax.numpy as jnp
 
 from genjax.networks.attention import SelfAttention
 from genjax.networks.convolutional import Convolution, convolutional_encoder
-from genjax.networks.linen import from_linen
+from genjax.networks.linen import from_linen, stateful_from_linen
 from genjax.shapes import check_rank
-from genjax.types import Array, Network
+from genjax.types import Array, Network, StatefulNetwork
 
 leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)  # max(z, z / 5)
 
@@ -80,13 +79,22 @@ def _sizes(image_shape: tuple[int, int, int], num: int) -> list[tuple[int, int]]
     return sizes
 
 
+def _normalised(x: Array, name: str, *, batch_norm: bool, train: bool) -> Array:
+    """Pixel or batch normalisation, within a Linen module, which keeps the parameters and the moments of the latter."""
+    if not batch_norm:
+        return pixel_norm(x)
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name)(x)
+
+
 class _Generator(nn.Module):
     image_shape: tuple[int, int, int]
     features: tuple[int, ...]
     self_attention: bool = False
+    batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, z: Array) -> Array:
+    def __call__(self, z: Array, train: bool = False) -> Array:
+        norm = partial(_normalised, batch_norm=self.batch_norm, train=train)
         *sizes, (height, width) = _sizes(self.image_shape, len(self.features))
         channels = (self.image_shape[2], *self.features)
         x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(z.shape[0], height, width, channels[-1])
@@ -94,8 +102,9 @@ class _Generator(nn.Module):
             if self.self_attention and depth == 1:
                 x = SelfAttention(name="attention")(x)
             height, width = sizes[depth - 1]
-            layer = Convolution(channels[depth - 1], 4, 2, kind="transposed", name=f"convolution_{depth}")
-            x = layer(jax.nn.relu(pixel_norm(x)))[:, :height, :width]
+            use_bias = depth == 1 or not self.batch_norm  # a normalisation that follows would remove it
+            layer = Convolution(channels[depth - 1], 4, 2, "transposed", use_bias, name=f"convolution_{depth}")
+            x = layer(jax.nn.relu(norm(x, f"norm_{depth}")))[:, :height, :width]
         return jax.nn.sigmoid(x)
 
 
@@ -103,9 +112,11 @@ class _ResidualGenerator(nn.Module):
     image_shape: tuple[int, int, int]
     features: tuple[int, ...]
     self_attention: bool = False
+    batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, z: Array) -> Array:
+    def __call__(self, z: Array, train: bool = False) -> Array:
+        norm = partial(_normalised, batch_norm=self.batch_norm, train=train)
         *sizes, (height, width) = _sizes(self.image_shape, len(self.features))
         channels = (self.features[0], *self.features)
         x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(z.shape[0], height, width, channels[-1])
@@ -114,12 +125,12 @@ class _ResidualGenerator(nn.Module):
                 x = SelfAttention(name="attention")(x)
             height, width = sizes[depth - 1]
             convolution = partial(Convolution, channels[depth - 1], stride=1)
-            y = jax.nn.relu(pixel_norm(x))
-            y = convolution(kernel_size=3, kind="upsampled", name=f"convolution_{depth}_1")(y)
-            y = convolution(kernel_size=3, name=f"convolution_{depth}_2")(jax.nn.relu(pixel_norm(y)))
+            y, use_bias = jax.nn.relu(norm(x, f"norm_{depth}_1")), not self.batch_norm  # which removes it
+            y = convolution(kernel_size=3, kind="upsampled", use_bias=use_bias, name=f"convolution_{depth}_1")(y)
+            y = convolution(kernel_size=3, name=f"convolution_{depth}_2")(jax.nn.relu(norm(y, f"norm_{depth}_2")))
             # a convolution of 1 x 1 is the same before and after the upsampling
             x = (y + upsample(convolution(kernel_size=1, name=f"shortcut_{depth}")(x)))[:, :height, :width]
-        return jax.nn.sigmoid(Convolution(self.image_shape[2], 3, 1, name="output")(jax.nn.relu(pixel_norm(x))))
+        return jax.nn.sigmoid(Convolution(self.image_shape[2], 3, 1, name="output")(jax.nn.relu(norm(x, "norm"))))
 
 
 class _ResidualDiscriminator(nn.Module):
@@ -202,6 +213,32 @@ def dcgan_discriminator(
     )
 
 
+def stateful_dcgan_generator(
+    input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
+) -> StatefulNetwork:
+    """`dcgan_generator` with batch normalisation in the place of pixel normalisation, as in the paper.
+
+        x^{l-1} = crop(transposed_convolution(relu(s (x^l - m) / sqrt(v + 1e-5) + t)))
+
+    with s and t [channels] learned, and m and v the means and variances of the channels over batch and places: in
+    training those of the batch, otherwise moving averages of them, m <- .9 m + .1 m_batch. Only x^0 has a bias b.
+
+    Args:
+      input_dim: length of z, including the label where there is one.
+      image_shape: (H, W, C).
+      features: channels of x^1, ..., x^L.
+      self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
+
+    Returns:
+      A network z [B, input_dim] -> x [B, H, W, C] in (0, 1), whose params are {"params", "batch_stats"}.
+
+    Source: Radford, Metz & Chintala 2016; Ioffe & Szegedy 2015, algorithms 1 and 2.
+    """
+    height, width, channels = image_shape
+    module = _Generator((height, width, channels), tuple(features), self_attention, batch_norm=True)
+    return stateful_from_linen(module, (input_dim,), training={"train": True}, evaluation={"train": False})
+
+
 def residual_generator(
     input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
 ) -> Network:
@@ -225,6 +262,29 @@ def residual_generator(
     """
     height, width, channels = image_shape
     return from_linen(_ResidualGenerator((height, width, channels), tuple(features), self_attention), (input_dim,))
+
+
+def stateful_residual_generator(
+    input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
+) -> StatefulNetwork:
+    """`residual_generator` with batch normalisation in the place of pixel normalisation, as in the papers.
+
+    Batch normalisation is as in `stateful_dcgan_generator`; c_1 has no bias.
+
+    Args:
+      input_dim: length of z, including the label where there is one.
+      image_shape: (H, W, C).
+      features: channels of x^1, ..., x^L.
+      self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
+
+    Returns:
+      A network z [B, input_dim] -> x [B, H, W, C] in (0, 1), whose params are {"params", "batch_stats"}.
+
+    Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
+    """
+    height, width, channels = image_shape
+    module = _ResidualGenerator((height, width, channels), tuple(features), self_attention, batch_norm=True)
+    return stateful_from_linen(module, (input_dim,), training={"train": True}, evaluation={"train": False})
 
 
 def residual_discriminator(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.types import Array, Key, Network, Params
+from genjax.types import Array, Key, Network, Params, StatefulNetwork
+
+Either = TypeVar("Either", Network, StatefulNetwork)
 
 
 def gaussian_heads(network: Network) -> Network:
@@ -100,7 +102,7 @@ def with_log_variance(network: Network, *, initial: float = 0.0, num_features: i
     return Network(init, apply)
 
 
-def with_label(network: Network, num_classes: int) -> Network:
+def with_label(network: Either, num_classes: int) -> Either:
     """Makes a network conditional on a label: `apply(params, x, label)`, with label [B] integers.
 
     The label is appended to the last axis of x as a one-hot vector, in every place: [B, ..., C] -> [B, ..., C + K]
@@ -114,14 +116,22 @@ def with_label(network: Network, num_classes: int) -> Network:
       ValueError: at apply, a label that is None.
     """
 
-    def apply(params: Params, x: Array, label: Array | None) -> Any:
+    def labelled(x: Array, label: Array | None) -> Array:
         _check_label(label, num_classes)
         one_hot = jax.nn.one_hot(label, num_classes, dtype=x.dtype)
         one_hot = one_hot.reshape(x.shape[0], *(1,) * (x.ndim - 2), num_classes)
-        labelled = jnp.concatenate([x, jnp.broadcast_to(one_hot, (*x.shape[:-1], num_classes))], axis=-1)
-        return network.apply(params, labelled)
+        return jnp.concatenate([x, jnp.broadcast_to(one_hot, (*x.shape[:-1], num_classes))], axis=-1)
 
-    return Network(network.init, apply)
+    def apply(params: Params, x: Array, label: Array | None) -> Any:
+        return network.apply(params, labelled(x, label))
+
+    if isinstance(network, Network):
+        return Network(network.init, apply)
+
+    def train(params: Params, x: Array, label: Array | None, *, key: Key) -> tuple[Any, Any]:
+        return network.train(params, labelled(x, label), key=key)
+
+    return StatefulNetwork(network.init, apply, train, network.refresh)
 
 
 def discriminator_heads(network: Network) -> Network:

@@ -106,6 +106,11 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
         ),
         ({"dataset": "ring", "network": "dcgan"}, "network: ring has no images; use mlp"),
         ({"conditioning": "projection"}, "conditioning: it is the way in which a `conditional` discriminator learns"),
+        ({"normalization": "batch"}, "normalization: batch is of the generators of images, dcgan and residual"),
+        (
+            {"normalization": "batch", "network": "dcgan", "batch_size": 8, "shards": 8},
+            "normalization: batch needs two examples or more of a shard, not 1",
+        ),
         ({"self_attention": True}, "self_attention: an mlp has no map of places; use dcgan or residual"),
         (
             {"self_attention": True, "network": "dcgan", "batch_size": 2**31 - 1},
@@ -148,6 +153,22 @@ def test_self_attention_is_in_both_networks():
     init = gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch).model.init
     params = jax.eval_shape(init, jax.random.key(0)).params
     assert all("attention" in params[player] for player in ("generator", "discriminator"))
+
+
+def test_no_optimizer_moves_the_averages_of_batch_normalisation(key):
+    dataset = data.load("digits")
+    options = dict(network="dcgan", features=(4,), normalization="batch", conditional=True, batch_size=4)
+    flags = gan.Flags(**options, weight_decay=0.5, optimizer="adamw")
+    model = gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch).model
+    state = model.init(key)
+    optimizer_state = state.optimizer_states["generator"].inner_states["frozen"]
+    assert jax.tree.leaves(optimizer_state) == []
+    before = state.params["generator"]["batch_stats"]
+    batch = Batch(jnp.full((4, 8, 8, 1), 0.5), jnp.arange(4))
+    after = jax.jit(model.train_step)(state, batch, key)[0].params["generator"]["batch_stats"]
+    # r <- .9 r + .1 b of a variance that begins at 1 and of b >= 0
+    assert (after["norm_1"]["var"] >= 0.9 * before["norm_1"]["var"]).all()
+    assert jnp.abs(after["norm_1"]["mean"]).max() > 0
 
 
 @pytest.mark.parametrize(
