@@ -54,7 +54,7 @@ def measure(trained: runs.Trained, samples: ArrayLike) -> dict[str, float]:
 def play(params: Params, batch: Batch, key: Key, *, parts: gan.GAN) -> tuple[Array, Array, Array]:
     """Logits of a batch and of as many samples, both [B], and the norm of the gradient of the generator's mean loss."""
     own, other = params["generator"], params["discriminator"]
-    _, logits = gan.discriminator_objective(parts, evaluation=True)(other, {"generator": own}, batch, key)
+    _, logits, *_ = gan.discriminator_objective(parts, evaluation=True)(other, {"generator": own}, batch, key)
 
     def loss(generator: Params) -> Array:
         objective = gan.generator_objective(parts, evaluation=True)

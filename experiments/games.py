@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from genjax.errors import BadInput
 from genjax.losses import Adversarial
 from genjax.losses.adversarial import Critic
 from genjax.models import gan
-from genjax.stochastic import Corruption
+from genjax.models.adaptive_augmentation import Adaptation
 from genjax.types import Array, Key
 
 LOSSES = {
@@ -44,6 +45,7 @@ PENALTIES: dict[str, gan.CriticPenalty] = {
     "dragan": _dragan,
     "lipschitz": losses.lipschitz_penalty,
 }
+SIGNED = ("minimax", "non_saturating", "hinge")  # losses whose best logit is above 0 where data are likelier
 AUGMENTATIONS = {
     "translation": stochastic.translation(),
     "cutout": stochastic.cutout(),
@@ -73,14 +75,28 @@ def r1_of(flags: Any) -> gan.CriticPenalty | None:
     return lambda critic, real, fake, key: flags.penalty_weight * losses.r1_penalty(critic, real)
 
 
-def augmentation_of(flags: Any, dataset: data.Dataset) -> Corruption | None:
-    """The transformations of what the discriminator meets, in the given order.
+def augmentation_of(flags: Any, dataset: data.Dataset) -> Callable[..., Array] | None:
+    """The transformations of what the discriminator meets, in the given order; adaptive ones take their probability.
 
     Raises:
-      BadInput: the data are not images.
+      BadInput: the data are not images, or there is nothing to adapt or to adapt it by.
     """
+    if flags.augmentation_target is not None and not flags.augmentation:
+        raise BadInput("there is no augmentation to adapt; give `augmentation`", parameter="augmentation_target")
+    if flags.augmentation_target is not None and flags.loss not in SIGNED:
+        raise BadInput(
+            f"the sign of a logit tells real from fake in {', '.join(SIGNED)} only", parameter="augmentation_target"
+        )
     if not flags.augmentation:
         return None
     if dataset.train.x.ndim != 4:
         raise BadInput(f"{flags.dataset} has no images to transform", parameter="augmentation")
-    return stochastic.in_turn(*(AUGMENTATIONS[name] for name in flags.augmentation))
+    chosen = [AUGMENTATIONS[name] for name in flags.augmentation]
+    return stochastic.in_turn(*chosen) if flags.augmentation_target is None else stochastic.at_random(*chosen)
+
+
+def adaptation_of(flags: Any) -> Adaptation | None:
+    """How the probability of the augmentation follows the discriminator, if it does."""
+    if flags.augmentation_target is None:
+        return None
+    return Adaptation(flags.augmentation_target, flags.augmentation_ramp)

@@ -15,7 +15,8 @@
 
 --loss, --penalty, --clip and --spectral_norm select the game; R3GAN's is a relativistic loss with R1 and R2.
 --augmentation transforms real and generated images at random before the discriminator, differentiably and in the given
-order, which helps where there are few of them. With --conditional, both players learn of the class, the discriminator
+order, which helps where there are few of them; with --augmentation_target, by a probability that follows the
+discriminator (Karras et al. 2020). With --conditional, both players learn of the class, the discriminator
 in the way of --conditioning: in its input (Mirza & Osindero 2014), by a projection (Miyato & Koyama 2018) or as an
 auxiliary classifier (Odena et al. 2017). With --self_attention, the places of a map of half the image's size attend to
 each other in both convolutional networks (Zhang et al. 2019); it takes the square of their number in memory.
@@ -53,6 +54,7 @@ from genjax.errors import BadInput
 from genjax.evaluation.sample_quality import AT_LEAST, sample_quality
 from genjax.gradients import Reduction
 from genjax.models import gan
+from genjax.models.adaptive_augmentation import AUGMENTATION
 from genjax.runs import flag, sampling
 from genjax.types import Array, Params
 
@@ -95,6 +97,17 @@ class Flags(runs.Flags):
         choices=games.AUGMENTATIONS,
         may_be_empty=True,
         newer=True,
+    )
+    augmentation_target: float | None = flag(
+        None,
+        "apply each augmentation with a probability that makes the mean sign of real images' logits tend to this, 0.6 "
+        "in the paper; by default each is always applied",
+        at_least=-1,
+        at_most=1,
+        newer=True,
+    )
+    augmentation_ramp: int = flag(
+        500_000, "number of images in which that probability can grow from 0 to 1", at_least=1, newer=True
     )
     num_critic_steps: int = flag(
         1, "number of updates of the discriminator per step, each on an equal part of the batch", at_least=1
@@ -192,13 +205,15 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         num_classes,
         auxiliary_weight=flags.auxiliary_weight if flags.conditioning == "auxiliary" else None,
         augmentation=games.augmentation_of(flags, dataset),
+        adaptation=games.adaptation_of(flags),
     )
     num_updates = flags.num_steps * flags.num_critic_steps
     optimizer = runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2)
+    of_discriminator = runs.optimizer(flags, num_updates=num_updates, b1=flags.beta1, b2=flags.beta2)
     model = gan.model(
         parts,
         gradients.frozen(optimizer, "batch_stats") if flags.normalization == "batch" else optimizer,
-        runs.optimizer(flags, num_updates=num_updates, b1=flags.beta1, b2=flags.beta2),
+        of_discriminator if parts.adaptation is None else gradients.frozen(of_discriminator, AUGMENTATION),
         penalty=games.penalty_of(flags),
         num_critic_steps=flags.num_critic_steps,
         averaging=flags.averaging or None,

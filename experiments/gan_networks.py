@@ -11,6 +11,7 @@ import optax
 from experiments import gan_parts
 from genjax import networks
 from genjax.errors import BadInput
+from genjax.models import adaptive_augmentation
 from genjax.types import Network, Params, StatefulNetwork
 
 CONDITIONING = {  # how a discriminator learns of the label
@@ -25,16 +26,25 @@ def build(
 ) -> tuple[Network | StatefulNetwork, Network, Callable[[Params], Params] | None]:
     """Generator, discriminator, and what follows an update of the latter; with classes, both are conditional."""
     generator = of_generator(flags, shape, num_classes)
-    of_discriminator = partial(gan_parts.discriminator, flags, self_attention=flags.self_attention)
+    discriminator, project = of_discriminator(flags, shape, num_classes)
+    if flags.augmentation_target is not None:
+        discriminator = adaptive_augmentation.with_probability(discriminator)
+    return generator, discriminator, project
+
+
+def of_discriminator(
+    flags: Any, shape: tuple[int, ...], num_classes: int
+) -> tuple[Network, Callable[[Params], Params] | None]:
+    """The discriminator, which learns of the label if there are classes, and what follows its update."""
+    make = partial(gan_parts.discriminator, flags, self_attention=flags.self_attention)
     if not num_classes:
-        return generator, *constrained(flags, of_discriminator(shape))
+        return constrained(flags, make(shape))
     if flags.conditioning == "concatenated":
-        discriminator = of_discriminator((*shape[:-1], shape[-1] + num_classes))
+        discriminator = make((*shape[:-1], shape[-1] + num_classes))
     else:
-        discriminator = of_discriminator(shape, (1 + num_classes,))
+        discriminator = make(shape, (1 + num_classes,))
     discriminator, project = constrained(flags, discriminator)
-    given = CONDITIONING[flags.conditioning](discriminator, num_classes)
-    return generator, given, project
+    return CONDITIONING[flags.conditioning](discriminator, num_classes), project
 
 
 def of_generator(flags: Any, shape: tuple[int, ...], num_classes: int) -> Network | StatefulNetwork:

@@ -28,8 +28,8 @@ import optax
 from genjax import gradients
 from genjax.losses import Adversarial, mean_logit, softmax_cross_entropy
 from genjax.losses.adversarial import Critic, Logit
-from genjax.models import alternating, moving_average
-from genjax.stochastic import Corruption
+from genjax.models import adaptive_augmentation, alternating, moving_average
+from genjax.models.adaptive_augmentation import Adaptation
 from genjax.types import Array, Batch, Key, Model, Network, Params, StatefulNetwork, check_networks
 
 CriticPenalty = Callable[[Critic, Array, Array, Key], Array]  # critic, real, fake, key -> [B], with its weight
@@ -51,7 +51,8 @@ class GAN(NamedTuple):
     latent_dim: int  # d
     num_classes: int = 0  # K; 0 ignores the label
     auxiliary_weight: float | None = None  # w of the cross-entropy in both players' losses; None for no classifier
-    augmentation: Corruption | None = None  # T: x, key -> x, of what the discriminator is trained on
+    augmentation: Callable[..., Array] | None = None  # T: x, key -> x, of what the discriminator is trained on
+    adaptation: Adaptation | None = None  # then T: x, key, p -> x, and D is one `with_probability`
 
 
 def init_params(key: Key, *, parts: GAN) -> Params:
@@ -121,12 +122,24 @@ def _keys(key: Key, parts: GAN) -> tuple[Key, Key | None]:
     return (key, None) if parts.augmentation is None else tuple(jax.random.split(key))
 
 
-def _augmented(real: Array, fake: Array, key: Key | None, parts: GAN) -> tuple[Array, Array]:
+def _augmented(discriminator: Params, real: Array, fake: Array, key: Key | None, parts: GAN) -> tuple[Array, Array]:
     """Real and fake examples as the discriminator meets them: T(x) and T(G(z)), by independent draws of T."""
     if parts.augmentation is None or key is None:
         return real, fake
     real_key, fake_key = jax.random.split(key)
-    return parts.augmentation(real, real_key), parts.augmentation(fake, fake_key)
+    given = () if parts.adaptation is None else (adaptive_augmentation.probability_of(discriminator),)
+    return parts.augmentation(real, real_key, *given), parts.augmentation(fake, fake_key, *given)
+
+
+def _adaptive(
+    discriminator: Params, real_logit: Logit, parts: GAN
+) -> tuple[dict[str, Array], tuple[dict[str, Array], ...]]:
+    """Metrics and statistics of an adaptive augmentation; nothing, if there is none."""
+    if parts.adaptation is None:
+        return {}, ()
+    signs, p = jnp.sign(mean_logit(real_logit)), adaptive_augmentation.probability_of(discriminator)
+    metrics = {"real_sign": signs, "augmentation_probability": jnp.full_like(signs, p)}
+    return metrics, (adaptive_augmentation.statistics_of(real_logit),)
 
 
 def discriminator_objective(
@@ -146,19 +159,18 @@ def discriminator_objective(
     Returns:
       `objective(discriminator, {"generator": params}, batch, key) -> (loss [B], {"discriminator_loss", "penalty",
       "real_logit", "fake_logit": [B]})`; the penalty is not in `discriminator_loss`, nor are the cross-entropies of an
-      auxiliary classifier, "real_cross_entropy" and "fake_cross_entropy", in nats.
+      auxiliary classifier, "real_cross_entropy" and "fake_cross_entropy", in nats. An adaptive augmentation adds its
+      statistics as a third value, and "real_sign" and "augmentation_probability".
 
     Source: Goodfellow et al. 2014, algorithm 1; Odena et al. 2017, equations 2 and 3.
     """
 
-    def objective(
-        discriminator: Params, others: dict[str, Params], batch: Batch, key: Key
-    ) -> tuple[Array, dict[str, Array]]:
+    def objective(discriminator: Params, others: dict[str, Params], batch: Batch, key: Key) -> tuple[Any, ...]:
         key, augmentation_key = _keys(key, parts)
         z_key, penalty_key = jax.random.split(key)
         z = jax.random.normal(z_key, (len(batch.x), parts.latent_dim))
         fake, _ = _fakes(others["generator"], z, batch.label, z_key, parts, evaluation)
-        real, fake = _augmented(batch.x, fake, augmentation_key, parts)
+        real, fake = _augmented(discriminator, batch.x, fake, augmentation_key, parts)
 
         def critic(x: Array) -> Logit:
             return discriminate(discriminator, x, batch.label, parts=parts)
@@ -174,11 +186,13 @@ def discriminator_objective(
             "real_logit": mean_logit(real_logit),
             "fake_logit": mean_logit(fake_logit),
         }
+        of_augmentation, statistics = _adaptive(discriminator, real_logit, parts)
+        metrics |= of_augmentation
         if parts.auxiliary_weight is None:
-            return loss + value, metrics
+            return loss + value, metrics, *statistics
         metrics["real_cross_entropy"] = of_real = _cross_entropy(real_classes, batch.label)
         metrics["fake_cross_entropy"] = of_fake = _cross_entropy(fake_classes, batch.label)
-        return loss + value + parts.auxiliary_weight * (of_real + of_fake), metrics
+        return loss + value + parts.auxiliary_weight * (of_real + of_fake), metrics, *statistics
 
     return objective
 
@@ -205,7 +219,7 @@ def generator_objective(parts: GAN, *, evaluation: bool = False) -> gradients.Ob
         key, augmentation_key = _keys(key, parts)
         z = jax.random.normal(key, (len(batch.x), parts.latent_dim))
         fake, statistics = _fakes(generator, z, batch.label, key, parts, evaluation)
-        real, fake = _augmented(batch.x, fake, augmentation_key, parts)
+        real, fake = _augmented(others["discriminator"], batch.x, fake, augmentation_key, parts)
         (real_logit, _), (fake_logit, classes) = (
             _judge(others["discriminator"], x, batch.label, parts) for x in (real, fake)
         )
@@ -217,6 +231,19 @@ def generator_objective(parts: GAN, *, evaluation: bool = False) -> gradients.Ob
         return loss + parts.auxiliary_weight * cross_entropy, metrics, *statistics
 
     return objective
+
+
+def _refresh(parts: GAN, project: Callable[[Params], Params] | None) -> gradients.Refresh | None:
+    """What follows an update of the discriminator: the projection, and the move of an augmentation's probability."""
+    adaptation = parts.adaptation
+    if adaptation is None:
+        return None if project is None else lambda params, statistics: project(params)
+
+    def refresh(params: Params, statistics: Any) -> Params:
+        network = params["network"] if project is None else project(params["network"])
+        return adaptive_augmentation.adapted(params | {"network": network}, statistics, adaptation)
+
+    return refresh
 
 
 def model(
@@ -242,7 +269,8 @@ def model(
       generator_optimizer: of a stateful generator without effect on its moving averages, by `gradients.frozen`.
       averaging: the decay, in [0, 1), of an average of the generator's params (`moving_average.cumulative`), which
         `evaluate` and `sample` use; None keeps no average.
-      project: of the discriminator's params, after each update: `spectral_norm`'s power iteration, or clipped weights.
+      project: of the discriminator's params, without the probability of an adaptive augmentation, after each update:
+        `spectral_norm`'s power iteration, or clipped weights.
       reduction: how the gradients of both players are taken over the batch, one of `genjax.gradients`.
 
     Returns:
@@ -258,7 +286,7 @@ def model(
         discriminator_objective(parts, penalty=penalty),
         discriminator_optimizer,
         steps=num_critic_steps,
-        refresh=None if project is None else lambda params, statistics: project(params),
+        refresh=_refresh(parts, project),
         evaluation=discriminator_objective(parts, penalty=penalty, evaluation=True),
     )
     generator = alternating.Player(

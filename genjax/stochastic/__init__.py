@@ -1,6 +1,6 @@
 """Everything that draws: reparameterised variables, gradient estimators, inverse-transform sampling, corruptions."""
 
-from genjax.stochastic.augmentation import colour_jitter, cutout, in_turn, translation
+from genjax.stochastic.augmentation import at_random, colour_jitter, cutout, in_turn, translation
 from genjax.stochastic.corruption import (
     Corruption,
     centred_rayleigh_noise,
@@ -32,6 +32,7 @@ from genjax.stochastic.von_mises_fisher import log_scaled_bessel, mean_resultant
 
 __all__ = [
     "Corruption",
+    "at_random",
     "cauchy_quantile",
     "centred_rayleigh_noise",
     "colour_jitter",

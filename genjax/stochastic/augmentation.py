@@ -7,6 +7,7 @@ default: the paper's pixels are in [-1, 1], and its fill is 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -109,6 +110,27 @@ def in_turn(*corruptions: Corruption) -> Corruption:
     def corruption(x: Array, key: Key) -> Array:
         for each, its_key in zip(corruptions, jax.random.split(key, len(corruptions)), strict=True):
             x = each(x, its_key)
+        return x
+
+    return corruption
+
+
+def at_random(*corruptions: Corruption) -> Callable[[Array, Key, Scalar], Array]:
+    """Applies each of the corruptions with a probability, one after the other and independently for each example.
+
+        x <- T_j(x) with probability p, otherwise x,   j = 1, 2, ...
+
+    Returns:
+      A function (x [B, ...], key, p) -> the same shape.
+
+    Source: Karras et al. 2020, section 2.2.
+    """
+
+    def corruption(x: Array, key: Key, probability: Scalar) -> Array:
+        for each, its_key in zip(corruptions, jax.random.split(key, len(corruptions)), strict=True):
+            draw_key, key_of_whether = jax.random.split(its_key)
+            chosen = jax.random.bernoulli(key_of_whether, probability, (len(x), *(1,) * (x.ndim - 1)))
+            x = jnp.where(chosen, each(x, draw_key), x)
         return x
 
     return corruption

@@ -106,6 +106,11 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
         ),
         ({"dataset": "ring", "network": "dcgan"}, "network: ring has no images; use mlp"),
         ({"conditioning": "projection"}, "conditioning: it is the way in which a `conditional` discriminator learns"),
+        ({"augmentation_target": 0.6}, "augmentation_target: there is no augmentation to adapt; give `augmentation`"),
+        (
+            {"augmentation_target": 0.6, "augmentation": ("colour",), "loss": "wasserstein"},
+            "augmentation_target: the sign of a logit tells real from fake in minimax, non_saturating, hinge only",
+        ),
         ({"normalization": "batch"}, "normalization: batch is of the generators of images, dcgan and residual"),
         (
             {"normalization": "batch", "network": "dcgan", "batch_size": 8, "shards": 8},
@@ -153,6 +158,18 @@ def test_self_attention_is_in_both_networks():
     init = gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch).model.init
     params = jax.eval_shape(init, jax.random.key(0)).params
     assert all("attention" in params[player] for player in ("generator", "discriminator"))
+
+
+def test_clipping_leaves_the_probability_of_an_augmentation_alone(key):
+    dataset = data.load("digits")
+    flags = gan.Flags(
+        hidden=(4,), batch_size=4, clip=0.01, augmentation=("colour",), augmentation_target=-1.0, augmentation_ramp=8
+    )
+    model = gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch).model
+    state = jax.jit(model.train_step)(model.init(key), Batch(jnp.full((4, 8, 8, 1), 0.5), None), key)[0]
+    params = state.params["discriminator"]
+    assert params["augmentation"]["probability"] in (0.0, 0.5)  # 0 where all four logits are negative
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(params["network"])) <= 0.01 + 1e-6
 
 
 def test_no_optimizer_moves_the_averages_of_batch_normalisation(key):
