@@ -48,6 +48,7 @@ def read(x):
     return jnp.asarray(factors[:, [*linear, *np.repeat(cyclic, 2)]])
 
 
+@pytest.mark.slow
 def test_a_concept_of_a_linear_renderer_moves_its_factor_and_hardly_others(drawn):
     # the code has the 46 factors, mixed, so that decoding is exact: x0 = x
     mixture = np.linalg.qr(np.random.RandomState(2).normal(size=(46, 46)))[0]

@@ -34,6 +34,7 @@ def call(run, capsys, **flags):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_curves_are_those_of_what_is_on_the_disk(trained):
     table = json.loads((trained.directory / "rate_distortion.json").read_text())
     assert set(table) == {"learned codec", "pca", "dct"}

@@ -32,6 +32,7 @@ def people(tmp_path):
     return tmp_path / "people"
 
 
+@pytest.mark.slow
 def test_a_folder_that_moved_is_found_by_its_content(people, tmp_path, monkeypatch):
     run = runs.train(vae.EXPERIMENT, vae.Flags(dataset="folder:people", **SMALL), workdir=tmp_path / "run")
     assert run.flags.dataset == f"folder:{people}" and run.dataset.class_names == ("Ann", "Bo", "_Cy")

@@ -12,6 +12,7 @@ from genjax.runs import auxiliary
 from genjax.training.fit import fit
 
 
+@pytest.mark.slow
 def test_the_gaussian_mlp_of_each_seed_is_trained_once(tmp_path, monkeypatch):
     flags = sfnn.Flags(
         num_steps=3, batch_size=50, hidden=(3,), num_stochastic=2, num_deterministic=2, num_seeds=2, seed=4

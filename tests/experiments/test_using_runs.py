@@ -105,6 +105,7 @@ def test_the_latent_distance_is_scikit_learns(trained, x, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_each_class_scores_by_its_own_autoencoder(key, x):
     flags = outliers_page.Flags(hidden=(8,), latent_dim=2)
     parts = outliers_page.build(flags, data.load("digits"), gradients.whole_batch).parts

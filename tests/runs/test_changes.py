@@ -25,6 +25,7 @@ def long(start, tmp_path_factory):
     return start(tmp_path_factory.mktemp("long") / "run", num_steps=35)
 
 
+@pytest.mark.slow
 def test_a_longer_run_has_the_bits_of_one_that_was_long_from_the_start(run, start, long):
     found = start(run, num_steps=35)
     assert found.step == 35 and params_sha256(found.state) == params_sha256(long.state)

@@ -102,6 +102,7 @@ def test_bits_do_not_depend_on_any_cadence(source, reference):
         assert params_sha256(state) == params_sha256(reference[0])
 
 
+@pytest.mark.slow
 def test_going_on_from_a_state_repeats_the_bits_and_the_lines(source):
     cadence = {"log_every": 10, "eval_every": 20, "checkpoint_every": 15}
     whole, recorder = run(source, **cadence)
@@ -287,6 +288,7 @@ def test_a_loss_far_above_its_start_is_warned_of(source, caplog):
     assert "the held-out loss ends at 10.6, far above the 0.5 of the first step" in caplog.text
 
 
+@pytest.mark.slow
 def test_what_is_said_of_checkpoints_is_true(source):
     with pytest.raises(BadInput, match="at step 3; stopped, nothing was saved; a smaller `learning_rate`"):
         run(source, model=poisoned(3, "metrics"), checkpoint_every=10)
