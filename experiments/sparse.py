@@ -13,7 +13,8 @@ one scale for all of them (--standardise), so that penalties mean the same in an
 of the features and the shares of the variance; a scale for each column would weigh the columns anew. Mean and scale are
 among the parameters: `apply`, `generate` and the exported functions take and return values in the units of the data,
 and only `reconstruction_loss` is in standardised ones, where the mean of all has a loss of D for examples of D values.
-`loss_recovered` tells what reconstructions in the place of activations cost the network that reads them.
+`loss_recovered` tells what reconstructions in the place of activations cost the network that reads them. Activations
+beyond memory are streamed from an .npz with x_train and x_test, as `np.savez` writes it.
 
 strongest.csv lists, for the most active units, the training examples in which each is most active: `row` r is
 `runs.open(DIR).dataset.train.x[r]`.

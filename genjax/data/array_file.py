@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genjax.data.dataset import Dataset, choose, from_arrays
+from genjax.data.decoded import mapped
 from genjax.errors import BadInput
 from genjax.paths import expand_user
 
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")  # of the files that are read
 TABLES = (".csv", ".parquet")  # those with a row per example
+MAPPED_FROM = 2**30  # bytes of a split, from which on it is mapped from the disk and not read into memory
 _SPLIT = ("x_train", "x_test", "y_train", "y_test")
 
 
@@ -26,7 +29,9 @@ def load(path: str | Path, *, label_column: str | None = None, missing: bool = F
     `.parquet` is a table with named columns of numbers or booleans. A tenth of the examples, drawn by NumPy's frozen
     `RandomState(0)`, is held out unless the file has two splits.
 
-    uint8 is divided by 255. All else is taken as it is, as float32; integers too.
+    uint8 is divided by 255. All else is taken as it is, as float32; integers too. The splits of a file that `np.savez`
+    wrote, of 1 GiB or more and float32 or uint8, stay on the disk: they are mapped into memory, and must not change
+    while a run reads them.
 
     Args:
       path: the file.
@@ -98,7 +103,24 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
     if isinstance(found, np.ndarray):
         return {"x": found}
     with found:
-        return dict(found)
+        return {name: _on_disk(file, name) if _is_large(found.zip, name) else found[name] for name in found}
+
+
+def _is_large(archive: zipfile.ZipFile, name: str) -> bool:
+    """Whether an array is a split that is better left on the disk, where it is not compressed."""
+    if name not in ("x_train", "x_test"):
+        return False
+    member = archive.getinfo(f"{name}.npy")
+    return member.compress_type == zipfile.ZIP_STORED and member.file_size >= MAPPED_FROM
+
+
+def _on_disk(file: Path, name: str) -> np.ndarray:
+    """An array of an .npz, mapped if it has the dtype that it is used in; its checksum is compared first."""
+    found = mapped(file, name)
+    with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as content:
+        while content.read(2**20):  # the end of the content raises if its checksum is another one
+            pass
+    return found if found.dtype in (np.float32, np.uint8) else np.array(found)
 
 
 def _table(file: Path, label_column: str | None) -> dict[str, np.ndarray]:

@@ -167,7 +167,7 @@ def from_arrays(
     bounded: bool = True,
     missing: bool = False,
 ) -> Dataset:
-    """A data set of arrays in memory, checked.
+    """A data set of arrays, checked; those that are mapped from the disk stay there.
 
     Args:
       name: of the data set.
@@ -260,6 +260,7 @@ def fingerprint(train: Split, test: Split, *, scale: float, num_classes: int | N
 
 
 def _checked_x(name: str, split: str, x: np.ndarray) -> np.ndarray:
+    on_disk = isinstance(x, np.memmap)
     x = np.asarray(x)
     if x.ndim not in (2, 4):
         raise BadInput(
@@ -274,7 +275,7 @@ def _checked_x(name: str, split: str, x: np.ndarray) -> np.ndarray:
         return x
     if not np.issubdtype(x.dtype, np.floating):
         raise BadInput(f"data set {name!r}: the {split} split is {x.dtype}; it must be uint8 or floating")
-    return x.astype(np.float32)
+    return x.astype(np.float32, copy=not on_disk)
 
 
 def _checked_label(name: str, split: str, label: np.ndarray, num: int) -> np.ndarray:

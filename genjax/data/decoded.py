@@ -86,8 +86,8 @@ def _read(name: str, index: Path, origin: str) -> Dataset | None:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             dataset = from_arrays(
                 name,
-                _mapped(file, "train_x"),
-                _mapped(file, "test_x"),
+                mapped(file, "train_x"),
+                mapped(file, "test_x"),
                 train_label=arrays.get("train_label"),
                 test_label=arrays.get("test_label"),
                 scale=entry["scale"],
@@ -102,8 +102,8 @@ def _read(name: str, index: Path, origin: str) -> Dataset | None:
     return dataset
 
 
-def _mapped(file: Path, name: str) -> np.ndarray:
-    """An array of an npz file, memory-mapped read-only: NumPy stores the arrays without compression."""
+def mapped(file: Path, name: str) -> np.ndarray:
+    """An array of an npz file, memory-mapped read-only; ValueError if it is compressed, as by `np.savez_compressed`."""
     with zipfile.ZipFile(file) as archive, file.open("rb") as stream:
         member = archive.getinfo(f"{name}.npy")
         if member.compress_type != zipfile.ZIP_STORED:

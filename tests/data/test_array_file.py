@@ -48,6 +48,38 @@ def test_arrays_with_labels_and_with_splits(tmp_path):
     assert load(tmp_path / "text.npz").class_names == ("a", "b")
 
 
+def _lies_on_disk(x: np.ndarray) -> bool:
+    return isinstance(x, np.memmap) or (isinstance(x.base, np.ndarray) and _lies_on_disk(x.base))
+
+
+def test_large_splits_stay_on_the_disk(tmp_path, monkeypatch):
+    x, files = X.astype(np.float32), [tmp_path / f"{name}.npz" for name in ("kept", "squeezed", "doubled")]
+    label = np.arange(30) % 4
+    splits = {"x_train": x[:20], "x_test": x[20:], "y_train": label[:20], "y_test": label[20:]}
+    np.savez(files[0], **splits)
+    np.savez_compressed(files[1], **splits)
+    np.savez(files[2], **splits | {"x_train": X[:20], "x_test": X[20:]})
+    in_memory = [load(file) for file in files]
+    monkeypatch.setattr("genjax.data.array_file.MAPPED_FROM", x[20:].nbytes)
+    large = [load(file) for file in files]
+    assert [_lies_on_disk(made.train.x) for made in in_memory] == [False, False, False]
+    assert [_lies_on_disk(made.train.x) for made in large] == [True, False, False]
+    assert _lies_on_disk(large[0].test.x)
+    np.testing.assert_array_equal(large[0].train.x, x[:20])
+    assert len({made.fingerprint for made in (*in_memory, *large)}) == 1
+
+
+def test_a_damaged_split_on_the_disk_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "x.npz"
+    np.savez(file, x_train=X[:20].astype(np.float32), x_test=X[20:].astype(np.float32))
+    content = file.read_bytes()
+    place = content.index(X[3].astype(np.float32).tobytes())
+    file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    monkeypatch.setattr("genjax.data.array_file.MAPPED_FROM", 1)
+    with pytest.raises(BadInput, match=r"x\.npz cannot be read \(Bad CRC-32"):
+        load(file)
+
+
 def test_images_of_bytes_integers_and_floats_of_either_sign(tmp_path):
     x = np.random.RandomState(0).randint(0, 256, (12, 4, 5)).astype(np.uint8)
     for name, array in {"bytes": x, "integers": x.astype(np.int64), "signed": x / 127.5 - 1, "bits": x > 9}.items():
