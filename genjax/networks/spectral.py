@@ -23,7 +23,8 @@ def _name(path: tuple) -> str:
 
 
 def _unit(vector: Array) -> Array:
-    return vector / jnp.maximum(jnp.linalg.norm(vector), _SMALLEST)
+    # scalars are inverted first: XLA divides by them, or multiplies by their inverse, as the number of devices has it
+    return vector * jnp.reciprocal(jnp.maximum(jnp.linalg.norm(vector), _SMALLEST))
 
 
 def _iterate(matrices: dict[str, Array], vectors: dict[str, Array]) -> dict[str, Array]:
@@ -69,7 +70,7 @@ def spectral_norm(network: Network, *, num_start: int = 15) -> tuple[Network, Ca
             v = jax.lax.stop_gradient(_unit(w @ vectors[name]))
             sigma[name] = jnp.maximum(v @ w @ vectors[name], _SMALLEST)
         normalised = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: leaf / sigma[_name(path)] if _name(path) in sigma else leaf, weights
+            lambda path, leaf: leaf * jnp.reciprocal(sigma[_name(path)]) if _name(path) in sigma else leaf, weights
         )
         return network.apply(normalised, *inputs)
 

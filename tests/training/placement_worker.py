@@ -49,6 +49,15 @@ def build_gan(reduction: gradients.Reduction):
     return gan.model(parts, optax.adam(1e-2), optax.adam(1e-2), num_critic_steps=2, averaging=0.9, reduction=reduction)
 
 
+def build_spectral(reduction: gradients.Reduction):
+    generator = networks.mlp((4,), (8, 8, 1), hidden=(64,), activation=jax.nn.relu)
+    discriminator, project = networks.spectral_norm(
+        networks.mlp((8, 8, 1), (), hidden=(64, 64), activation=jax.nn.leaky_relu)
+    )
+    parts, optimizer = gan.GAN(generator, discriminator, NON_SATURATING, 4), optax.adam(1e-2)
+    return gan.model(parts, optimizer, optimizer, project=project, reduction=reduction)
+
+
 def build_sparse(reduction: gradients.Reduction):
     encoder = networks.gated_units(networks.affine((8, 8, 1), (32,)), 32)
     decoder = networks.unit_norm_rows(networks.affine((32,), (8, 8, 1)))
@@ -131,7 +140,7 @@ def main(ways: list[str]) -> dict[str, object]:
     return results
 
 
-BUILDERS = {"vae": build_vae, "gan": build_gan, "sparse": build_sparse}
+BUILDERS = {"vae": build_vae, "gan": build_gan, "sparse": build_sparse, "spectral": build_spectral}
 
 if __name__ == "__main__":
     print(json.dumps(main(sys.argv[1:])))
