@@ -30,7 +30,7 @@ from jax.interpreters import mlir
 from genjax.errors import BadInput
 from genjax.types import Array
 
-FLAG = "portable_bits"
+_FLAG = "portable_bits"
 
 MOST_TERMS = 16
 """Terms of the sum that one iteration adds; with 8 or 24, products take longer."""
@@ -221,13 +221,13 @@ def check(function: Callable[..., Any], *arguments: Any) -> None:
     equations = list(_equations(jax.make_jaxpr(function)(*arguments).jaxpr))
     found = sorted({equation.primitive.name for equation in equations} & NOT_PORTABLE)
     if found:
-        raise BadInput(f"the run's program uses {', '.join(found)}, whose bits no one promises", parameter=FLAG)
+        raise BadInput(f"the run's program uses {', '.join(found)}, whose bits no one promises", parameter=_FLAG)
     where, wrong = "with this processor and XLA_FLAGS", not_chains(shapes(equations))
     if wrong:
-        raise BadInput(f"{where}, {wrong[0]} is not a chain of fused multiply-adds", parameter=FLAG)
+        raise BadInput(f"{where}, {wrong[0]} is not a chain of fused multiply-adds", parameter=_FLAG)
     x = np.random.RandomState(0).uniform(1, 4, 4096).astype(np.float32)
     if not np.array_equal(jax.jit(lax.rsqrt)(x), np.float32(1) / np.sqrt(x)):
-        raise BadInput(f"{where}, a reciprocal square root is not rounded correctly", parameter=FLAG)
+        raise BadInput(f"{where}, a reciprocal square root is not rounded correctly", parameter=_FLAG)
 
 
 def _equations(program: Any) -> Iterator[Any]:
