@@ -160,6 +160,7 @@ def test_self_attention_is_in_both_networks():
     assert all("attention" in params[player] for player in ("generator", "discriminator"))
 
 
+@pytest.mark.slow
 def test_clipping_leaves_the_probability_of_an_augmentation_alone(key):
     dataset = data.load("digits")
     flags = gan.Flags(
@@ -172,6 +173,7 @@ def test_clipping_leaves_the_probability_of_an_augmentation_alone(key):
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(params["network"])) <= 0.01 + 1e-6
 
 
+@pytest.mark.slow
 def test_no_optimizer_moves_the_averages_of_batch_normalisation(key):
     dataset = data.load("digits")
     options = dict(network="dcgan", features=(4,), normalization="batch", conditional=True, batch_size=4)
