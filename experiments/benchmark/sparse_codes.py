@@ -130,9 +130,8 @@ def compare(flags: Flags, code: str, dataset: str, workdir: Path) -> dict[str, d
     train, test = (np.asarray(split.x, np.float32) for split in (run.dataset.train, run.dataset.test))
     known, held_out = train[data.choose(len(train), AT_MOST)], test[data.choose(len(test), AT_MOST)]
     found = {"genjax": measure(held_out, *codes_of(run, held_out), codes_of(run, known)[0])}
-    standard = networks.fit_standard(train)
-    if not flags.dataset:
-        standard = networks.Standard(np.zeros(train.shape[1:], np.float32), 1.0)
+    as_it_is = networks.Standard(np.zeros(train.shape[1:], np.float32), 1.0)
+    standard = networks.fit_standard(train) if flags.dataset else as_it_is
     shift, scale = np.float32(standard.shift), np.float32(standard.scale)
     theirs = sae_lens_models.train(flags, code, (train - shift) / scale)
     z = theirs.encode((held_out - shift) / scale)
