@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from experiments.benchmark.rows import LARGE, PRODUCT, ROWS
-from experiments.benchmark.way import COMPILED, CUDA_GRAPH, EAGER, PYTHAE, Row
+from experiments.benchmark.way import COMPILED, CUDA_GRAPH, EAGER, PORTABLE, PYTHAE, Row
 from genjax.errors import BadInput
 from genjax.runs import command
 from genjax.runs.flags import Record, flag
@@ -118,10 +118,10 @@ def measure(name: str, *, rounds: int, cpu_threads: int, device: str) -> dict[st
 
 def absent(device: str) -> set[str]:
     """The ways whose package is not installed, or that are not for the device."""
-    ways = set() if importlib.util.find_spec("torch") else {EAGER, COMPILED, CUDA_GRAPH, PYTHAE}
-    if device == "cpu":
-        ways.add(CUDA_GRAPH)
-    if device == "gpu" or not importlib.util.find_spec("pythae"):
+    ways = {CUDA_GRAPH} if device == "cpu" else {PORTABLE, PYTHAE}
+    if not importlib.util.find_spec("torch"):
+        ways |= {EAGER, COMPILED, CUDA_GRAPH, PYTHAE}
+    if not importlib.util.find_spec("pythae"):
         ways.add(PYTHAE)
     return ways
 

@@ -6,10 +6,10 @@ import importlib
 import os
 from typing import Any
 
-from experiments.benchmark.way import COMPILED, CUDA_GRAPH, EAGER, OURS, PYTHAE, Row, Way, dense
+from experiments.benchmark.way import COMPILED, CUDA_GRAPH, EAGER, OURS, PORTABLE, PYTHAE, Row, Way, dense
 
 
-def ours(name: str, *args: Any, module: str = "ours", devices: int = 1) -> Any:
+def ours(name: str, *args: Any, module: str = "ours", devices: int = 1, portable_bits: bool = False) -> Any:
     """A way of this project, imported in its own process, on a number of simulated CPU devices."""
 
     def start(cpu_threads: int, device: str) -> Way:
@@ -17,10 +17,15 @@ def ours(name: str, *args: Any, module: str = "ours", devices: int = 1) -> Any:
         os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda,cpu"}[device]
         from genjax.training import determinism
 
-        determinism.set_up(cpu_threads=cpu_threads)
+        determinism.set_up(cpu_threads=cpu_threads, portable_bits=portable_bits)
         return getattr(importlib.import_module(f"experiments.benchmark.{module}"), name)(*args)
 
     return start
+
+
+def with_portable_bits(name: str, *args: Any) -> dict[str, Any]:
+    """A way of this project by default, and by programs whose bits are the same on other processors."""
+    return {OURS: ours(name, *args), PORTABLE: ours(name, *args, portable_bits=True)}
 
 
 def torch(name: str, *args: Any, module: str = "peers", **options: Any) -> Any:
@@ -57,7 +62,7 @@ ROWS = {
         500,
         MLP_PRODUCTS,
         {
-            OURS: ours("mlp_vae", *MLP),
+            **with_portable_bits("mlp_vae", *MLP),
             **torch_forms("mlp_vae", *MLP),
             PYTHAE: torch("training", "vae", 128, 500, 20, module="pythae_models"),
             "Flax, step by step": ours("step_by_step_mlp_vae", *MLP),
@@ -68,7 +73,7 @@ ROWS = {
         1000,
         dense(20, (784, 200), (200, 200), (200, 100), (50, 200), (200, 200), (200, 784)),
         {
-            OURS: ours("mlp_vae", *IWAE),
+            **with_portable_bits("mlp_vae", *IWAE),
             **torch_forms("mlp_vae", *IWAE, graph=True),
             "Flax, step by step": ours("step_by_step_mlp_vae", *IWAE),
         },
@@ -78,13 +83,13 @@ ROWS = {
         200,
         dense(20, (784, 200), (200, 200), (200, 100))
         + dense(20 * 50, (50, 200), (200, 200), (200, 784), first_seen=False),
-        {OURS: ours("iwae", *IWAE, 50), **torch_forms("iwae", *IWAE, 50, graph=True)},
+        {**with_portable_bits("iwae", *IWAE, 50), **torch_forms("iwae", *IWAE, 50, graph=True)},
     ),
     "convolutional_vae": Row(
         "convolutional VAE, 28x28, batch 128, Adam",
         60,
         3 * 128 * (2 * 196 * 16 * 32 + 2 * 49 * 16 * 32 * 64 + 49 * 64 * 60) - 128 * 196 * 16 * 32,
-        {OURS: ours("convolutional_vae"), **torch_forms("convolutional_vae", graph=True)},
+        {**with_portable_bits("convolutional_vae"), **torch_forms("convolutional_vae", graph=True)},
     ),
     "xla_convolutions": Row(
         "convolutional VAE, 28x28, batch 128, Adam",
@@ -120,7 +125,7 @@ ROWS = {
         "DCGAN, 28x28, batch 64, both players, Adam",
         60,
         0,
-        {OURS: ours("dcgan"), **torch_forms("dcgan")},
+        {**with_portable_bits("dcgan"), **torch_forms("dcgan")},
     ),
     "r3gan": Row(
         "DCGAN's networks, relativistic losses with R1 and R2, 28x28, batch 64, both players, Adam",
@@ -132,7 +137,7 @@ ROWS = {
         "linear autoencoder on digits, 64-8-64, batch 128, Adam",
         5000,
         dense(128, (64, 8), (8, 64)),
-        {OURS: ours("linear_autoencoder"), **torch_forms("linear_autoencoder")},
+        {**with_portable_bits("linear_autoencoder"), **torch_forms("linear_autoencoder")},
     ),
     "sparse": Row(
         "sparse autoencoder 256-2048-256, the 32 largest units, atoms of norm 1, batch 512, Adam",

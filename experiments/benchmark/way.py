@@ -9,7 +9,7 @@ import numpy as np
 
 Way = Callable[[int], float | None]  # takes steps, and returns their seconds, or None if they are all that it did
 
-OURS, PYTHAE = "genjax", "pythae"
+OURS, PORTABLE, PYTHAE = "genjax", "portable bits", "pythae"
 EAGER, COMPILED, CUDA_GRAPH = "PyTorch", "torch.compile", "CUDA graph"  # the forms of PyTorch's ways
 IMAGE_SHAPE = (28, 28, 1)
 PIXELS = 784
