@@ -1,5 +1,7 @@
 """What every test runs under: silent broadcasting is an error, and no network or accelerator is assumed."""
 
+import contextlib
+import functools
 import gc
 import os
 import signal
@@ -19,6 +21,11 @@ if jax.__version_info__ < (0, 11):  # later releases know it no longer
 os.environ["XLA_FLAGS"] = " ".join(QUICK)
 gc.set_threshold(100_000, 50, 100)  # tracing makes many objects that live: looking through them took a tenth of it
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# JAX makes an MLIR context with all dialects for every program that it lowers: a third of the time of a small one.
+with contextlib.suppress(ImportError, AttributeError):  # a private name, without which the tests only take longer
+    from jax._src.interpreters import mlir
+
+    mlir.make_ir_context = functools.cache(mlir.make_ir_context)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as it is in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests start then have the default
 
