@@ -9,6 +9,9 @@ of processor and to a version of JAX; those that are known are in tests/bits.jso
 and names the programs whose digests differ, with exit status 1. A processor or a program that is not in the file is no
 failure, and is named too. The second command records this processor's digests: whoever commits a change of recorded
 ones says why in CHANGELOG.md.
+
+The plain test run compares too (`check`), with digests of the same programs as the tests compile them, which takes a
+fraction of the time. The second command records these as well.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -33,6 +38,8 @@ from genjax.training.digest import params_sha256
 
 FILE = Path(__file__).parent / "bits.json"
 LENGTH = 16  # hexadecimal digits of a digest that are kept
+WRITE = "WRITE_BITS"  # the environment variable with which tests record what they would compare
+RECORDED_BY_TESTS = "tests/test_bits.py", "tests/models/test_contract.py"
 VECTOR_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
@@ -49,6 +56,27 @@ def kind() -> str:
     vectors = [flag for flag in VECTOR_FLAGS if flag in flags]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib"))
     return f"{platform.machine()} {' '.join(names)} ({' '.join(vectors)}), {versions}"
+
+
+def kind_of_tests() -> str:
+    """The processor as `kind` has it, and how tests compile: by quick flags, for as many threads as there are cores."""
+    return f"{kind()}, as tests compile, {os.cpu_count()} threads"
+
+
+def check(name: str, tree: Any) -> None:
+    """Fails if the bits of a tree that a test has computed are not those that are recorded for this processor."""
+    file, here, digest = json.loads(FILE.read_text()), kind_of_tests(), params_sha256(tree)[:LENGTH]
+    if WRITE in os.environ:
+        write(here, file.get(here, {}) | {name: digest})
+    elif name in file.get(here, {}):
+        what_to_do = "if they are meant to move, run `python -m tests.bits --write` and say why in CHANGELOG.md"
+        assert file[here][name] == digest, f"{name}: other bits than recorded: {what_to_do}"
+
+
+def write(here: str, found: Mapping[str, str]) -> None:
+    """Replaces the recorded digests of a kind of processor."""
+    file = json.loads(FILE.read_text()) if FILE.exists() else {}
+    FILE.write_text(json.dumps(file | {here: dict(found)}, indent=1, sort_keys=True) + "\n")
 
 
 def programs() -> dict[str, Callable[[], Any]]:
@@ -140,23 +168,31 @@ def main(arguments: list[str] | None = None) -> int:
     """Compares or records; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bits", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--write", action="store_true", help="record the digests of this processor")
-    write = parser.parse_args(arguments).write
+    recording = parser.parse_args(arguments).write
     determinism.set_up()
     file = json.loads(FILE.read_text()) if FILE.exists() else {}
     here = kind()
-    if here not in file and not write:
+    if here not in file and not recording:
         print(f"tests/bits.json has no digests of {here}; --write records them")
         return 0
     found = dict(digests(programs()))
-    if write:
-        FILE.write_text(json.dumps(file | {here: found}, indent=1, sort_keys=True) + "\n")
-        print(f"{len(found)} digests recorded for {here}")
-        return 0
+    if recording:
+        write(here, found)
+        print(f"{len(found)} digests recorded for {here}", flush=True)
+        return _record_by_tests()
     lines, new = differences(file[here], found), found.keys() - file[here].keys()
     if new:
         print(f"not recorded for this processor: {', '.join(sorted(new))}")
     print("\n".join(lines) or f"the same bits in all {len(found) - len(new)} programs that are recorded")
     return 1 if lines else 0
+
+
+def _record_by_tests() -> int:
+    """Has the tests that call `check` record their digests; returns their exit status."""
+    as_users = {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
+    chosen = "-k", "four_functions or bits_that_are_recorded"
+    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", *RECORDED_BY_TESTS, *chosen]
+    return subprocess.run(command, env=as_users | {WRITE: "1"}, check=False).returncode
 
 
 if __name__ == "__main__":

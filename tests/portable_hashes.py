@@ -1,13 +1,19 @@
 """Prints the hashes of short runs with `--portable_bits`, to compare processors.
 
     python -m tests.portable_hashes
+    python -m tests.portable_hashes --only=vae --num_steps=10
 
-Each is a process of its own, with XLA's optimizer as in a user's run. Those that are known are in `KNOWN`, by the
-versions of JAX that give them; the exit status is 1 if one differs.
+Without arguments, each run is a process of its own, with XLA's optimizer as in a user's run. Those that are known are
+in `KNOWN`, by the versions of JAX that give them; the exit status is 1 if one differs. With arguments, this process
+trains one of them without evaluating it, which is little enough work for an emulated processor:
+
+    qemu-x86_64 -cpu Haswell python -m tests.portable_hashes --only=vae --num_steps=10
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -16,6 +22,11 @@ import tempfile
 from pathlib import Path
 
 import jax
+
+from genjax import gradients
+from genjax.training import determinism
+from genjax.training.digest import params_sha256
+from genjax.training.fit import fit
 
 RUNS = {
     "autoencoder": ("autoencoder",),
@@ -62,8 +73,28 @@ def trained(name: str, *more: str, num_steps: int = NUM_STEPS, **environment: st
         return json.loads((Path(folder) / "run" / "manifest.json").read_text())["params_sha256"]
 
 
+def trained_here(name: str, num_steps: int) -> str:
+    """The hash of the parameters after some steps of a run in this process, without its evaluations."""
+    determinism.set_up(portable_bits=True)
+    page, *flags = RUNS[name]
+    module = importlib.import_module(f"experiments.{page}")
+    own = module.Flags(**dict(flag.removeprefix("--").split("=") for flag in flags))
+    stored = module.EXPERIMENT.load(own)
+    own = module.EXPERIMENT.resolve(own, stored)
+    model = module.EXPERIMENT.build(own, stored, gradients.whole_batch).model
+    source = module.EXPERIMENT.source(own, stored)
+    return params_sha256(fit(model, source, seed=0, num_steps=num_steps, eval_every=0, progress=False).params)
+
+
 def main() -> int:
     """Trains and compares; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.portable_hashes")
+    parser.add_argument("--only", choices=RUNS, help="train this one in this process")
+    parser.add_argument("--num_steps", type=int, default=10, help="its number of steps")
+    chosen = parser.parse_args()
+    if chosen.only:
+        print(f"{chosen.only}, {chosen.num_steps} steps: {trained_here(chosen.only, chosen.num_steps)}")
+        return 0
     known, differs = KNOWN.get(jax.__version__, {}), False
     for name in RUNS:
         found = trained(name)

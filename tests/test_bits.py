@@ -32,6 +32,14 @@ def test_digests_are_of_the_value_and_of_each_gradient():
     np.testing.assert_allclose(found["gradients"], [weights * [3, 5], weights * [1, 2]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("part", ["losses", "networks"])
+def test_programs_have_the_bits_that_are_recorded(part):
+    """Those of models are compared where they are computed: in the tests of their contract."""
+    for name, program in bits.programs().items():
+        if name.startswith(f"{part}."):
+            bits.check(name, program())
+
+
 @pytest.mark.parametrize("where", ["value", "gradient"])
 def test_a_loss_that_is_changed_in_its_last_bit_is_named(where):
     def changed(x, y):
@@ -51,6 +59,7 @@ def test_the_command_compares_where_the_processor_is_known(tmp_path, monkeypatch
     monkeypatch.setattr(bits, "FILE", tmp_path / "bits.json")
     monkeypatch.setattr(bits, "programs", few)
     monkeypatch.setattr(bits.determinism, "set_up", lambda: None)  # the backend runs already
+    monkeypatch.setattr(bits, "_record_by_tests", lambda: 0)
     assert bits.main([]) == 0 and "has no digests of" in capsys.readouterr().out
     assert bits.main(["--write"]) == 0 and "2 digests recorded" in capsys.readouterr().out
     assert bits.main([]) == 0 and "the same bits in all 2 programs that are recorded" in capsys.readouterr().out
@@ -69,3 +78,18 @@ def test_every_loss_model_and_network_has_a_program():
     names = bits.programs().keys()
     assert {name.split(".")[0] for name in names} == {"losses", "networks", "models"}
     assert {"losses.squared_error", "networks.residual_generator", "models.vae"} <= names
+
+
+def test_a_test_fails_for_other_bits_than_those_recorded_and_records_them_if_it_is_told_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(bits, "FILE", tmp_path / "bits.json")
+    bits.write("another processor", {"one": "0"})
+    bits.check("one", A)  # nothing is known of this processor
+    monkeypatch.setenv(bits.WRITE, "1")
+    bits.check("one", A)
+    bits.check("two", A[0])
+    monkeypatch.delenv(bits.WRITE)
+    bits.check("one", A)
+    bits.check("three", A)
+    with pytest.raises(AssertionError, match=r"one: other bits than recorded: .* CHANGELOG"):
+        bits.check("one", np.nextafter(A, 1))
+    assert json.loads(bits.FILE.read_text())["another processor"] == {"one": "0"}

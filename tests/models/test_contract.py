@@ -49,6 +49,7 @@ from genjax.stochastic import gaussian_noise
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.digest import flatten, params_sha256
 from genjax.types import Batch, Network, Pair
+from tests import bits
 
 B, DIM, CLASSES = 4, 3, 2
 ADAM = optax.adam(1e-2)
@@ -546,7 +547,7 @@ def check_metrics(metrics, names=None):
 
 
 @every_model
-def test_the_four_functions(case, key, no_key_reuse):
+def test_the_four_functions(case, key, no_key_reuse, request):
     """One key for each draw; a state of arrays, safe to donate; one trace; metrics of the same names everywhere."""
     model, batch = case.build(), batch_of(case)
     clone, traces = jax.random.clone, Counter()
@@ -583,6 +584,7 @@ def test_the_four_functions(case, key, no_key_reuse):
         assert not np.array_equal(model.sample(state, 5, jax.random.key(9)), samples)
     assert params_sha256(state) == before
     params_sha256(model.init(clone(key)))  # donating a state took nothing from the model
+    bits.check(f"models.{request.node.callspec.id}", {"state": state, "metrics": metrics, "test": found})
 
 
 @every_model
