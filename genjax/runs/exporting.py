@@ -6,7 +6,8 @@ bits as the function of the run, compiled for the same device with as many CPU t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -200,7 +201,8 @@ def _lowered(name: str, function: Callable[..., Any], inputs: Sequence[Any], pla
     """The exported function for these platforms; if that fails, for those for which it alone succeeds."""
 
     def lower(*platforms: str) -> Any:
-        return jax.export.export(jax.jit(function), platforms=platforms)(*inputs)
+        with _without_places():
+            return jax.export.export(jax.jit(function), platforms=platforms)(*inputs)
 
     try:
         return lower(*platforms)
@@ -215,6 +217,18 @@ def _lowered(name: str, function: Callable[..., Any], inputs: Sequence[Any], pla
     if not able and reason is not None:
         raise _refused(name, reason) from reason
     return lower(*able)
+
+
+@contextlib.contextmanager
+def _without_places() -> Iterator[None]:
+    """Leaves out the places in the code that JAX notes of each operation: they differ from clone to clone."""
+    name = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def _refused(name: str, error: Exception) -> BadInput:
