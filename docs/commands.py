@@ -63,6 +63,7 @@ CUT_OF_OTHERS = ("--num_steps=20", "--eval_every=20")
 MADE_FIRST = (  # runs that other commands open
     "vae --latent_dim=2 --workdir=runs/a",
     "vae --latent_dim=2 --workdir=runs/again",
+    "generate --run=runs/a",
     "vae --latent_dim=2 --seed=1 --workdir=runs/b",
     "vae --binarize=static --workdir=runs/binary",
     "autoencoder --latent_dim=2 --workdir=runs/autoencoder",
@@ -79,6 +80,7 @@ RUNS = {
 }  # that stand for DIR, for commands with needs of their own
 STAND_INS = {
     "runs/NAME": "runs/a",
+    "DIR/generated": "runs/a/generated",
     "VAE": "runs/a",
     "AUTOENCODER": "runs/autoencoder",
     "PATH": "pictures",

@@ -34,7 +34,7 @@ from genjax.data import batching, examples
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, flag, opening
+from genjax.runs import command, flag, opening, provenance
 
 SHOWN = 20  # examples in an overview
 SUFFIXES = (".npz", ".csv", ".png")
@@ -196,7 +196,7 @@ def save_packed(out: Path, application: runs.Application, results: dict[str, np.
     for name, values in results.items():
         path = out if out.suffix else out / f"{name}.npz"
         np.savez_compressed(path, **application.pack(name, values))  # type: ignore[arg-type] # names are the page's
-        print(f"{name}: {len(values)} examples in {path.stat().st_size} bytes, {path}")
+        print(f"{name}: {len(values)} examples in {path.stat().st_size} bytes, {path.name}")
 
 
 def show(out: Path, title: str, rows: Rows, start: int, x: Any, results: dict[str, np.ndarray]) -> None:
@@ -219,6 +219,23 @@ def one_by_one(out: Path, rows: Rows, values: np.ndarray) -> bool:
     return are_pictures(values) and rows.kind == "pictures" and not out.suffix
 
 
+def write(out: Path, run: runs.Run, application: runs.Application, rows: Rows, flags: Flags) -> dict[str, np.ndarray]:
+    """Computes and writes everything; returns the results that are not pictures of one example each."""
+    kept: dict[str, list[np.ndarray]] = {}
+    for start, x, found in computed(run, application, rows, flags):
+        if out.suffix in ("", ".png"):
+            show(out, f"of {Path(str(flags.input)).name} by {run.experiment.name}", rows, start, x, found)
+        for name, values in found.items():
+            if out.suffix != ".png" and not one_by_one(out, rows, values):
+                kept.setdefault(name, []).append(values)
+    results = {name: np.concatenate(parts) for name, parts in kept.items()}
+    if application.pack is not None:
+        save_packed(out, application, results)
+    elif results:
+        save(out, rows, results)
+    return results
+
+
 def main(flags: Flags) -> None:
     """Reads, computes and writes."""
     for name in ("run", "input"):
@@ -235,19 +252,8 @@ def main(flags: Flags) -> None:
     if application.fit is not None:
         run = flags.open_run()
     rows = open_rows(run, application, expand_user(str(flags.input), parameter="input"), flags)
-    folder.mkdir(parents=True, exist_ok=True)
-    kept: dict[str, list[np.ndarray]] = {}
-    for start, x, found in computed(run, application, rows, flags):
-        if out.suffix in ("", ".png"):
-            show(out, f"of {Path(str(flags.input)).name} by {run.experiment.name}", rows, start, x, found)
-        for name, values in found.items():
-            if out.suffix != ".png" and not one_by_one(out, rows, values):
-                kept.setdefault(name, []).append(values)
-    results = {name: np.concatenate(parts) for name, parts in kept.items()}
-    if application.pack is not None:
-        save_packed(out, application, results)
-    elif results:
-        save(out, rows, results)
+    with provenance.writing(out, "apply", flags, run, is_file=bool(out.suffix)) as draft:
+        results = write(draft, run, application, rows, flags)
     scalar = [(name, values) for name, values in results.items() if values.ndim == 1 and values.dtype.kind == "f"]
     for name, values in scalar[:SHOWN]:
         print(f"{name}: mean {values.mean():.4f}, largest {values.max():.4f} of {rows.names[values.argmax()]}")

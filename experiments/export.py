@@ -17,7 +17,7 @@
 Layout of the arrays: a dense kernel is [in, out], the transpose of PyTorch's Linear.weight. A convolution's kernel is
 [height, width, in, out] for images [N, H, W, C]; PyTorch's Conv2d.weight is kernel.transpose(3, 2, 0, 1). For a
 transposed convolution, ConvTranspose2d.weight is kernel[::-1, ::-1].transpose(2, 3, 0, 1). Nothing that exists is
-written over.
+written over. NAME.made.json beside the export is how it was made, for `experiments.reproduce --made=NAME`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from experiments import model_card
 from genjax import runs
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, directory, exporting, flag, opening
+from genjax.runs import command, directory, exporting, flag, opening, provenance
 from genjax.training import weights
 
 FORMS = {"safetensors": "model.safetensors", "npz": "model.npz", "stablehlo": "stablehlo", "hub": "hub"}
@@ -140,6 +140,8 @@ def main(flags: Flags) -> None:
         in_new_folder(output, lambda folder: save_repository(folder, run))
     else:
         save_weights(output, run, flags.to)
+    files = provenance.files_in(output) if output.is_dir() else [output]
+    provenance.keep(provenance.beside(output), "export", flags, [run], files)
     about = exporting.about(run)
     print(
         f"{about['parameters']} parameters of {run.directory}, step {run.step}, as {flags.to}: params_sha256 "

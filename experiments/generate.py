@@ -7,10 +7,10 @@
     python -m experiments.generate --run=DIR --density=mixture
 
 It writes samples.png (the first 100) and samples.npz to --out: all samples as x, with their label or their z if they
-have one, and the run's step. The same run and flags give the same bits, whose SHA-256 is printed on the last line. The
-samples of a VAE are the means of p(x|z) at z ~ p(z); with --draw they are drawn from p(x|z). A conditional model makes
-all classes in turn, or those of --label. --z sets z1, z2, ... of one sample (per class), for autoencoders too; for many
-codes there is `experiments.apply --to=decoded`.
+have one, and the run's step. The same run and flags give the same bits, whose SHA-256 is printed on the last line, and
+`experiments.reproduce --made=FOLDER` makes all files again. The samples of a VAE are the means of p(x|z) at z ~ p(z);
+with --draw they are drawn from p(x|z). A conditional model makes all classes in turn, or those of --label. --z sets z1,
+z2, ... of one sample (per class), for autoencoders too; for many codes there is `experiments.apply --to=decoded`.
 
 With --density, codes are drawn from a density that is fitted to those of the training data, in place of the prior,
 which an autoencoder does not have: a gaussian, a mixture of --num_components Gaussians, a flow, or a VAE of the codes
@@ -42,7 +42,7 @@ from genjax.errors import BadInput
 from genjax.evaluation import linear
 from genjax.evaluation.sample_quality import sample_quality
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, directory, flag, opening, sampling
+from genjax.runs import command, directory, flag, opening, provenance, sampling
 from genjax.runs.settings import figure_formats
 from genjax.types import Array, Key, Params
 
@@ -215,12 +215,15 @@ def main(flags: Flags) -> None:
     run = flags.open_run(with_data=flags.measure or flags.density is not None)
     made = make(run, flags)
     x = made["x"]
-    out.mkdir(parents=True, exist_ok=True)
-    np.savez(out / "samples.npz", step=run.step, **made)  # type: ignore[arg-type] # none of the names is an argument
-    save_picture(out / "samples.png", run, made, flags)
-    if flags.measure:
-        quality = measure(run, x, flags, made.get("label"))
-        directory.write_json(out / "quality.json", {"step": run.step, **quality})
+    quality: dict[str, float] = {}
+    with provenance.writing(out, "generate", flags, run) as folder:
+        # none of the names is an argument of `savez`
+        np.savez(folder / "samples.npz", step=run.step, **made)  # type: ignore[arg-type]
+        save_picture(folder / "samples.png", run, made, flags)
+        if flags.measure:
+            quality = measure(run, x, flags, made.get("label"))
+            directory.write_json(folder / "quality.json", {"step": run.step, **quality})
+    if quality:
         print(", ".join(f"{name} {value:.4f}" for name, value in quality.items()))
     sha256 = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
     print(f"{len(x)} samples of {run.directory}, step {run.step}, seed {flags.seed}, sha256 {sha256}; {out}")

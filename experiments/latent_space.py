@@ -54,7 +54,7 @@ from genjax.evaluation import latent
 from genjax.losses import DIAGONAL_GAUSSIAN
 from genjax.models import vae
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, directory, flag, opening
+from genjax.runs import command, directory, flag, opening, provenance
 from genjax.runs.settings import figure_formats
 from genjax.types import Array, Batch
 
@@ -249,7 +249,7 @@ def compare(run: runs.Run, other: runs.Run, found: tuple[Explored, Explored], ou
         word: {number: [one.numbers[number] for one in found] for number in terms} for word, terms in REGULARITY.items()
     }
     directory.write_json(
-        out / "beside.json", {"run": str(run.directory), "beside": str(other.directory), "names": names} | table
+        out / "beside.json", {"run": run.directory.name, "beside": other.directory.name, "names": names} | table
     )
     draw_beside(names, [one.walks for one in found], [one.draws for one in found], out)
     for word, terms in REGULARITY.items():
@@ -285,15 +285,15 @@ def main(flags: Flags) -> None:
         first = opened[0]
         if (run.dataset.fingerprint, run.flags.binarize) != (first.dataset.fingerprint, first.flags.binarize):
             raise BadInput(f"it was trained on other data than {flags.run}", parameter="beside")
-    out.mkdir(parents=True, exist_ok=True)
-    found = explore(opened[0], flags, out)
-    if opened[0].dataset.name == "faces" and flags.label is None:
-        found.numbers.update(explore_faces(opened[0], flags, out))
-    directory.write_json(out / "latent_space.json", {"step": opened[0].step, **found.numbers})
-    for name, value in found.numbers.items():
-        print(f"{name:32} {value:10.4f}")
-    if flags.beside:
-        compare(opened[0], opened[1], (found, explore(opened[1], flags, None)), out)
+    with provenance.writing(out, "latent_space", flags, *opened) as folder:
+        found = explore(opened[0], flags, folder)
+        if opened[0].dataset.name == "faces" and flags.label is None:
+            found.numbers.update(explore_faces(opened[0], flags, folder))
+        directory.write_json(folder / "latent_space.json", {"step": opened[0].step, **found.numbers})
+        for name, value in found.numbers.items():
+            print(f"{name:32} {value:10.4f}")
+        if flags.beside:
+            compare(opened[0], opened[1], (found, explore(opened[1], flags, None)), folder)
     print(f"pictures and latent_space.json of {opened[0].directory} at step {opened[0].step} are in {out}")
 
 

@@ -1,12 +1,17 @@
-"""Cache of auxiliary models: trained once, and kept under a hash of their flags, data and versions."""
+"""Cache of auxiliary models: trained once, and kept under a hash of their flags, data and versions.
+
+The manifest of a run has the digests of those that it was prepared with: `reproduce` compares them first.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +32,36 @@ class Auxiliary(NamedTuple):
     params: Params
     params_sha256: str
     folder: Path  # where it is kept
+
+
+_used: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar("used", default=None)
+
+
+@contextlib.contextmanager
+def used() -> Iterator[dict[str, str]]:
+    """The `params_sha256` of each auxiliary model that is found or trained in the block, by the name of its folder."""
+    found: dict[str, str] = {}
+    token = _used.set(found)
+    try:
+        yield found
+    finally:
+        _used.reset(token)
+
+
+def note(workdir: Path, found: Mapping[str, str], *, warn: Callable[[str], None]) -> None:
+    """Records the auxiliary models of a run, as `used` gives them, in its manifest.
+
+    A run that goes on with other bits of one of them has bits of both: `warn` reports it, and "mixed" keeps it.
+    """
+    if not found:
+        return
+    recorded = directory.read_manifest(workdir)
+    before = {name: sha256 for name, sha256 in recorded.get(directory.AUXILIARIES, {}).items() if name in found}
+    changes = directory.differences(before, dict(found), tuple(before))
+    if changes:
+        warn(f"{workdir} resumes with other auxiliary models ({'; '.join(changes)}): its bits are not reproducible")
+        recorded |= {"mixed": [*recorded.get("mixed", []), *changes]}
+    directory.write_manifest(workdir, recorded | {directory.AUXILIARIES: dict(found)})
 
 
 def find_or_train(
@@ -66,14 +101,21 @@ def find_or_train(
         state = fit(model, source(), seed=seed, num_steps=num_steps, eval_every=0, watch=watch)
         if not hosts.is_first():  # every process of a run trains, and the first one writes
             params = jax.device_put(jax.device_get(state.params))  # as if read: committed to no device
-            return Auxiliary(params, digest.params_sha256(params), folder)
+            return _noted(Auxiliary(params, digest.params_sha256(params), folder))
         _write(folder, config, state, num_steps, now)
     template = jax.eval_shape(model.init, jax.random.key(0)).params
     params = saved.read(folder / "checkpoints").part("params", template)
     params_sha256 = directory.read_manifest(folder)["params_sha256"]
     if digest.params_sha256(params) != params_sha256:
         raise BadInput(f"{folder} holds other parameters than its manifest names; delete it to train them again")
-    return Auxiliary(params, params_sha256, folder)
+    return _noted(Auxiliary(params, params_sha256, folder))
+
+
+def _noted(found: Auxiliary) -> Auxiliary:
+    noted = _used.get()
+    if noted is not None:
+        noted[found.folder.name] = found.params_sha256
+    return found
 
 
 def _write(folder: Path, config: dict[str, Any], state: Any, num_steps: int, manifest: dict[str, Any]) -> None:

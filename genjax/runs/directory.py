@@ -63,6 +63,10 @@ BEFORE = "config_sha256_before"
 """The entry of the manifest that holds the digest of the config.json before the last change."""
 
 
+AUXILIARIES = "auxiliaries"
+"""The entry of the manifest that holds the digests of auxiliary models, by the names of their folders."""
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that a reader finds either the old file or the complete new one."""
     with replacing(path) as file:
@@ -77,24 +81,27 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def versions(packages: Sequence[str]) -> dict[str, str | None]:
+    """The versions of packages by name; None where one is not installed."""
+    found: dict[str, str | None] = dict.fromkeys(packages)
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
 def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1) -> dict[str, Any]:
     """The circumstances of a run: data, versions, devices and settings; starts JAX's backend.
 
     Args:
       bits_of_devices: the number of devices that the bits depend on, or "any" if they do not depend on it.
     """
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
     devices = jax.devices()
     return {
         "seed": seed,
         "data_fingerprint": data_fingerprint,
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": versions(PACKAGES),
         "backend": jax.default_backend(),
         "device_kind": devices[0].device_kind,
         "device_count": len(devices),
@@ -169,6 +176,7 @@ def open_manifest(
         bound = {"run": recorded["run"]} if "run" in recorded else {}  # versions before it bound no files
         changed = before != after
         bound |= {BEFORE: before} if bound and changed else {k: v for k, v in recorded.items() if k == BEFORE}
+        bound |= {k: v for k, v in recorded.items() if k == AUXILIARIES}
         history = [*recorded.get("history", []), *([dict(earlier)] if earlier and changed else [])]
         now = now | bound | ({"history": history} if history else {})
     else:

@@ -41,6 +41,7 @@ class Setting(NamedTuple):
     warn: Warn
     # both with the validation split in the place of the test split, if there is one
     validation: tuple[data.Dataset, batching.Source] | None = None
+    auxiliaries: Mapping[str, str] = {}  # the digests of auxiliary models, by the names of their folders
 
     @property
     def watched(self) -> tuple[data.Dataset, batching.Source]:

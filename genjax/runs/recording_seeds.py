@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from genjax.runs import directory, hosts, log, stored
+from genjax.runs import auxiliary, directory, hosts, log, stored
 from genjax.runs.claiming import claim
 from genjax.runs.recording import LOG, Recorder, Setting, save_curves, write_end
 from genjax.runs.settings import CADENCE, Flags
@@ -32,6 +32,7 @@ class SeedsRecorder:
             if hosts.is_first():
                 # what may change was checked for all of them
                 claim(folder, own, alone, objection=_only_what_may_change, goes_on=True)
+                auxiliary.note(folder, setting.auxiliaries, warn=setting.warn)
             of_seed = {LOG: logs.get(f"{folder.name}/{LOG}")}
             self._recorders[seed] = Recorder(own, alone, folder, first_step, of_seed)
         self.examine = self._monitor if setting.experiment.monitor else None

@@ -4,14 +4,20 @@
     python -m genjax.runs.reproduce --run=DIR --page=my_experiment
     python -m genjax.runs.reproduce --run=DIR --explain
     python -m genjax.runs.reproduce --run=DIR --against=OTHER --explain
+    python -m genjax.runs.reproduce --made=DIR/generated
 
-Of several seeds, each is compared. The exit status is 0 for the same bits, and 1 for other bits, with the first metric
-that differs and the commits of the code. It is 2 if the runs cannot be compared, with the reason (another version,
-another backend, ...), or if the run is not finished or damaged.
+Of several seeds, each is compared. So is each auxiliary model that the run was prepared with (an identity encoder, a
+classifier): it is trained again too, and named first. The exit status is 0 for the same bits, and 1 for other bits,
+with the first metric that differs and the commits of the code. It is 2 if the runs cannot be compared, with the reason
+(another version, another backend, ...), or if the run is not finished or damaged.
 
 With --explain, the checkpoints that both keep are compared too, and the first step, parameter and element that differ
 are printed. A run keeps its two newest; --checkpoint_every=1 --keep_checkpoints=1000 keeps one of each of the last 1000
 steps. With --against, nothing is trained: the other run, of the same flags, may come from another machine.
+
+With --made, a file or a folder that `generate`, `latent_space`, `export` or `apply` made of a finished run is made
+again, and all files are compared byte for byte; the first that differs is named. The run and its data are looked for
+where they were; --run, --data_dir and --dataset say where they are now.
 """
 
 from __future__ import annotations
@@ -21,16 +27,18 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from genjax.errors import BadInput
 from genjax.paths import expand_user
-from genjax.runs import agreement, code, command, devices, directory, opening, parting, starting
+from genjax.runs import agreement, code, command, devices, directory, opening, parting, remaking, starting
 from genjax.runs.flags import Record, flag
 from genjax.runs.settings import CADENCE, NOT_IDENTITY
 from genjax.runs.settings import Flags as RunFlags
+from genjax.stderr import print_line
 from genjax.training import determinism
 
 
@@ -46,6 +54,11 @@ class Flags(Record):
     initial_weights: str | None = flag(None, "file of the weights that the run started from, if it has moved")
     explain: bool = flag(False, "also find the first checkpoint and the first parameter that differ")
     against: str | None = flag(None, "directory of a finished run to compare with, instead of training again")
+    made: str | None = flag(
+        None,
+        "file or folder that a command made of a finished run, to make it again in place of training; --run is needed "
+        "only if the run has moved",
+    )
 
 
 class Result(NamedTuple):
@@ -71,6 +84,8 @@ def main(flags: Flags) -> int:
 
 
 def _compare(flags: Flags) -> int:
+    if flags.made is not None:
+        return _compare_made(flags)
     if not flags.run:
         raise BadInput("give the directory of a finished run", parameter="run")
     run = expand_user(flags.run, parameter="run")
@@ -100,7 +115,7 @@ def _compare(flags: Flags) -> int:
         if again.manifest["data_fingerprint"] != recorded["data_fingerprint"]:
             differing = directory.differences(recorded, again.manifest, ("data_fingerprint",))
             raise BadInput(f"not comparable: {'; '.join(differing)}")
-        same, lines = comparison(results(record), results(again), common=bool(recorded.get("history")))
+        same, lines = whole_comparison(record, again, common=bool(recorded.get("history")))
         explained = parting.explain(run, again.workdir) if flags.explain else ""
     if not same and here["processor"] != recorded["processor"] and not own.portable_bits:
         print(explained, end="\n" if explained else "")
@@ -120,12 +135,22 @@ def _compare_finished(run: Path, other: Path, *, explain: bool) -> int:
     differing = directory.differences(then.flags, now.flags, tuple(names))
     if differing:
         raise BadInput(f"the runs have other flags: {'; '.join(differing)}", parameter="against")
-    same, lines = comparison(results(then), results(now), common=True)
+    same, lines = whole_comparison(then, now, common=True)
     _print(lines, parting.explain(run, other) if explain else "", run)
     if not same:
         compared = *directory.IDENTITY, "processor", "git_commit"
         print("\n".join(directory.differences(then.manifest, now.manifest, compared)))
     return 0 if same else 1
+
+
+def _compare_made(flags: Flags) -> int:
+    """Compares what a command made of a run, and not the run itself."""
+    for name in ("against", "explain", "initial_weights"):
+        if getattr(flags, name):
+            raise BadInput("it is for training a run again, not for what was made of one", parameter=name)
+    run = None if flags.run is None else str(expand_user(flags.run, parameter="run"))
+    out = expand_user(str(flags.made), parameter="made")
+    return remaking.compare(out, remaking.Moved(run, flags.page, flags.data_dir, flags.dataset))
 
 
 def _print(lines: list[str], explained: str, run: Path) -> None:
@@ -143,6 +168,39 @@ def results(record: agreement.Record) -> dict[str, Result]:
     for seed, folder in folders:
         found |= {f"seed {seed}": results(agreement.read(folder))[""]}
     return found
+
+
+def whole_comparison(then: agreement.Record, now: agreement.Record, *, common: bool) -> tuple[bool, list[str]]:
+    """Whether the bits of two runs agree, and a line for each auxiliary model and each seed.
+
+    The auxiliary models come first, because the others' bits may follow from theirs.
+
+    Args:
+      common: as for `comparison`.
+    """
+    of_auxiliaries, first = auxiliaries_compared(*(one.manifest.get(directory.AUXILIARIES, {}) for one in (then, now)))
+    of_runs, lines = comparison(results(then), results(now), common=common)
+    return of_auxiliaries and of_runs, first + lines
+
+
+def auxiliaries_compared(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[bool, list[str]]:
+    """Whether the auxiliary models of both sides have the same bits, and a line for each.
+
+    Args:
+      then, now: their `params_sha256` by name. Those of only one side are listed and not compared: a run of an earlier
+        version of the code names none, and other versions of the packages have models of other names.
+    """
+    same, lines = True, []
+    for name in sorted({*then, *now}):
+        a, b = then.get(name), now.get(name)
+        if a == b:
+            said = f"the same bits: params_sha256 {a}"
+        elif a is not None and b is not None:
+            same, said = False, f"other bits: params_sha256 {a} recorded, {b} now"
+        else:
+            said = f"not compared: params_sha256 {a or 'none'} recorded, {b or 'none'} now"
+        lines.append(f"auxiliary model {name}: {said}")
+    return same, lines
 
 
 def comparison(then: dict[str, Result], now: dict[str, Result], *, common: bool) -> tuple[bool, list[str]]:
@@ -174,7 +232,9 @@ def _page_and_flags(record: agreement.Record, flags: Flags) -> tuple[str, RunFla
     experiment = opening.of_module(page) if flags.page else opening.find(record.name)
     if experiment.name != record.name:
         raise BadInput(f"{record.workdir} is a run of {record.name}, not of {experiment.name}, which {page} holds")
-    own, _ = opening.read_flags(record.workdir, experiment, record.config)
+    own, missing = opening.read_flags(record.workdir, experiment, record.config)
+    if missing:
+        print_line(f"warning: {record.workdir} has no value for {', '.join(missing)}; the defaults are used")
     if flags.initial_weights is not None:
         own = own.replace(initial_weights=flags.initial_weights)
     return page, opening.moved(own, data_dir=flags.data_dir, dataset=flags.dataset)

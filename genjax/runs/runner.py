@@ -20,6 +20,7 @@ from genjax.drawing import saving
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import (
+    auxiliary,
     changes,
     command,
     devices,
@@ -136,10 +137,13 @@ def _prepare(experiment: Experiment, flags: Flags, held: contextlib.ExitStack) -
     multihost_utils.sync_global_devices("the run directory is claimed")
     finished = directory.is_finished(workdir)
     if not finished:
-        built = experiment.prepare(flags, stored, built, workdir.parent)
+        with auxiliary.used() as auxiliaries:
+            built = experiment.prepare(flags, stored, built, workdir.parent)
+        if hosts.is_first():
+            auxiliary.note(workdir, auxiliaries, warn=_warn)
         if initial is not None:
             built = built._replace(model=starting.starting_from(built.model, initial.params))
-        setting = setting._replace(built=built)
+        setting = setting._replace(built=built, auxiliaries=auxiliaries)
     return _Prepared(setting, flags, workdir, devices.place(flags), finished)
 
 

@@ -121,6 +121,7 @@ MANIFEST = {
     "history": Entry(_lists(_maps(_either(_is_number, _is_text))), "a list of earlier values by name", True),
     "run": Entry(_is_text, "text", True),
     "initial_params_sha256": _SHA256._replace(is_optional=True),
+    "auxiliaries": Entry(_maps(_is_sha256), "a SHA-256 by name", True),
     "config_sha256": _SHA256._replace(is_optional=True),
     "config_sha256_before": _SHA256._replace(is_optional=True),
     "summary_sha256": _SHA256._replace(is_optional=True),
@@ -141,6 +142,19 @@ SUMMARY = {
     "params_sha256": _HASHES,
 }
 """What summary.json holds, by name."""
+
+CONDITIONS = ("python", "packages", "backend", "device_kind", "processor", "cpu_threads", "xla_flags", "jax_settings")
+"""The entries of a manifest on which the bytes that a command makes of a run may depend."""
+
+MADE = {
+    "command": _NAME,
+    "flags": Entry(_maps(lambda value: not isinstance(value, dict)), "values by name"),
+    "params_sha256": Entry(_maps(_is_sha256), "a SHA-256 by name"),
+    "input_sha256": _SHA256._replace(is_optional=True),
+    **{name: MANIFEST[name] for name in (*CONDITIONS, "git_commit")},
+    "files": Entry(_maps(_is_sha256), "a SHA-256 by name"),
+}
+"""What the record of a command holds, by name."""
 
 SEAL = "sha256"
 """The entry of manifest.json that holds the digest of all others."""
@@ -202,6 +216,18 @@ def read_summary(workdir: Path) -> dict[str, Any]:
     """
     path = workdir / "summary.json"
     return _checked(path, read_json(path), SUMMARY)
+
+
+def read_made(path: Path) -> dict[str, Any]:
+    """Reads the record of what a command has made.
+
+    Raises:
+      BadInput: the file is missing, is not such a record, or has been changed since it was written.
+    """
+    found = _checked(path, read_json(path), MADE)
+    if sealed(found) != found:
+        raise BadInput(f"{path} is damaged: it does not have the digest that it was written with; make the files again")
+    return found
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -54,7 +54,9 @@ def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
 
     monkeypatch.setattr(auxiliary, "fit", never)
     other_run = FLAGS.replace(seed=6, data_dir="elsewhere", batch_size=7)
-    _, again = reference_classifier.find_or_train(other_run, dataset, root)
+    with auxiliary.used() as used:
+        _, again = reference_classifier.find_or_train(other_run, dataset, root)
+    assert used == {first.folder.name: first.params_sha256}
     assert (again.params_sha256, again.folder) == (first.params_sha256, first.folder)
     other_data = dataset._replace(fingerprint="f" * 64)
     for flags, other in ((FLAGS.replace(binarize="static"), dataset), (FLAGS, other_data)):

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+import time
 
 import pytest
 
-from genjax.runs import agreement, directory, reproduce
+from genjax.runs import agreement, directory, reproduce, stored
 from genjax.runs.settings import NOT_IDENTITY
 
 FLAGS = ("--num_steps=40", "--log_every=10", "--eval_every=20", "--hidden=32")
@@ -95,6 +96,76 @@ def test_several_seeds_are_compared_one_by_one(train, finish, tmp_path):
         "seed 0: the same bits",
         "seed 1: the same bits",
     ]
+
+
+@pytest.mark.slow
+def test_an_auxiliary_model_of_other_bits_is_named_first(train, finish, tmp_path):
+    workdir = tmp_path / "runs" / "run"
+    train("sfnn", workdir, "--num_steps=4", "--hidden=3", "--num_stochastic=2", "--num_seeds=2")
+    recorded = directory.read_manifest(workdir)["auxiliaries"]
+    assert len(recorded) == 2 and all(name.startswith("gaussian_mlp-") for name in recorded)
+    status, out, err = finish("reproduce", f"--run={workdir}")
+    assert status == 0, err
+    lines = out.splitlines()
+    assert [line.partition(" params_sha256 ")[0] for line in lines] == [
+        *(f"auxiliary model {name}: the same bits:" for name in sorted(recorded)),
+        *(f"seed {seed}: the same bits:" for seed in (0, 1)),
+    ]
+    first = min(recorded)
+    altered = recorded | {first: "0" * 64}
+    directory.write_manifest(workdir, directory.read_manifest(workdir) | {"auxiliaries": altered})
+    status, out, err = finish("reproduce", f"--run={workdir}")
+    assert status == 1, err
+    said = f"auxiliary model {first}: other bits: params_sha256 {'0' * 64} recorded, {recorded[first]} now"
+    assert out.splitlines()[0].startswith(said)
+
+
+MADE = {
+    "generate": ("generate", "generated", "--num=20", "--measure", "--figure_formats=svg,pdf"),
+    "generate-density": ("generate", "generated", "--num=20", "--density=flow", "--density_steps=5"),
+    "latent_space": ("latent_space", "latent_space", "--num_levels=3", "--num_walks=4", "--num_frames=3"),
+    "beside": ("latent_space", "latent_space", "--beside={run}", "--num_levels=3", "--num_walks=4", "--num_frames=3"),
+    "safetensors": ("export", "exported/model.safetensors"),
+    "npz": ("export", "exported/model.npz", "--to=npz"),
+    "stablehlo": ("export", "exported/stablehlo", "--to=stablehlo", "--functions=codes,latent_mahalanobis"),
+    "hub": ("export", "exported/hub", "--to=hub"),
+    "apply": ("apply", "applied", "--to=reconstructions", "--input={pictures}", "--resize"),
+    "table": ("apply", "applied/codes.csv", "--to=codes", "--input={pictures}", "--resize", "--out={out}"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MADE)
+def test_what_was_made_of_a_run_is_made_again_to_the_same_bytes(honest, finish, pictures, tmp_path, name):
+    if name == "stablehlo":
+        pytest.importorskip("flatbuffers")
+    run = tmp_path / "run"
+    shutil.copytree(honest, run)
+    page, where, *flags = MADE[name]
+    out = run / where
+    places = dict(run=run, pictures=pictures / "disc", out=out)
+    status, _, err = finish(page, f"--run={run}", *(flag.format(**places) for flag in flags))
+    assert status == 0, err
+    time.sleep(2.1)  # the times in zip files have a resolution of 2 s
+    moved = tmp_path / "elsewhere" / "run"
+    moved.parent.mkdir()
+    run.rename(moved)
+    status, said, err = finish("reproduce", f"--made={moved / where}")
+    assert status == 0, said + err
+    assert said.startswith("the same bytes: ")
+
+
+@pytest.mark.slow
+def test_pictures_of_another_seed_are_other_bytes(honest, finish, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(honest, run)
+    assert finish("generate", f"--run={run}", "--num=20")[0] == 0
+    record = directory.read_json(run / "generated" / "made.json")
+    record["flags"]["seed"] = 1
+    directory.write_json(run / "generated" / "made.json", stored.sealed(record))
+    status, said, err = finish("reproduce", f"--made={run / 'generated'}")
+    assert status == 1, err
+    assert said.startswith("other bytes: samples.npz has SHA-256 ") and "and 1 more files differ" in said
 
 
 def test_one_seed_of_several_can_differ():

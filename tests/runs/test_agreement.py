@@ -2,14 +2,17 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from experiments import generate
+from experiments import generate, vae
 from genjax import runs
 from genjax.errors import BadInput
-from genjax.runs import agreement, log, opening
+from genjax.runs import agreement, auxiliary, code, command, directory, log, opening, remaking, reproduce
+from genjax.runs.settings import NOT_IDENTITY
+from genjax.training import checkpoint, saved
 
 
 @pytest.fixture
@@ -195,3 +198,94 @@ def test_a_fresh_directory_after_a_kill_between_its_files(run, honest, start):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     start(run)
     assert params(run) == params(honest) and Path(run / "manifest.json").exists()
+
+
+def without(run, name, *, content="config.json"):
+    """The run as a version of the code would have left it that had no such flag, or no such entry of the manifest."""
+    found = json.loads((run / content).read_text())
+    del found[name]
+    if content == "manifest.json":
+        for seal in ("run", "config_sha256", "summary_sha256", "sha256"):  # that version did not have them either
+            found.pop(seal, None)
+        (run / content).write_text(json.dumps(found))
+        return
+    directory.write_json(run / content, found)
+    manifest = directory.read_manifest(run) | {"config_sha256": directory.config_digest(found, NOT_IDENTITY)}
+    directory.write_manifest(run, manifest)
+
+
+def test_a_run_from_before_a_flag_gets_its_default_and_says_so(run, capsys, monkeypatch):
+    without(run, "num_flow_layers")
+    monkeypatch.setattr(reproduce.subprocess, "run", lambda given, **_: subprocess.CompletedProcess(given, 2))
+    with pytest.raises(BadInput, match="could not be trained again"):
+        reproduce.main(reproduce.Flags(run=str(run)))
+    said = f"warning: {run} has no value for num_flow_layers; the defaults are used"
+    assert capsys.readouterr().err.splitlines() == [said]
+    assert runs.open(run).flags.num_flow_layers == vae.Flags().num_flow_layers
+    assert capsys.readouterr().err.splitlines() == [said]
+
+
+@pytest.mark.parametrize("name", ["jax_settings", "data"])
+def test_a_manifest_from_before_an_entry_is_opened(run, name):
+    for meta in (run / "checkpoints").rglob("*"):  # which name the run that the manifest then did not name
+        if meta.is_file() and b"meta_sha256" in (text := meta.read_bytes()):
+            kept = ("step", "sha256", "leaves")
+            meta.write_text(json.dumps({k: v for k, v in json.loads(text).items() if k in kept}))
+    without(run, name, content="manifest.json")
+    assert opening.open(run, with_data=False).step == 20
+
+
+@pytest.mark.parametrize("name", ["params_sha256", "bits_of_devices"])
+def test_a_manifest_without_an_entry_that_is_needed_is_named(run, start, name):
+    without(run, name, content="manifest.json")
+    for each in (
+        lambda: runs.open(run),
+        lambda: start(run),
+        lambda: reproduce.main(reproduce.Flags(run=str(run))),
+        lambda: generate.main(generate.Flags(run=str(run))),
+    ):
+        with pytest.raises(BadInput, match=rf"^{run / 'manifest.json'} has no entry '{name}'; "):
+            each()
+
+
+def test_a_checkpoint_of_an_older_model_is_named_with_what_it_lacks(run):
+    kept = saved.read(run / "checkpoints")
+    shutil.rmtree(run / "checkpoints")
+    older = {path: leaf for path, leaf in kept.leaves.items() if path != "step"}
+    with checkpoint.Checkpoints(run / "checkpoints", keep=1, run=kept.run) as checkpoints:
+        checkpoints.save(20, older, note=kept.note)
+    where = run / "checkpoints"
+    with pytest.raises(
+        BadInput, match=rf"^checkpoint 20 in {where} is of another model: step is absent in it, and int32"
+    ):
+        runs.open(run)
+
+
+def test_what_was_drawn_is_drawn_again_to_the_same_bytes(run, monkeypatch, capsys):
+    def generated(arguments, **options):
+        generate.main(command.parse(generate.Flags, arguments[2:]))
+        return subprocess.CompletedProcess(arguments, 0)
+
+    monkeypatch.setattr(code, "_git", lambda *arguments: None)
+    monkeypatch.setattr(remaking.subprocess, "run", generated)
+    generate.main(generate.Flags(run=str(run), num=12, step=10, seed=4))
+    capsys.readouterr()
+    assert reproduce.main(reproduce.Flags(made=str(run / "generated"))) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"the same bytes: 2 files of generate; {run / 'generated'}"
+
+
+def test_a_run_that_goes_on_with_other_auxiliary_models_is_mixed(run, capsys):
+    found = {"judge-1": "1" * 64, "judge-2": "2" * 64}
+    auxiliary.note(run, {}, warn=print)
+    assert "auxiliaries" not in directory.read_manifest(run)
+    for _ in range(2):
+        auxiliary.note(run, found, warn=print)
+        assert directory.read_manifest(run)["auxiliaries"] == found
+    found = {"judge-1": "1" * 64, "judge-of-more-steps": "3" * 64}
+    auxiliary.note(run, found, warn=print)
+    assert "mixed" not in directory.read_manifest(run) and not capsys.readouterr().out
+    auxiliary.note(run, found | {"judge-1": "4" * 64}, warn=print)
+    change = f"judge-1: {'1' * 64} then, {'4' * 64} now"
+    assert f"resumes with other auxiliary models ({change}): " in capsys.readouterr().out
+    assert directory.read_manifest(run)["mixed"] == [change]
+    agreement.check(run)

@@ -13,7 +13,7 @@ import pytest
 
 from experiments import generate
 from genjax.errors import BadInput
-from genjax.runs import directory, reproduce
+from genjax.runs import agreement, directory, reproduce
 
 NUM, SEED = 60, 20261126
 
@@ -103,10 +103,9 @@ def outcome(command, honest):
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "unfinished"])
 def test_random_damage(honest, other, start, tmp_path, capsys, monkeypatch, finished):
     draw = random.Random(SEED + finished)
-    manifest = directory.read_manifest(honest)
-    results = {"": reproduce.Result(manifest["params_sha256"], directory.read_metrics(honest / "metrics.jsonl"))}
+    manifest, again = directory.read_manifest(honest), agreement.read(honest)
     # what training again gives is known: nothing was changed but the directory that is compared with it
-    monkeypatch.setattr(reproduce, "_train_again", lambda page, flags, **options: (results, manifest))
+    monkeypatch.setattr(reproduce, "_train_again", lambda page, flags, **options: again)
 
     def restart(workdir):
         start(workdir)
@@ -127,6 +126,7 @@ def test_random_damage(honest, other, start, tmp_path, capsys, monkeypatch, fini
     whole = tmp_path / "whole"
     shutil.copytree(honest, whole)
     known = {name: command(whole) for name, command in commands.items()}
+    assert known["reproduce"][0] == 0
     table = []
     for number in range(NUM):
         workdir = tmp_path / str(number) / "run"
