@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 
 from genjax import data, losses, stochastic
 from genjax.errors import BadInput
@@ -13,6 +14,8 @@ from genjax.losses import Adversarial
 from genjax.losses.adversarial import Critic
 from genjax.models import gan
 from genjax.models.adaptive_augmentation import Adaptation
+from genjax.models.top_k import TopK
+from genjax.models.unrolling import Unrolling
 from genjax.types import Array, Key
 
 LOSSES = {
@@ -100,3 +103,23 @@ def adaptation_of(flags: Any) -> Adaptation | None:
     if flags.augmentation_target is None:
         return None
     return Adaptation(flags.augmentation_target, flags.augmentation_ramp)
+
+
+def top_k_of(flags: Any) -> TopK | None:
+    """How the share of generated examples that train the generator falls, if it does.
+
+    Raises:
+      BadInput: steps without a share.
+    """
+    if flags.top_k is not None:
+        return TopK(flags.top_k_steps, flags.top_k)
+    if flags.top_k_steps is not None:
+        raise BadInput("there is no share that falls; give `top_k`", parameter="top_k_steps")
+    return None
+
+
+def unrolling_of(flags: Any) -> Unrolling | None:
+    """The steps of the discriminator that the generator looks ahead, if it does."""
+    if not flags.unrolled_steps:
+        return None
+    return Unrolling(flags.unrolled_steps, optax.sgd(flags.unrolled_learning_rate))

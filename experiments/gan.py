@@ -10,6 +10,8 @@
     python -m experiments.gan --dataset=folder:PATH --network=dcgan --augmentation=translation,cutout,colour
     python -m experiments.gan --dataset=folder:PATH --image_size=32 --network=residual --batch_size=64
     python -m experiments.gan --network=dcgan --normalization=batch --self_attention
+    python -m experiments.gan --dataset=ring --top_k=0.5
+    python -m experiments.gan --dataset=ring --unrolled_steps=5
     python -m experiments.gan --dataset=stacked:digits --network=dcgan --batch_size=64
     python -m experiments.gan --dataset=stacked:mnist --data_dir=DIR --network=dcgan --batch_size=64 --num_steps=12000
 
@@ -21,6 +23,10 @@ in the way of --conditioning: in its input (Mirza & Osindero 2014), by a project
 auxiliary classifier (Odena et al. 2017). With --self_attention, the places of a map of half the image's size attend to
 each other in both convolutional networks (Zhang et al. 2019); it takes the square of their number in memory.
 --normalization=batch is that of DCGAN's generator (Radford et al. 2016); samples are normalised by moving averages.
+
+With --top_k, only the samples of a batch that look most real to the discriminator train the generator, a share that
+falls from all to this one (Sinha et al. 2020); with --shards, each shard chooses among its own. With --unrolled_steps,
+the generator meets the discriminator as it would be after so many more steps (Metz et al. 2017).
 
 Each evaluation draws samples from the same noise and measures them; their pictures are in the folder `along`, the last
 one also in `samples.png`, and all of them in `training.gif`. On `ring` and `grid` it counts the modes that the samples
@@ -47,137 +53,19 @@ from pathlib import Path
 from typing import Any
 
 from experiments import game_stability, games, gan_networks, gan_parts, toy_modes, triple_modes
+from experiments.gan_flags import Flags, resolve
 from genjax import data, gradients, runs
 from genjax.data import triples
 from genjax.drawing import pictures
 from genjax.errors import BadInput
-from genjax.evaluation.sample_quality import AT_LEAST, sample_quality
+from genjax.evaluation.sample_quality import sample_quality
 from genjax.gradients import Reduction
 from genjax.models import gan
 from genjax.models.adaptive_augmentation import AUGMENTATION
-from genjax.runs import flag, sampling
+from genjax.runs import sampling
 from genjax.types import Array, Params
 
 MOST_COLUMNS = 100  # classes that a picture shows in columns
-
-
-class Flags(runs.Flags):
-    """Generative adversarial network."""
-
-    num_steps: int = flag(None, "number of updates of the generator; by default 5000, or 15000 on grid", at_least=1)
-    batch_size: int = 256
-    learning_rate: float = flag(
-        None, "highest learning rate of the discriminator; by default 1e-3, or 2e-3 on grid", at_least=0
-    )
-    learning_rate_schedule: str = "cosine"
-    eval_every: int = 1000
-    keep_checkpoints: int = 5  # with the last one from before a collapse, which is noticed some evaluations later
-    averaging: float = 0.99
-    loss: str = flag("non_saturating", "losses of the two players", choices=games.LOSSES)
-    alpha: float | None = flag(
-        None,
-        "weight of the generator's adversarial loss, with 1 - alpha for the discriminator's; by default both are 1",
-        at_least=0,
-        at_most=1,
-    )
-    penalty: str = flag("r1", "penalty on the discriminator's gradient", choices=("none", *games.PENALTIES))
-    penalty_weight: float = flag(
-        None,
-        "weight of the penalty; by default 10, or for r1 0.1, and 0.003 on grid, and for r1_r2 half of that",
-        at_least=0,
-    )
-    clip: float | None = flag(
-        None, "largest magnitude of the discriminator's parameters, which are clipped to it", at_least=1e-6
-    )
-    spectral_norm: bool = flag(False, "divide the discriminator's kernels by their largest singular values")
-    augmentation: tuple[str, ...] = flag(
-        (),
-        "differentiable transformations of real and generated images before the discriminator; by default there are "
-        "none",
-        choices=games.AUGMENTATIONS,
-        may_be_empty=True,
-        newer=True,
-    )
-    augmentation_target: float | None = flag(
-        None,
-        "apply each augmentation with a probability that makes the mean sign of real images' logits tend to this, 0.6 "
-        "in the paper; by default each is always applied",
-        at_least=-1,
-        at_most=1,
-        newer=True,
-    )
-    augmentation_ramp: int = flag(
-        500_000, "number of images in which that probability can grow from 0 to 1", at_least=1, newer=True
-    )
-    num_critic_steps: int = flag(
-        1, "number of updates of the discriminator per step, each on an equal part of the batch", at_least=1
-    )
-    generator_learning_rate: float = flag(
-        None, "highest learning rate of the generator; by default that of the discriminator", at_least=0
-    )
-    beta1: float = flag(0.5, "Adam's b1 for both players", at_least=0, at_most=0.999999)
-    beta2: float = flag(0.9, "Adam's b2 for both players", at_least=0, at_most=0.999999)
-    conditional: bool = flag(False, "condition both players on the label")
-    conditioning: str = flag(
-        "concatenated",
-        "how the discriminator of --conditional learns of the label: in its input, by a projection of its features, or "
-        "as an auxiliary classifier, which both players train",
-        choices=gan_networks.CONDITIONING,
-        newer=True,
-    )
-    auxiliary_weight: float = flag(
-        1.0, "weight of the auxiliary classifier's cross-entropy in the losses of both players", at_least=0, newer=True
-    )
-    network: str = flag("mlp", "architecture of the generator and the discriminator", choices=gan_parts.NETWORKS)
-    hidden: tuple[int, ...] = flag(
-        (128, 128, 128), "widths of the hidden layers of both MLPs", at_least=1, may_be_empty=True
-    )
-    features: tuple[int, ...] = flag(
-        (32, 64), "channels of the convolutional discriminator; the generator mirrors them", at_least=1
-    )
-    normalization: str = flag(
-        "channels",
-        "normalization in convolutional generators: of the channels of each pixel, or of each channel over a batch; "
-        "with --shards, each shard is a batch of its own (ghost batches)",
-        choices=("channels", "batch"),
-        newer=True,
-    )
-    self_attention: bool = flag(
-        False,
-        "let the places of the map of half the image's size attend to each other, in both convolutional networks",
-        newer=True,
-    )
-    latent_dim: int = flag(
-        None, "number of latent dimensions; by default 2 for toys, 16 for images and 48 for stacked ones", at_least=1
-    )
-    num_samples: int = flag(
-        None,
-        "number of samples drawn and measured at each evaluation; by default 2000, or 26000 of stacked images",
-        at_least=AT_LEAST,
-        at_most=10**6,
-    )
-
-
-def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
-    """Fills in the defaults that depend on the data set and on other flags."""
-    many_modes, stacked = flags.dataset == "grid", flags.dataset.startswith(triples.PREFIX)
-    learning_rate = flags.learning_rate
-    if learning_rate is None:
-        learning_rate = 2e-3 if many_modes else 1e-3
-    penalty_weight = flags.penalty_weight
-    if penalty_weight is None:
-        of_r1 = 0.003 if many_modes else 0.1
-        # where generated examples are like the data, R2 is equal to R1
-        penalty_weight = {"r1": of_r1, "r1_r2": of_r1 / 2}.get(flags.penalty, 10.0)
-    of_generator = flags.generator_learning_rate
-    return flags.replace(
-        num_steps=flags.num_steps or (15_000 if many_modes else 5000),
-        learning_rate=learning_rate,
-        generator_learning_rate=learning_rate if of_generator is None else of_generator,
-        penalty_weight=penalty_weight,
-        latent_dim=flags.latent_dim or (2 if flags.dataset in toy_modes.TOYS else 48 if stacked else 16),
-        num_samples=flags.num_samples or (triple_modes.NUM_SAMPLES if stacked else 2000),
-    )
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
@@ -206,6 +94,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         auxiliary_weight=flags.auxiliary_weight if flags.conditioning == "auxiliary" else None,
         augmentation=games.augmentation_of(flags, dataset),
         adaptation=games.adaptation_of(flags),
+        top_k=games.top_k_of(flags),
     )
     num_updates = flags.num_steps * flags.num_critic_steps
     optimizer = runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2)
@@ -218,6 +107,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         num_critic_steps=flags.num_critic_steps,
         averaging=flags.averaging or None,
         project=project,
+        ahead=games.unrolling_of(flags),
         reduction=reduction,
     )
     return runs.Built(model, parts)

@@ -57,11 +57,13 @@ def of_generator(flags: Any, shape: tuple[int, ...], num_classes: int) -> Networ
     if flags.normalization == "channels":
         plain = gan_parts.generator(flags, input_dim, shape, self_attention=flags.self_attention)
         return networks.with_label(plain, num_classes) if num_classes else plain
-    if flags.network == "mlp" or len(shape) != 3:
-        raise BadInput("batch is of the generators of images, dcgan and residual", parameter="normalization")
+    if flags.network not in gan_parts.STATEFUL or len(shape) != 3:
+        raise BadInput("batch applies only to the generators dcgan and residual, of images", parameter="normalization")
     rows = flags.batch_size // (flags.num_critic_steps * (flags.shards or 1))
     if rows < 2:
-        raise BadInput(f"batch needs two examples or more of a shard, not {rows}", parameter="normalization")
+        raise BadInput(
+            f"batch needs at least two examples in each shard and critic step, not {rows}", parameter="normalization"
+        )
     make = gan_parts.STATEFUL[flags.network]
     network = make(input_dim, shape, features=flags.features, self_attention=flags.self_attention)
     return networks.with_label(network, num_classes) if num_classes else network

@@ -9,11 +9,13 @@ paper takes r over four batches of 64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from genjax import gradients
 from genjax.losses import mean_logit
 from genjax.losses.adversarial import Logit
 from genjax.types import Array, Key, Network, Params
@@ -62,3 +64,15 @@ def adapted(discriminator: Params, statistics: dict[str, Array], adaptation: Ada
     move = jnp.sign(mean_sign - adaptation.target) * (statistics["examples"] * (1 / adaptation.num_examples))
     moved = jnp.clip(probability_of(discriminator) + move, 0, adaptation.largest)
     return discriminator | {AUGMENTATION: {"probability": moved}}
+
+
+def refresh(adaptation: Adaptation | None, project: Callable[[Params], Params] | None) -> gradients.Refresh | None:
+    """What follows an update of a discriminator: the projection of its params, and the move of p, if there is a p."""
+    if adaptation is None:
+        return None if project is None else lambda params, statistics: project(params)
+
+    def moved(params: Params, statistics: Any) -> Params:
+        network = params["network"] if project is None else project(params["network"])
+        return adapted(params | {"network": network}, statistics, adaptation)
+
+    return moved

@@ -13,6 +13,9 @@ own draw of T, real and fake ones independent draws.
 
 A generator with batch normalisation, a `StatefulNetwork`, normalises by its batch in both players' objectives, and by
 its moving averages in evaluation and sampling; the averages follow the batches of the generator's own updates.
+
+The generator can also be trained by its most convincing examples alone (`top_k`), or against the discriminator as it
+would be after some more steps (`unrolling`).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ import optax
 from genjax import gradients
 from genjax.losses import Adversarial, mean_logit, softmax_cross_entropy
 from genjax.losses.adversarial import Critic, Logit
-from genjax.models import adaptive_augmentation, alternating, moving_average
+from genjax.models import adaptive_augmentation, alternating, moving_average, top_k, unrolling
 from genjax.models.adaptive_augmentation import Adaptation
 from genjax.types import Array, Batch, Key, Model, Network, Params, StatefulNetwork, check_networks
 
@@ -53,6 +56,7 @@ class GAN(NamedTuple):
     auxiliary_weight: float | None = None  # w of the cross-entropy in both players' losses; None for no classifier
     augmentation: Callable[..., Array] | None = None  # T: x, key -> x, of what the discriminator is trained on
     adaptation: Adaptation | None = None  # then T: x, key, p -> x, and D is one `with_probability`
+    top_k: top_k.TopK | None = None  # then only the k most convincing examples train the generator
 
 
 def init_params(key: Key, *, parts: GAN) -> Params:
@@ -202,20 +206,22 @@ def generator_objective(parts: GAN, *, evaluation: bool = False) -> gradients.Ob
 
         J_G = L_G - w log p(y|x~)
 
-    The last term, of weight w, is that of an auxiliary classifier, if there is one.
+    The last term, of weight w, is that of an auxiliary classifier, if there is one. Of a `top_k.Turn`, as `model` makes
+    it with `parts.top_k`, the mean of J_G in training is that over the k examples with the largest logits.
 
     Args:
-      evaluation: a stateful generator normalises by its moving averages, and not by the batch.
+      evaluation: a stateful generator normalises by its moving averages, and not by the batch, and all examples count.
 
     Returns:
       `objective(generator, {"discriminator": params}, batch, key) -> (loss [B], {"generator_loss": [B]})`, in training
       of a stateful generator with its statistics as a third value; the cross-entropy of an auxiliary classifier is not
-      in `generator_loss`, but in "cross_entropy", in nats.
+      in `generator_loss`, but in "cross_entropy", in nats. Of a `top_k.Turn`, `generator_loss` is of all examples, and
+      "kept_share" is the share that train the generator.
 
     Source: Goodfellow et al. 2014, algorithm 1; Odena et al. 2017, equations 2 and 3.
     """
 
-    def objective(generator: Params, others: dict[str, Params], batch: Batch, key: Key) -> tuple[Any, ...]:
+    def objective(generator: Params, others: dict[str, Params], batch: Batch | top_k.Turn, key: Key) -> tuple[Any, ...]:
         key, augmentation_key = _keys(key, parts)
         z = jax.random.normal(key, (len(batch.x), parts.latent_dim))
         fake, statistics = _fakes(generator, z, batch.label, key, parts, evaluation)
@@ -224,26 +230,16 @@ def generator_objective(parts: GAN, *, evaluation: bool = False) -> gradients.Ob
             _judge(others["discriminator"], x, batch.label, parts) for x in (real, fake)
         )
         loss = parts.adversarial.generator(real_logit, fake_logit)
-        if parts.auxiliary_weight is None:
-            return loss, {"generator_loss": loss}, *statistics
-        cross_entropy = _cross_entropy(classes, batch.label)
-        metrics = {"generator_loss": loss, "cross_entropy": cross_entropy}
-        return loss + parts.auxiliary_weight * cross_entropy, metrics, *statistics
+        metrics = {"generator_loss": loss}
+        if parts.auxiliary_weight is not None:
+            metrics["cross_entropy"] = of_class = _cross_entropy(classes, batch.label)
+            loss = loss + parts.auxiliary_weight * of_class
+        if isinstance(batch, top_k.Turn):
+            metrics["kept_share"] = batch.share
+            loss = loss if evaluation else loss * top_k.weights(fake_logit, batch.share[0])
+        return loss, metrics, *statistics
 
     return objective
-
-
-def _refresh(parts: GAN, project: Callable[[Params], Params] | None) -> gradients.Refresh | None:
-    """What follows an update of the discriminator: the projection, and the move of an augmentation's probability."""
-    adaptation = parts.adaptation
-    if adaptation is None:
-        return None if project is None else lambda params, statistics: project(params)
-
-    def refresh(params: Params, statistics: Any) -> Params:
-        network = params["network"] if project is None else project(params["network"])
-        return adaptive_augmentation.adapted(params | {"network": network}, statistics, adaptation)
-
-    return refresh
 
 
 def model(
@@ -255,6 +251,7 @@ def model(
     num_critic_steps: int = 1,
     averaging: float | None = None,
     project: Callable[[Params], Params] | None = None,
+    ahead: unrolling.Unrolling | None = None,
     reduction: gradients.Reduction = gradients.whole_batch,
 ) -> Model:
     """A GAN trained by alternating updates (Goodfellow et al. 2014, algorithm 1).
@@ -271,6 +268,7 @@ def model(
         `evaluate` and `sample` use; None keeps no average.
       project: of the discriminator's params, without the probability of an adaptive augmentation, after each update:
         `spectral_norm`'s power iteration, or clipped weights.
+      ahead: the steps of the discriminator, with its penalty, that the generator looks ahead; None for none.
       reduction: how the gradients of both players are taken over the batch, one of `genjax.gradients`.
 
     Returns:
@@ -286,12 +284,16 @@ def model(
         discriminator_objective(parts, penalty=penalty),
         discriminator_optimizer,
         steps=num_critic_steps,
-        refresh=_refresh(parts, project),
+        refresh=adaptive_augmentation.refresh(parts.adaptation, project),
         evaluation=discriminator_objective(parts, penalty=penalty, evaluation=True),
     )
+    of_generator = generator_objective(parts)
+    if ahead is not None:
+        players = dict(own="generator", adversary="discriminator")
+        of_generator = unrolling.unrolled(of_generator, discriminator.objective, **players, unrolling=ahead)
     generator = alternating.Player(
         "generator",
-        generator_objective(parts),
+        of_generator,
         generator_optimizer,
         refresh=parts.generator.refresh if isinstance(parts.generator, StatefulNetwork) else None,
         averaging=None if averaging is None else moving_average.cumulative(averaging),
@@ -304,5 +306,14 @@ def model(
             label = jnp.arange(num) % parts.num_classes
         return generate(state.evaluation_params["generator"], z, label, parts=parts)
 
-    trained = alternating.model(partial(init_params, parts=parts), [discriminator, generator], reduction=reduction)
+    def turn(state: alternating.State, batch: Batch, key: Key) -> top_k.Turn:
+        assert parts.top_k is not None
+        return top_k.turn(batch, state.step, parts.top_k)
+
+    trained = alternating.model(
+        partial(init_params, parts=parts),
+        [discriminator, generator],
+        prepare=None if parts.top_k is None else turn,
+        reduction=reduction,
+    )
     return trained._replace(sample=sample)

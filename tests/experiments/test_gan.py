@@ -111,16 +111,20 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
             {"augmentation_target": 0.6, "augmentation": ("colour",), "loss": "wasserstein"},
             "augmentation_target: the sign of a logit tells real from fake in minimax, non_saturating, hinge only",
         ),
-        ({"normalization": "batch"}, "normalization: batch is of the generators of images, dcgan and residual"),
+        (
+            {"normalization": "batch"},
+            "normalization: batch applies only to the generators dcgan and residual, of images",
+        ),
         (
             {"normalization": "batch", "network": "dcgan", "batch_size": 8, "shards": 8},
-            "normalization: batch needs two examples or more of a shard, not 1",
+            "normalization: batch needs at least two examples in each shard and critic step, not 1",
         ),
         ({"self_attention": True}, "self_attention: an mlp has no map of places; use dcgan or residual"),
         (
             {"self_attention": True, "network": "dcgan", "batch_size": 2**31 - 1},
             "self_attention: the weights of 16 places for each other, of 2147483647 images, would take",
         ),
+        ({"top_k_steps": 10}, "top_k_steps: there is no share that falls; give `top_k`"),
         ({"dataset": "ring", "augmentation": ("cutout",)}, "augmentation: ring has no images to transform"),
     ],
 )

@@ -5,6 +5,9 @@ at the equilibrium (0, 0), and a penalty of (g / 2) psi^2, the gradient field th
 -g/2 +- sqrt(g^2/4 - c^2). Simultaneous descent is Euler's method of step h, whose eigenvalues are 1 + h times these.
 Alternating descent moves psi first, and theta by the new psi; its eigenvalues mu solve
 mu^2 - (2 - h g - h^2 c^2) mu + (1 - h g) = 0.
+
+In the linear game, K unrolled steps of size e turn psi into r^K psi - e s theta, r = 1 - e g, s = 1 + r + ... +
+r^{K-1}, so that theta's gradient is -r^K psi + 2 e s theta (Metz, Poole, Pfau & Sohl-Dickstein 2017).
 """
 
 import jax
@@ -17,6 +20,7 @@ from scipy.special import expit
 from genjax import gradients, losses
 from genjax.losses import MINIMAX, NON_SATURATING, RELATIVISTIC, WASSERSTEIN
 from genjax.models import gan
+from genjax.models.unrolling import Unrolling
 from genjax.types import Batch, Network
 
 H = 0.2
@@ -68,9 +72,9 @@ def simultaneous(pair, penalty):
     return update
 
 
-def alternating(pair, penalty):
+def alternating(pair, penalty, ahead=None):
     """(psi, theta) -> both after a training step of the model."""
-    model = gan.model(players_of(pair), optax.sgd(H), optax.sgd(H), penalty=penalty)
+    model = gan.model(players_of(pair), optax.sgd(H), optax.sgd(H), penalty=penalty, ahead=ahead)
 
     def update(point):
         psi, theta = point
@@ -130,3 +134,20 @@ def test_without_a_penalty_simultaneous_descent_leaves_the_equilibrium(float64):
     points = orbit(simultaneous(MINIMAX, None), jnp.array([0.5, -1.0]), 100)
     distance, slope = np.linalg.norm(points, axis=1), expit(np.prod(points, axis=1))
     np.testing.assert_allclose(distance[1:] / distance[:-1], np.sqrt(1 + H**2 * slope[:-1] ** 2), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["none", "r1_r2"])
+def test_unrolled_steps_add_the_answer_of_the_discriminator(name, float64):
+    penalty, g = PENALTIES[name]
+    steps, size = 3, 0.4
+    r = 1 - size * g
+    gain = 2 * size * sum(r**k for k in range(steps))
+    update = alternating(WASSERSTEIN, penalty, Unrolling(steps, optax.sgd(size)))
+    found = np.asarray(jax.jacfwd(update)(jnp.zeros(2)))
+    kept, pull = 1 - H * g, H * r**steps
+    by_hand = np.array([[kept, -H], [pull * kept, 1 - H * pull - H * gain]])
+    np.testing.assert_allclose(found, by_hand, rtol=1e-12)
+    if name == "none":  # the plain game circles for ever, with eigenvalues on the unit circle
+        np.testing.assert_allclose(np.abs(eigenvalues(alternating, 1.0, 0.0)), 1, rtol=1e-12)
+        distance = np.linalg.norm(orbit(update, jnp.array([1.0, -2.0]), 200), axis=1)
+        assert distance[-1] < 1e-4 * distance[0]
