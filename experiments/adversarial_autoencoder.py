@@ -4,16 +4,24 @@
     python -m experiments.adversarial_autoencoder --prior=ring
     python -m experiments.adversarial_autoencoder --prior=swiss_roll --variant=labelled
     python -m experiments.adversarial_autoencoder --dataset=mnist --data_dir=DIR --prior=ring --variant=labelled
+    python -m experiments.adversarial_autoencoder --variant=semi_supervised --num_labels=100
 
 The prior only has to be sampled: N(0, I), Gaussians on a ring, or a spiral. With --variant=labelled, the discriminator
 is given the label beside the code, so that each class has its own Gaussian of the ring, or piece of the spiral, to
-fill; --num_labels leaves most labels out, whose codes may then lie anywhere under the prior. The metrics are:
+fill; --num_labels leaves most labels out, whose codes may then lie anywhere under the prior.
+
+With --variant=semi_supervised, a code is a class and a style of --latent_dim numbers, each with a discriminator of its
+own: the classes are made to follow a uniform categorical distribution, the styles the prior, and --num_labels training
+examples, as many of each class, teach which class is which (section 5 of the paper). A batch has --num_labelled of
+them. In `samples.png` each row is of one style, each column of one class. The metrics are:
 
     prior_moment_*              first and second moment of the codes in units of the prior's, 0 and 1 where they agree
     discriminator_loss          1.386, 2 log 2, where the codes cannot be told from the prior
     psnr                        of the reconstructions of held-out examples
     nearest_neighbour_accuracy  how often the nearest training codes are of the same class
     region_accuracy             of labelled codes: how often the class whose p(z|y) is greatest is the right one
+    error                       semi-supervised: how often the class of a held-out example's code is wrong
+    nearest_neighbour_error     and how often that of the nearest of the labelled examples is
 """
 
 from __future__ import annotations
@@ -24,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, code_moments, games
+from experiments import applications, class_and_style, code_moments, few_labels, games
 from genjax import data, losses, networks, runs
 from genjax.data import batching
 from genjax.drawing import charts, pictures
@@ -35,6 +43,7 @@ from genjax.losses import RECONSTRUCTIONS, Prior
 from genjax.models import adversarial_autoencoder, autoencoder
 from genjax.models.adversarial_autoencoder import AdversarialAutoencoder
 from genjax.models.semi_supervised import UNKNOWN
+from genjax.models.semi_supervised_adversarial import SemiSupervisedAdversarial
 from genjax.runs import flag, sampling, showing
 from genjax.types import Array, Key, Params
 
@@ -52,16 +61,23 @@ class Flags(runs.Flags):
     eval_every: int = 1000
     variant: str = flag(
         "unsupervised",
-        "whether the discriminator is given a code alone, or its label as well (labelled)",
-        choices=("unsupervised", "labelled"),
+        "whether the discriminator is given a code alone, or its label as well (labelled), or codes have a part for "
+        "the class, which a few labels name (semi_supervised)",
+        choices=("unsupervised", "labelled", "semi_supervised"),
     )
     prior: str = flag("normal", "what the codes are made to follow", choices=("normal", *IN_THE_PLANE))
     num_components: int = flag(
         None, "number of Gaussians of the ring; by default 10, or one per class if it is labelled", at_least=1
     )
     num_labels: int | None = flag(
-        None, "number of training examples with labels, in the variant labelled; by default all", at_least=1
+        None,
+        "number of training examples with labels; by default all in the variant labelled, 100 in semi_supervised",
+        at_least=1,
     )
+    label_seed: int = flag(
+        0, "seed of the choice of these examples in semi_supervised", at_least=0, at_most=2**32 - 1, newer=True
+    )
+    num_labelled: int = flag(32, "number of labelled examples in a batch of semi_supervised", at_least=1, newer=True)
     adversarial_learning_rate: float = flag(
         1e-3, "highest learning rate of the discriminator, and of the encoder against it", at_least=0
     )
@@ -85,6 +101,7 @@ def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
         latent_dim=flags.latent_dim or (2 if in_the_plane else 8),
         penalty_weight=(0.01 if in_the_plane else 0.3) if weight is None else weight,
         num_components=flags.num_components or classes or 10,
+        num_labels=flags.num_labels or (100 if flags.variant == "semi_supervised" else None),
     )
 
 
@@ -94,9 +111,12 @@ def check(flags: Flags, dataset: data.Dataset) -> int:
         raise BadInput(f"a {flags.prior} is in the plane; use 2, not {flags.latent_dim}", parameter="latent_dim")
     if flags.reconstruction == "cross_entropy":
         dataset.require_bounded("cross-entropy", parameter="reconstruction")
-    if flags.variant != "labelled":
+    if flags.variant == "semi_supervised":
+        few_labels.check(flags, dataset)
+        return 0
+    if flags.variant == "unsupervised":
         if flags.num_labels is not None:
-            raise BadInput("only the variant labelled reads labels", parameter="num_labels")
+            raise BadInput("only the variants labelled and semi_supervised read labels", parameter="num_labels")
         return 0
     num_classes = dataset.require_classes("a labelled discriminator", parameter="variant")
     if flags.prior in IN_THE_PLANE and flags.num_components != num_classes:
@@ -111,6 +131,8 @@ def check(flags: Flags, dataset: data.Dataset) -> int:
 
 def source(flags: Flags, dataset: data.Dataset) -> batching.Source:
     """Batches of examples, of which --num_labels training examples, a fixed random choice, keep their labels."""
+    if flags.variant == "semi_supervised":
+        return few_labels.source(flags, dataset)
     if check(flags, dataset) and flags.num_labels is not None:
         train, label = dataset.train, np.asarray(dataset.train.label)
         known = np.isin(np.arange(len(label)), data.choose(len(label), flags.num_labels))
@@ -128,6 +150,8 @@ def build_prior(flags: Flags, num_classes: int) -> Prior:
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks, the prior and the model."""
     num_classes, shape, d = check(flags, dataset), dataset.train.x.shape[1:], flags.latent_dim
+    if flags.variant == "semi_supervised":
+        return class_and_style.build(flags, dataset, build_prior(flags, 0), reduction)
     mlp = partial(networks.mlp, activation=jax.nn.relu)
     parts = AdversarialAutoencoder(
         autoencoder.Autoencoder(
@@ -140,7 +164,6 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         build_prior(flags, num_classes),
         num_classes=num_classes,
     )
-
     adversary = partial(runs.optimizer, flags, learning_rate=flags.adversarial_learning_rate, b1=flags.beta1)
     model = adversarial_autoencoder.model(
         parts,
@@ -162,9 +185,11 @@ def draw_prior(num: int, key: Key, *, parts: AdversarialAutoencoder) -> Array:
 
 def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """The moments of held-out codes in units of the prior's; of labelled ones, whether they lie in their regions."""
-    parts, x = trained.parts, trained.examples.x
+    parts, x = class_and_style.game_of(trained.parts), trained.examples.x
     codes = jax.jit(partial(autoencoder.encode, parts=parts.autoencoder))(trained.params, x)
-    found = code_moments.prior_moments(codes, draw_prior(NUM_DRAWS, trained.key, parts=parts))
+    draws = draw_prior(NUM_DRAWS, trained.key, parts=parts)
+    styles = (class_and_style.style_of(z, trained.parts) for z in (codes, draws))
+    found = code_moments.prior_moments(*styles)
     if not parts.num_classes or flags.prior == "normal":
         return found
     densities = jax.vmap(lambda y: parts.prior.negative_log_density((), codes, jnp.full(len(codes), y)))
@@ -174,25 +199,33 @@ def monitor(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Draws samples, reconstructions and codes; measures the last two."""
-    parts, dataset, workdir = trained.parts, trained.dataset, trained.workdir
-    columns = parts.num_classes or 10
-    samples = sampling.draw(trained.model, trained.state, 10 * columns, trained.key)
+    dataset, workdir = trained.dataset, trained.workdir
+    parts, num_classes = class_and_style.game_of(trained.parts), trained.parts.num_classes
+    columns, title = num_classes or 10, "decoded draws from the prior"
+    if flags.variant == "semi_supervised":
+        samples, title = class_and_style.table(trained), "a style in each row, a class in each column"
+    else:
+        samples = sampling.draw(trained.model, trained.state, 10 * columns, trained.key)
     showing.save_samples(
         trained,
         samples,
-        title="decoded draws from the prior" + (", a class in each column" if parts.num_classes else ""),
+        title=title + (", a class in each column" if parts.num_classes else ""),
         columns=columns,
-        captions=pictures.class_captions(range(parts.num_classes), dataset.class_names),
+        captions=pictures.class_captions(range(num_classes), dataset.class_names),
     )
     reconstruct = partial(autoencoder.reconstruct, parts=parts.autoencoder)
     showing.save_reconstructions(trained, reconstruct, title=f"reconstructions from {flags.latent_dim} numbers")
     encode, x = jax.jit(partial(autoencoder.encode, parts=parts.autoencoder)), trained.examples.x
     codes = encode(trained.params, x)
-    pictures.save_latent_map(workdir / "latent_map.png", codes, trained.classes, names=dataset.class_names)
     draws = draw_prior(len(codes), trained.key, parts=parts)
-    charts.save_points(workdir / "prior.png", {"prior": draws, "codes": codes}, title="codes of held-out examples")
+    styles = {name: class_and_style.style_of(z, trained.parts) for name, z in (("prior", draws), ("codes", codes))}
+    pictures.save_latent_map(workdir / "latent_map.png", styles["codes"], trained.classes, names=dataset.class_names)
+    charts.save_points(workdir / "prior.png", styles, title="codes of held-out examples")
     low, high = dataset.limits
     metrics = {"psnr": float(images.set_psnr(jax.jit(reconstruct)(trained.params, x), x, peak=high - low))}
+    if flags.variant == "semi_supervised":
+        error = few_labels.nearest_neighbour_error(flags, dataset, x, trained.examples.label, num_classes)
+        return metrics | {"nearest_neighbour_error": error}
     known = dataset.train.sample(10_000)
     of_known = dataset.classes(known)
     if of_known is not None and trained.classes is not None:
@@ -206,13 +239,23 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     return metrics
 
 
-def generator(flags: Flags, parts: AdversarialAutoencoder) -> runs.Generator:
+def generator(flags: Flags, parts: AdversarialAutoencoder | SemiSupervisedAdversarial) -> runs.Generator:
     """How codes are decoded, made of data, and drawn from the prior."""
+    game = class_and_style.game_of(parts)
 
     def prior(params: Params, num: int, key: Key) -> Array:
-        return draw_prior(num, key, parts=parts)
+        return draw_prior(num, key, parts=game)
 
-    return applications.autoencoder_generator(flags, parts.autoencoder)._replace(prior=prior)
+    made = applications.autoencoder_generator(flags, game.autoencoder, latent_dim=game.latent_dim)
+    return made._replace(prior=prior)
+
+
+def metrics(flags: Flags) -> dict[str, runs.Metric]:
+    """Units and directions that names do not show."""
+    found = applications.reconstruction_metrics(flags) | {
+        name: runs.Metric("", "lower") for name in ("error", "nearest_neighbour_error")
+    }
+    return {name: metric for name, metric in found.items() if name != "loss"}
 
 
 EXPERIMENT = runs.Experiment(
@@ -224,13 +267,18 @@ EXPERIMENT = runs.Experiment(
     resolve=resolve,
     source=source,
     monitor=monitor,
-    codec=lambda parts: autoencoder.codec(parts.autoencoder),
+    codec=lambda parts: autoencoder.codec(class_and_style.game_of(parts).autoencoder),
     generator=generator,
-    applications=lambda flags, parts: applications.of_autoencoder(flags, parts.autoencoder),
-    metrics=lambda flags: {
-        name: metric for name, metric in applications.reconstruction_metrics(flags).items() if name != "loss"
-    },
-    headline=("psnr", "prior_moment_mean", "prior_moment_second", "region_accuracy", "nearest_neighbour_accuracy"),
+    applications=class_and_style.applications_of,
+    metrics=metrics,
+    headline=(
+        "error",
+        "psnr",
+        "prior_moment_mean",
+        "prior_moment_second",
+        "region_accuracy",
+        "nearest_neighbour_accuracy",
+    ),
 )
 
 if __name__ == "__main__":

@@ -18,11 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import few_labels
 from genjax import data, networks, runs
 from genjax.data import batching
 from genjax.drawing import pictures
-from genjax.errors import BadInput
-from genjax.evaluation import neighbours
 from genjax.gradients import Reduction
 from genjax.losses import BERNOULLI
 from genjax.models import classifier, semi_supervised, vae
@@ -51,60 +50,17 @@ class Flags(runs.Flags):
     latent_dim: int = flag(50, "number of latent dimensions", at_least=1)
 
 
-def labelled_rows(label: np.ndarray, flags: Flags, num_classes: int) -> np.ndarray:
-    """The training examples that keep their labels, in order: as many of each class, the first classes one more."""
-    draw = np.random.RandomState(flags.label_seed)  # a stream that NumPy keeps frozen
-    chosen = []
-    for c in range(num_classes):
-        wanted = flags.num_labels // num_classes + (c < flags.num_labels % num_classes)
-        of_class = np.flatnonzero(label == c)
-        if wanted > len(of_class):
-            raise BadInput(
-                f"class {c} has {len(of_class)} training examples, not {wanted}, the share of each class in "
-                f"{flags.num_labels}",
-                parameter="num_labels",
-            )
-        chosen.append(draw.permutation(of_class)[:wanted])
-    return np.sort(np.concatenate(chosen))
-
-
 def check(flags: Flags, dataset: data.Dataset) -> int:
     """Checks the flags against each other and the data; returns the number of classes."""
-    num_classes = dataset.require_classes("a classifier", at_least=2, parameter="dataset")
+    dataset.require_classes("a classifier", at_least=2, parameter="dataset")
     dataset.require_bounded("a Bernoulli likelihood", parameter="dataset")
-    num = len(dataset.train.x)
-    if not num_classes <= flags.num_labels < num:
-        raise BadInput(
-            f"expected a number from {num_classes}, one for each class, to {num - 1}, not {flags.num_labels}",
-            parameter="num_labels",
-        )
-    if flags.num_labelled > flags.num_labels or flags.num_labelled >= flags.batch_size:
-        raise BadInput(
-            f"expected at most `num_labels`, {flags.num_labels}, and fewer than `batch_size`, {flags.batch_size}, not "
-            f"{flags.num_labelled}",
-            parameter="num_labelled",
-        )
-    return num_classes
+    return few_labels.check(flags, dataset)
 
 
 def source(flags: Flags, dataset: data.Dataset) -> batching.Source:
     """Batches of unlabelled and labelled examples; the held-out examples have their labels."""
-    num_classes, train = check(flags, dataset), dataset.train
-    if train.x.nbytes > flags.memory_limit * 2**20:
-        raise BadInput("labelled examples are chosen in memory; raise it", parameter="memory_limit")
-    transform = batching.dynamic_binarization if flags.binarize == "dynamic" else None
-    label = np.asarray(train.label)
-    rows = labelled_rows(label, flags, num_classes)
-    others = np.setdiff1d(np.arange(len(label)), rows)
-    hidden = data.Split(train.x[others], np.full(len(others), semi_supervised.UNKNOWN, np.int32))
-    read = partial(batching.shuffled, scale=dataset.scale, transform=transform)
-    stream = batching.joined(
-        read(hidden, batch_size=flags.batch_size - flags.num_labelled),
-        read(data.Split(train.x[rows], label[rows]), batch_size=flags.num_labelled),
-    )
-    return batching.Source(
-        stream, batching.held_out(dataset.test, batch_size=500, scale=dataset.scale, transform=transform)
-    )
+    check(flags, dataset)
+    return few_labels.source(flags, dataset)
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
@@ -160,12 +116,9 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
             title="held-out images, and their codes z decoded as each class",
             columns=["held out", *captions],
         )
-    label = np.asarray(dataset.train.label)
-    rows = labelled_rows(label, flags, classes)
-    known = np.asarray(dataset.scaled(dataset.train._replace(x=dataset.train.x[rows]))).reshape(len(rows), -1)
-    seen = np.reshape(trained.examples.x, (len(trained.examples.x), -1))
-    right = neighbours.knn_accuracy(known, label[rows], seen, trained.examples.label, num_neighbours=1)
-    return {"nearest_neighbour_error": 1 - float(right)}
+    seen = trained.examples
+    error = few_labels.nearest_neighbour_error(flags, dataset, seen.x, seen.label, classes)
+    return {"nearest_neighbour_error": error}
 
 
 def analogies(params: Params, x: Array, *, parts: semi_supervised.SemiSupervised, num: int) -> Array:

@@ -47,7 +47,7 @@ from genjax.losses.divergence import (
     gaussian_kl_to_standard_full_covariance,
     gaussian_kl_to_standard_per_dimension,
 )
-from genjax.losses.fixed_priors import UNIFORM_ON_CUBE, ring_prior, swiss_roll_prior
+from genjax.losses.fixed_priors import UNIFORM_ON_CUBE, class_and_style_prior, ring_prior, swiss_roll_prior
 from genjax.losses.flows import flow_posterior, flow_prior
 from genjax.losses.identity import arcface_logits, feature_matching, identity_loss, mean_absolute_error
 from genjax.losses.latent import DIAGONAL_GAUSSIAN, FULL_COVARIANCE_GAUSSIAN, STANDARD_NORMAL, Posterior, Prior
@@ -113,6 +113,7 @@ __all__ = [
     "autoregressive",
     "binary_cross_entropy",
     "binomial_likelihood",
+    "class_and_style_prior",
     "class_prior",
     "code_covariance",
     "code_kl",

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.losses.latent import Prior
+from genjax.losses.latent import STANDARD_NORMAL, Prior
 from genjax.types import Array, Key, Params
 
 
@@ -91,6 +91,36 @@ def swiss_roll_prior(
     mean = radius * t[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     factor = np.broadcast_to(standard_deviation * np.eye(2), (*mean.shape, 2))
     return _mixture(mean, factor, classes)
+
+
+def class_and_style_prior(num_classes: int, *, style: Prior = STANDARD_NORMAL) -> Prior:
+    """A class, uniform over K and one-hot, and beside it an independent code of another prior.
+
+        p(y, s) = (1/K) p(s),   z = (y, s)
+
+    Args:
+      num_classes: K.
+      style: p(s), without parameters.
+
+    Returns:
+      A prior without parameters: z [B, K + d]. `sample` may take labels k, [B], after its other arguments, and is then
+      of the class k, for a label below 0 of a random one. `negative_log_density` is that of one-hot y.
+
+    Source: Makhzani et al. 2016, section 5.
+    """
+
+    def negative_log_density(params: Params, z: Array) -> Array:
+        return math.log(num_classes) + style.negative_log_density(params, z[:, num_classes:])
+
+    def sample(params: Params, shape: tuple[int, int], key: Key, *label: Array) -> Array:
+        class_key, style_key = jax.random.split(key)
+        y = jax.random.randint(class_key, shape[:1], 0, num_classes)
+        if label:
+            y = jnp.where(label[0] < 0, y, label[0])
+        s = style.sample(params, (shape[0], shape[1] - num_classes), style_key)
+        return jnp.concatenate([jax.nn.one_hot(y, num_classes, dtype=s.dtype), s], axis=1)
+
+    return Prior(lambda key: (), negative_log_density, sample)
 
 
 def _mixture(mean: np.ndarray, factor: np.ndarray, classes: bool) -> Prior:

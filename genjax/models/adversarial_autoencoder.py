@@ -147,6 +147,29 @@ def generator_objective(parts: AdversarialAutoencoder) -> gradients.Objective:
     return objective
 
 
+def players(
+    parts: AdversarialAutoencoder,
+    optimizer: optax.GradientTransformation,
+    discriminator_optimizer: optax.GradientTransformation,
+    generator_optimizer: optax.GradientTransformation,
+    *,
+    penalty: CriticPenalty | None = None,
+    averaging: float | None = None,
+) -> list[alternating.Player]:
+    """The three players in the order of their turns: "autoencoder", "discriminator", "generator"; as for `model`."""
+    return [
+        alternating.Player("autoencoder", reconstruction_objective(parts), optimizer),
+        alternating.Player("discriminator", discriminator_objective(parts, penalty=penalty), discriminator_optimizer),
+        alternating.Player(
+            "generator",
+            generator_objective(parts),
+            gradients.frozen(generator_optimizer, "decoder"),
+            moves="autoencoder",
+            averaging=None if averaging is None else moving_average.cumulative(averaging),
+        ),
+    ]
+
+
 def model(
     parts: AdversarialAutoencoder,
     optimizer: optax.GradientTransformation,
@@ -173,17 +196,8 @@ def model(
 
     Source: Makhzani et al. 2016, section 2.
     """
-    players = [
-        alternating.Player("autoencoder", reconstruction_objective(parts), optimizer),
-        alternating.Player("discriminator", discriminator_objective(parts, penalty=penalty), discriminator_optimizer),
-        alternating.Player(
-            "generator",
-            generator_objective(parts),
-            gradients.frozen(generator_optimizer, "decoder"),
-            moves="autoencoder",
-            averaging=None if averaging is None else moving_average.cumulative(averaging),
-        ),
-    ]
+    optimizers = optimizer, discriminator_optimizer, generator_optimizer
+    trio = players(parts, *optimizers, penalty=penalty, averaging=averaging)
 
     def sample(state: State, num: int, key: Key, label: Array | None = None) -> Array:
         if label is None and parts.num_classes:
@@ -191,5 +205,5 @@ def model(
         z = sample_prior(num, key, label, parts=parts)
         return autoencoder.decode(state.evaluation_params, z, parts=parts.autoencoder)
 
-    trained = alternating.model(partial(init_params, parts=parts), players, reduction=reduction)
+    trained = alternating.model(partial(init_params, parts=parts), trio, reduction=reduction)
     return alternating.with_state(trained, State)._replace(sample=sample)

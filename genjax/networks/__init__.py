@@ -24,10 +24,12 @@ from genjax.networks.bijections import (
     planar,
 )
 from genjax.networks.combinators import (
+    class_probabilities,
     discriminator_heads,
     flattened,
     full_covariance_heads,
     gaussian_heads,
+    in_parts,
     label_projection,
     missing_as_zero,
     unit_vectors,
@@ -109,6 +111,7 @@ __all__ = [
     "batch_top_k_units",
     "causal_transformer",
     "chain",
+    "class_probabilities",
     "convolution",
     "convolutional_decoder",
     "convolutional_encoder",
@@ -130,6 +133,7 @@ __all__ = [
     "hard_threshold",
     "identity_network",
     "identity_swap_generator",
+    "in_parts",
     "inverse_autoregressive",
     "inverse_autoregressive_flow",
     "inverted",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -178,6 +179,50 @@ def label_projection(network: Network, num_classes: int) -> Network:
 def _check_label(label: Array | None, num_classes: int) -> None:
     if label is None:
         raise ValueError(f"a network conditional on {num_classes} classes needs labels, and got none")
+
+
+def class_probabilities(network: Network, num_classes: int) -> Network:
+    """Makes probabilities of the first K outputs of a network: [B, K + d] -> (softmax(y), z) [B, K + d].
+
+    The encoder of a code of a class and a style (Makhzani et al. 2016, section 5); the params are the network's.
+
+    Args:
+      network: gives the logits of the classes and the d other numbers, [B, K + d].
+      num_classes: K.
+    """
+
+    def apply(params: Params, *inputs: Array) -> Array:
+        y = network.apply(params, *inputs)
+        # not a softmax, whose division XLA turns into a product with the inverse in some programs only
+        probabilities = jnp.exp(jax.nn.log_softmax(y[:, :num_classes]))
+        return jnp.concatenate([probabilities, y[:, num_classes:]], axis=1)
+
+    return Network(network.init, apply)
+
+
+def in_parts(networks: Sequence[Network], sizes: Sequence[int]) -> Network:
+    """Networks of consecutive parts of a vector: x [B, sum of sizes] -> the tuple of their outputs.
+
+    Such are discriminators of the parts of a code, whose logits are scales of a game. The params are {"part_1", ...}.
+
+    Args:
+      networks: each of a part.
+      sizes: of the parts.
+    """
+    ends = [int(end) for end in np.cumsum(sizes)]
+
+    def init(key: Key) -> Params:
+        keys = jax.random.split(key, len(networks))
+        return {f"part_{i}": network.init(k) for i, (network, k) in enumerate(zip(networks, keys, strict=True), 1)}
+
+    def apply(params: Params, x: Array) -> tuple[Any, ...]:
+        parts = jnp.split(x, ends[:-1], axis=1)
+        return tuple(
+            network.apply(params[f"part_{i}"], part)
+            for i, (network, part) in enumerate(zip(networks, parts, strict=True), 1)
+        )
+
+    return Network(init, apply)
 
 
 def missing_as_zero(network: Network) -> Network:

@@ -136,6 +136,32 @@ def test_labelled_codes_are_held_against_the_ring_and_its_regions(key, tmp_path)
     assert metrics["region_accuracy"] == pytest.approx(np.mean(region == np.asarray(trained.examples.label)), abs=0.005)
 
 
+def test_styles_are_held_against_their_prior_and_classes_read_off(key, tmp_path):
+    page = adversarial_autoencoder
+    flags, trained = untrained(page, tmp_path, key, variant="semi_supervised", latent_dim=3, num_labelled=4)
+    parts, x = trained.parts, trained.examples.x
+    codes = np.asarray(autoencoder.encode(trained.params, x, parts=parts.game.autoencoder), np.float64)
+    assert codes.shape[1] == 13 and flags.num_labels == 100
+    metrics = page.monitor(flags, trained)
+    assert metrics["prior_moment_second"] == pytest.approx(np.square(codes[:, 10:]).mean(), rel=0.06)
+    applications = page.EXPERIMENT.applications(flags, parts)
+    found = applications["classes"].each(trained.params, x, key)
+    np.testing.assert_array_equal(found["class"], np.argmax(codes[:, :10], axis=1))
+    np.testing.assert_allclose(found["probability"], codes[:, :10].max(axis=1), rtol=1e-5)
+    made = page.generator(flags, parts)
+    assert made.latent_dim == 13 and made.prior is not None
+    assert (np.asarray(made.prior(trained.params, 50, key))[:, :10].sum(axis=1) == 1).all()
+
+
+@pytest.mark.slow
+def test_a_table_has_a_style_in_each_row(trained):
+    run, metrics = trained(adversarial_autoencoder, variant="semi_supervised", num_labelled=4)
+    pictures = {path.name for path in run.directory.iterdir()}
+    assert {"samples.png", "reconstructions.png", "latent_map.png", "prior.png"} <= pictures
+    assert 0 < metrics["nearest_neighbour_error"] < 0.3 and 0 < metrics["error"] < 1
+    latent_space.main(latent_space.Flags(run=str(run.directory), num_levels=3, num_walks=4, num_frames=3))
+
+
 @pytest.mark.slow
 def test_the_latent_space_of_labelled_codes_stands_beside_its_prior(trained):
     run, metrics = trained(adversarial_autoencoder, variant="labelled", prior="ring")
@@ -169,7 +195,11 @@ def test_only_the_asked_number_of_labels_is_shown():
     ("given", "said"),
     [
         (dict(prior="ring", latent_dim=3), "latent_dim: a ring is in the plane; use 2, not 3"),
-        (dict(num_labels=10), "num_labels: only the variant labelled reads labels"),
+        (dict(num_labels=10), "num_labels: only the variants labelled and semi_supervised read labels"),
+        (
+            dict(variant="semi_supervised", num_labels=9),
+            "num_labels: expected a number from 10, one for each class, to 1296, not 9",
+        ),
         (
             dict(variant="labelled", prior="ring", num_components=4),
             "num_components: each of the 10 classes has one, so it cannot be 4",

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import apply, generate, iwae, latent_parts, latent_posteriors, latent_space, semi_supervised, vae
+from experiments import (
+    apply,
+    few_labels,
+    generate,
+    iwae,
+    latent_parts,
+    latent_posteriors,
+    latent_space,
+    semi_supervised,
+    vae,
+)
 from genjax import data, gradients, losses, runs
 from genjax.errors import BadInput
 from genjax.models import importance_weighted
@@ -256,13 +266,11 @@ def test_the_space_of_one_class_is_explored(conditional, tmp_path):
 
 def test_labels_are_kept_for_a_balanced_choice(digits):
     label = np.asarray(digits.train.label)
-    rows = semi_supervised.labelled_rows(label, semi_supervised.Flags(num_labels=103), 10)
+    rows = few_labels.rows(label, semi_supervised.Flags(num_labels=103), 10)
     assert len(np.unique(rows)) == 103
     np.testing.assert_array_equal(np.bincount(label[rows]), [11] * 3 + [10] * 7)
-    np.testing.assert_array_equal(
-        rows, semi_supervised.labelled_rows(label, semi_supervised.Flags(num_labels=103, seed=5), 10)
-    )
-    other = semi_supervised.labelled_rows(label, semi_supervised.Flags(num_labels=103, label_seed=1), 10)
+    np.testing.assert_array_equal(rows, few_labels.rows(label, semi_supervised.Flags(num_labels=103, seed=5), 10))
+    other = few_labels.rows(label, semi_supervised.Flags(num_labels=103, label_seed=1), 10)
     assert not np.array_equal(rows, other)
     stream = semi_supervised.source(semi_supervised.Flags(num_labels=20, num_labelled=10, batch_size=30), digits).train
     (hidden, unknown), (known, given) = stream.arrays

@@ -196,6 +196,7 @@ DIFFERENTIABLE = {
         A[None],
     ),
     "ring_prior": (lambda z: losses.ring_prior(3).negative_log_density((), z), A[:, :2]),
+    "class_and_style_prior": (lambda z: losses.class_and_style_prior(1).negative_log_density((), z), A),
     "swiss_roll_prior": (
         lambda z: losses.swiss_roll_prior(3, links=2).negative_log_density((), z),
         A[:, :2],

@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from genjax.losses import UNIFORM_ON_CUBE, ring_prior, swiss_roll_prior
+from genjax.losses import UNIFORM_ON_CUBE, class_and_style_prior, ring_prior, swiss_roll_prior
 
 K = 5
 
@@ -92,3 +92,17 @@ def test_what_does_not_fit_is_refused(key):
         ring_prior(K, classes=True).sample((), (4, 2), key)
     with pytest.raises(ValueError, match="a prior without classes takes no labels"):
         ring_prior(K).sample((), (4, 2), key, label)
+
+
+def test_a_class_and_a_style_are_independent(key, no_key_reuse):
+    made, num = class_and_style_prior(3, style=ring_prior(K)), 6000
+    label = jnp.where(jnp.arange(num) < 3000, -1, 2)
+    z = np.asarray(made.sample((), (num, 5), key, label))
+    assert (z[:3000, :3].sum(axis=1) == 1).all() and (z[3000:, :3] == np.eye(3)[2]).all()
+    share = z[:3000, :3].mean(axis=0)
+    assert np.abs(share - 1 / 3).max() < 4 * np.sqrt(2 / 9 / 3000)
+    correlation = np.corrcoef(z[:3000].T)[:3, 3:]
+    assert np.abs(correlation).max() < 4 / np.sqrt(3000)
+    found = made.negative_log_density((), jnp.asarray(z[:5]))
+    style = ring_prior(K).negative_log_density((), jnp.asarray(z[:5, 3:]))
+    np.testing.assert_allclose(found, np.log(3) + style, rtol=1e-6)

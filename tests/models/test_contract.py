@@ -38,6 +38,7 @@ from genjax.models import (
     moving_average,
     regressor,
     semi_supervised,
+    semi_supervised_adversarial,
     sfnn,
     sparse_autoencoder,
     stacked,
@@ -45,6 +46,8 @@ from genjax.models import (
     vae_gan,
     vq,
 )
+from genjax.models.top_k import TopK
+from genjax.models.unrolling import Unrolling
 from genjax.stochastic import gaussian_noise
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.digest import flatten, params_sha256
@@ -227,12 +230,12 @@ def build_identity_encoder(**more):
     return identity_encoder.model(parts, ADAM, margin=lambda step: 0.3, **more)
 
 
-def gan_with(adversarial=NON_SATURATING, *, spectral=False, penalty=None, augmentation=None, **options):
+def gan_with(adversarial=NON_SATURATING, *, spectral=False, penalty=None, augmentation=None, top_k=None, **options):
     def build(**more):
         discriminator, project = mlp(DIM, 0), None
         if spectral:
             discriminator, project = networks.spectral_norm(discriminator)
-        parts = gan.GAN(mlp(2, DIM), discriminator, adversarial, 2, augmentation=augmentation)
+        parts = gan.GAN(mlp(2, DIM), discriminator, adversarial, 2, augmentation=augmentation, top_k=top_k)
         return gan.model(parts, ADAM, ADAM, penalty=penalty, project=project, **options, **more)
 
     return build
@@ -269,6 +272,17 @@ def aae_with(prior=losses.STANDARD_NORMAL, num_classes=0):
         return adversarial_autoencoder.model(parts, ADAM, ADAM, ADAM, penalty=r1_penalty, averaging=0.9, **more)
 
     return build
+
+
+def build_semi_supervised_adversarial(**more):
+    critics = [mlp(CLASSES, 0), mlp(2, 0)]
+    parts = semi_supervised_adversarial.parts_of(
+        mlp(DIM, CLASSES + 2), mlp(CLASSES + 2, DIM), critics, SQUARED_ERROR, num_classes=CLASSES, style_dim=2
+    )
+    shares = dict(labelled_fraction=0.1, labelled_share=0.5)
+    return semi_supervised_adversarial.model(
+        parts, ADAM, ADAM, ADAM, ADAM, **shares, penalty=r1_penalty, averaging=0.9, **more
+    )
 
 
 def r1_penalty(critic, real, fake, key):
@@ -466,10 +480,12 @@ CASES = {
     "gan_penalised": Case(
         gan_with(RELATIVISTIC, penalty=gradient_penalty, augmentation=gaussian_noise(scale=0.1)), draws=True
     ),
+    "gan_top_k": Case(gan_with(top_k=TopK(4), ahead=Unrolling(2, optax.sgd(0.1))), draws=True, sums=False),
     "bigan": Case(bigan_with(prior=losses.UNIFORM_ON_CUBE), draws=True),
     "bigan_gaussian": Case(bigan_with(losses.DIAGONAL_GAUSSIAN), draws=True),
     "adversarial_autoencoder": Case(aae_with(losses.ring_prior(CLASSES, classes=True), CLASSES), draws=True),
     "adversarial_autoencoder_unlabelled": Case(aae_with(), draws=True),
+    "semi_supervised_adversarial": Case(build_semi_supervised_adversarial, draws=True),
     "vae_gan": Case(vae_gan_with(last_layer=("layer_3",), start=1), draws=True, sums=False),
     "vae_gan_fixed": Case(vae_gan_with(distortion=0.5), draws=True),
     "vq": Case(vq_with(networks.averaged_codebook)),
@@ -483,6 +499,8 @@ VARIANTS = (
     "vae_gan_fixed",
     "bigan_gaussian",
     "adversarial_autoencoder_unlabelled",
+    "semi_supervised_adversarial",
+    "gan_top_k",
     "weight_l1",
     "code_l1",
     "sigmoid_layer",
