@@ -10,6 +10,7 @@
     python -m experiments.gan --dataset=folder:PATH --network=dcgan --augmentation=translation,cutout,colour
     python -m experiments.gan --dataset=folder:PATH --image_size=32 --network=residual --batch_size=64
     python -m experiments.gan --network=dcgan --normalization=batch --self_attention
+    python -m experiments.gan --dataset=folder:PATH --image_size=32 --network=style --batch_size=64
     python -m experiments.gan --dataset=ring --top_k=0.5
     python -m experiments.gan --dataset=ring --unrolled_steps=5
     python -m experiments.gan --dataset=stacked:digits --network=dcgan --batch_size=64
@@ -23,6 +24,8 @@ in the way of --conditioning: in its input (Mirza & Osindero 2014), by a project
 auxiliary classifier (Odena et al. 2017). With --self_attention, the places of a map of half the image's size attend to
 each other in both convolutional networks (Zhang et al. 2019); it takes the square of their number in memory.
 --normalization=batch is that of DCGAN's generator (Radford et al. 2016); samples are normalised by moving averages.
+--network=style has a generator whose code sets the moments of every map (Karras et al. 2019), and the discriminator of
+--network=residual.
 
 With --top_k, only the samples of a batch that look most real to the discriminator train the generator, a share that
 falls from all to this one (Sinha et al. 2020); with --shards, each shard chooses among its own. With --unrolled_steps,

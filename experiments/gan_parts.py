@@ -19,6 +19,7 @@ from genjax.types import Network
 CONVOLUTIONAL = {
     "dcgan": (networks.dcgan_generator, networks.dcgan_discriminator),
     "residual": (networks.residual_generator, networks.residual_discriminator),
+    "style": (networks.style_generator, networks.residual_discriminator),
 }
 NETWORKS = ("mlp", *CONVOLUTIONAL)
 STATEFUL = {"dcgan": networks.stateful_dcgan_generator, "residual": networks.stateful_residual_generator}
@@ -67,7 +68,7 @@ def discriminator(
 
 def last_layer(flags: Any) -> str:
     """The key of the last layer in the params of the generator of `flags.network`."""
-    return {"mlp": f"layer_{len(flags.hidden) + 1}", "dcgan": "convolution_1", "residual": "output"}[flags.network]
+    return {"mlp": f"layer_{len(flags.hidden) + 1}", "dcgan": "convolution_1"}.get(flags.network, "output")
 
 
 def _centred(network: Network) -> Network:
@@ -96,7 +97,7 @@ def check_attention(flags: Any, shape: tuple[int, ...]) -> None:
     if not flags.self_attention:
         return
     if flags.network == "mlp":
-        raise BadInput("an mlp has no map of places; use dcgan or residual", parameter="self_attention")
+        raise BadInput("an mlp has no map of places; use dcgan, residual or style", parameter="self_attention")
     if len(shape) == 3:
         places = -(-shape[0] // 2) * -(-shape[1] // 2)
         weights = f"the weights of {places} places for each other, of {flags.batch_size} images,"

@@ -64,6 +64,7 @@ MODELS = {
     "gan-adaptive": "gan --hidden=64 --augmentation=translation,cutout --augmentation_target=.1 "
     "--augmentation_ramp=2000 --spectral_norm --batch_size=128 --num_samples=40",
     "gan-top-k": "gan --hidden=64 --top_k=.5 --unrolled_steps=2 --batch_size=128 --num_samples=40",
+    "gan-style": "gan --network=style --features=8,16 --batch_size=128 --num_samples=40",
     "adversarial_autoencoder-semi": "adversarial_autoencoder --hidden=64 --variant=semi_supervised",
     "vae-optimizer": "vae --hidden=64 --optimizer=rmsprop --optimizer_options=momentum=.9 --accumulate_steps=2 "
     "--weight_decay=.01 --clip_norm=1",

@@ -92,6 +92,7 @@ from genjax.networks.standardised import (
     standardised_encoder,
     with_standard,
 )
+from genjax.networks.style import style_generator
 
 __all__ = [
     "ACTIVATIONS",
@@ -180,6 +181,7 @@ __all__ = [
     "stateful_from_nnx",
     "stateful_residual_generator",
     "step_above",
+    "style_generator",
     "to_patches",
     "top_k_units",
     "transposed_convolution",

@@ -71,7 +71,7 @@ def upsample(x: Array) -> Array:
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
-def _sizes(image_shape: tuple[int, int, int], num: int) -> list[tuple[int, int]]:
+def halved_sizes(image_shape: tuple[int, int, int], num: int) -> list[tuple[int, int]]:
     """(H, W), and the sizes after each of `num` halvings, rounded up."""
     sizes = [image_shape[:2]]
     for _ in range(num):
@@ -95,7 +95,7 @@ class _Generator(nn.Module):
     @nn.compact
     def __call__(self, z: Array, train: bool = False) -> Array:
         norm = partial(_normalised, batch_norm=self.batch_norm, train=train)
-        *sizes, (height, width) = _sizes(self.image_shape, len(self.features))
+        *sizes, (height, width) = halved_sizes(self.image_shape, len(self.features))
         channels = (self.image_shape[2], *self.features)
         x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(z.shape[0], height, width, channels[-1])
         for depth in range(len(self.features), 0, -1):
@@ -117,7 +117,7 @@ class _ResidualGenerator(nn.Module):
     @nn.compact
     def __call__(self, z: Array, train: bool = False) -> Array:
         norm = partial(_normalised, batch_norm=self.batch_norm, train=train)
-        *sizes, (height, width) = _sizes(self.image_shape, len(self.features))
+        *sizes, (height, width) = halved_sizes(self.image_shape, len(self.features))
         channels = (self.features[0], *self.features)
         x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(z.shape[0], height, width, channels[-1])
         for depth in range(len(self.features), 0, -1):

@@ -119,7 +119,7 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
             {"normalization": "batch", "network": "dcgan", "batch_size": 8, "shards": 8},
             "normalization: batch needs at least two examples in each shard and critic step, not 1",
         ),
-        ({"self_attention": True}, "self_attention: an mlp has no map of places; use dcgan or residual"),
+        ({"self_attention": True}, "self_attention: an mlp has no map of places; use dcgan, residual or style"),
         (
             {"self_attention": True, "network": "dcgan", "batch_size": 2**31 - 1},
             "self_attention: the weights of 16 places for each other, of 2147483647 images, would take",

@@ -57,6 +57,7 @@ CASES = {
     "gan-adaptive": "gan --hidden=200 --augmentation=translation,colour --augmentation_target=.1 "
     f"--augmentation_ramp=5000 --spectral_norm --num_steps=60 {SHAPE}",
     "gan-top-k": f"gan --hidden=200 --top_k=.5 --top_k_steps=40 --unrolled_steps=2 --num_steps=60 {SHAPE}",
+    "gan-style": f"gan --network=style --features=8,16 --conditional --num_steps=40 {SHAPE}",
     "adversarial_autoencoder-semi": "adversarial_autoencoder --hidden=300,300 --variant=semi_supervised "
     f"--num_labels=40 --num_steps=60 {SHAPE}",
     "vae_gan": f"vae_gan --hidden=300 --adaptive_weight --start=20 --num_steps=60 {SHAPE}",

@@ -1,5 +1,7 @@
 """Generators and discriminators: shapes for any image, Linen's layers as the other route, what each logit sees."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,11 @@ from genjax.networks.adversarial import upsample
 
 DIM = 3
 SHAPES = [(7, 5, 2), *(pytest.param(shape, marks=pytest.mark.slow) for shape in [(8, 8, 1), (28, 28, 1), (64, 64, 3)])]
-GENERATORS = {"dcgan": networks.dcgan_generator, "residual": networks.residual_generator}
+GENERATORS = {
+    "dcgan": networks.dcgan_generator,
+    "residual": networks.residual_generator,
+    "style": partial(networks.style_generator, style_dim=4, num_mapping_layers=2),
+}
 DISCRIMINATORS = {"dcgan": networks.dcgan_discriminator, "residual": networks.residual_discriminator}
 generators = pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
 discriminators = pytest.mark.parametrize("make", DISCRIMINATORS.values(), ids=DISCRIMINATORS)

@@ -1,0 +1,94 @@
+"""A generator of images whose code is a style, which sets the moments of every map (Karras, Laine & Aila 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.networks.adversarial import halved_sizes, leaky_relu, pixel_norm
+from genjax.networks.attention import SelfAttention
+from genjax.networks.convolutional import Convolution
+from genjax.networks.identity_swap import adaptive_instance_norm
+from genjax.networks.linen import from_linen
+from genjax.types import Array, Network
+
+
+class _Styled(nn.Module):
+    """A convolution of 3 x 3, cropped, a leaky rectifier, and AdaIN with moments from the style."""
+
+    features: int
+    size: tuple[int, int]
+    kind: Literal["strided", "upsampled"] = "strided"
+
+    @nn.compact
+    def __call__(self, x: Array, w: Array) -> Array:
+        height, width = self.size
+        x = leaky_relu(Convolution(self.features, 3, 1, self.kind, name="convolution")(x)[:, :height, :width])
+        scale, shift = (nn.Dense(self.features, name=name)(w) for name in ("scale", "shift"))
+        return adaptive_instance_norm(x, 1 + scale, shift)
+
+
+class _StyleGenerator(nn.Module):
+    image_shape: tuple[int, int, int]
+    features: tuple[int, ...]
+    style_dim: int
+    num_mapping_layers: int
+    self_attention: bool
+
+    @nn.compact
+    def __call__(self, z: Array) -> Array:
+        w = pixel_norm(z)
+        for index in range(1, self.num_mapping_layers + 1):
+            layer = nn.Dense(self.style_dim, kernel_init=nn.initializers.he_normal(), name=f"mapping_{index}")
+            w = leaky_relu(layer(w))  # as long as z: with Linen's default each layer would halve its square
+        sizes, channels = halved_sizes(self.image_shape, len(self.features)), (self.features[0], *self.features)
+        constant = self.param("constant", nn.initializers.normal(1.0), (*sizes[-1], channels[-1]))
+        x = jnp.broadcast_to(constant, (z.shape[0], *constant.shape))
+        x = _Styled(channels[-1], sizes[-1], name="style_0")(x, w)
+        for depth in range(len(self.features), 0, -1):
+            if self.self_attention and depth == 1:
+                x = SelfAttention(name="attention")(x)
+            size, features = sizes[depth - 1], channels[depth - 1]
+            x = _Styled(features, size, "upsampled", name=f"style_{depth}_1")(x, w)
+            x = _Styled(features, size, name=f"style_{depth}_2")(x, w)
+        return jax.nn.sigmoid(Convolution(self.image_shape[2], 1, 1, name="output")(x))
+
+
+def style_generator(
+    input_dim: int,
+    image_shape: Sequence[int],
+    *,
+    features: Sequence[int] = (64, 128),
+    style_dim: int = 64,
+    num_mapping_layers: int = 4,
+    self_attention: bool = False,
+) -> Network:
+    """A small generator in the manner of StyleGAN, for any H, W, C >= 1.
+
+        w = f(z / rms(z));   x^L = s(c);   x^{l-1} = s(crop(s(up(x^l))));   x = sigm(c_0(x^0))
+        s(x) = AdaIN(act(conv(x) + b), 1 + A w + a, A' w + a')
+
+    with a learned constant map c, an MLP f of leaky rectifiers, convolutions of 3 x 3 with a leaky rectifier, act, and
+    c_0 of 1 x 1. The code reaches the image through the mean and standard deviation of each channel of each map alone.
+    There are no noise inputs, no progressive growing and no smaller learning rate of f.
+
+    Args:
+      input_dim: length of z, including the label where there is one.
+      image_shape: (H, W, C).
+      features: channels of x^1, ..., x^L; x^0 has those of x^1. Each entry halves the size, rounded up.
+      style_dim: length of w and width of f.
+      num_mapping_layers: of f; 8 of 512 in the paper. With 0, w is the normalised z.
+      self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
+
+    Returns:
+      A network z [B, input_dim] -> x [B, H, W, C] in (0, 1).
+
+    Source: Karras, Laine & Aila 2019, section 2 and equation 1.
+    """
+    height, width, channels = image_shape
+    module = _StyleGenerator((height, width, channels), tuple(features), style_dim, num_mapping_layers, self_attention)
+    return from_linen(module, (input_dim,))
