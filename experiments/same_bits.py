@@ -82,6 +82,8 @@ MODELS = {
     "sparse-gated": "sparse --num_units=64 --sparsity=gated --num_draws=2 --batch_size=128",
     "sparse-batch": "sparse --num_units=64 --sparsity=batch_top_k --revival_weight=.1 --revive_after=256 "
     "--num_draws=2 --batch_size=128",
+    "sparse-largest": "sparse --num_units=128 --sparsity=k_sparse --active_units=4 --prefixes=16 --num_draws=2 "
+    "--batch_size=128",
     "sparse-jump": "sparse --num_units=64 --sparsity=jump_relu --prefixes=16 --num_draws=2 --batch_size=128",
 }
 

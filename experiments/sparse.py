@@ -73,8 +73,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     if not flags.dictionary:
         label_probes.check(flags, dataset)
     shape = (DIM,) if flags.dictionary else dataset.train.x.shape[1:]
-    encoder, decoder = networks.affine(shape, (flags.num_units,)), networks.affine((flags.num_units,), shape)
-    parts = sparse_codes.build(flags, encoder, networks.unit_norm_rows(decoder))
+    encoder, decoder = networks.affine(shape, (flags.num_units,)), networks.dictionary(flags.num_units, shape)
+    parts = sparse_codes.build(flags, encoder, decoder)
     model, parts = sparse_codes.model(flags, parts, reduction, shape=shape)
     if flags.dictionary:
         model = drawing(model, partial(sparse_mixtures, atoms=true_atoms()))

@@ -24,6 +24,7 @@ from genjax.types import Model, Network
 DENSE = 0.1  # a unit that is active in a larger share of the examples is dense
 SHOWN_UNITS, SHOWN_EXAMPLES = 12, 8
 TABLED_UNITS = 256
+START_NORM = 0.1
 
 
 class Flags(runs.Record):
@@ -45,6 +46,13 @@ class Flags(runs.Record):
     )
     bandwidth: float = flag(
         0.1, "width around a threshold in which --sparsity=jump_relu learns it", at_least=1e-6, newer=True
+    )
+    start_norm: float | None = flag(
+        None,
+        "norm of the atoms at the start, whose transpose the encoder starts with; with 0, both are drawn apart; by "
+        "default 0.1 for k_sparse and batch_top_k, and 0 for the others",
+        at_least=0,
+        newer=True,
     )
     prefixes: tuple[int, ...] = flag(
         (),
@@ -72,7 +80,7 @@ class Flags(runs.Record):
     )
 
 
-def build(flags: Any, encoder: Network, decoder: Network) -> SparseAutoencoder:
+def build(flags: Any, encoder: Network, decoder: networks.Dictionary) -> SparseAutoencoder:
     """The parts of a sparse autoencoder of these two networks."""
     num_units, k = flags.num_units, min(flags.active_units, flags.num_units)
     units = {
@@ -117,15 +125,19 @@ def model(
         averaging=flags.averaging or None,
         reduction=reduction,
     )
+    if flags.start_norm:
+        made = sparse_autoencoder.starting_transposed(made, norm=flags.start_norm)
     return made, parts
 
 
 def resolve(flags: Any, dataset: data.Dataset) -> Any:
-    """The flags with `standardise` decided for data with values outside [0, 1].
+    """The flags with `start_norm` decided for the code, and `standardise` for data with values outside [0, 1].
 
     Raises:
       BadInput: the examples of a known dictionary would be standardised.
     """
+    if flags.start_norm is None and flags.sparsity in ("k_sparse", "batch_top_k"):
+        flags = flags.replace(start_norm=START_NORM)
     if getattr(flags, "dictionary", False):
         if flags.standardise == "always":
             raise BadInput("the examples of the dictionary are not those of a data set", parameter="standardise")

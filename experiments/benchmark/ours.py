@@ -160,8 +160,7 @@ def linear_autoencoder() -> Way:
 def sparse_model(dim: int, num_units: int, k: int) -> Model:
     """A sparse autoencoder of the k largest units, whose atoms have norm 1, trained by Adam."""
     units = networks.top_k_units(networks.affine((dim,), (num_units,)), k=k)
-    decoder = networks.unit_norm_rows(networks.affine((num_units,), (dim,)))
-    parts = sparse_autoencoder.SparseAutoencoder(units, decoder, SQUARED_ERROR)
+    parts = sparse_autoencoder.SparseAutoencoder(units, networks.dictionary(num_units, (dim,)), SQUARED_ERROR)
     return sparse_autoencoder.model(parts, optax.adam(1e-3), sparse_autoencoder.objective(parts))
 
 

@@ -15,7 +15,7 @@ computes the objective of the standardised ones, so that weights mean the same w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ import optax
 from genjax import gradients, networks
 from genjax.losses import Reconstruction, squared_error
 from genjax.models import autoencoder, descent
-from genjax.networks import STANDARD, SparseEncoder, Standard, k_sparse
+from genjax.networks import STANDARD, Dictionary, SparseCode, SparseEncoder, Standard, k_sparse
 from genjax.types import Array, Batch, Key, Model, Network, Params, check_networks
 
 MOST = 2.0**24  # up to which float32 counts examples
@@ -36,14 +36,16 @@ class SparseAutoencoder(NamedTuple):
     """The parts; the params are {"encoder", "decoder"}, and "inactive_for" [d] with `Revival`."""
 
     encoder: SparseEncoder
-    decoder: Network  # z [B, d] -> what the reconstruction takes; its atoms should have norm 1
+    decoder: Network | Dictionary  # z [B, d] -> what the reconstruction takes; its atoms should have norm 1
     reconstruction: Reconstruction
 
     @property
     def autoencoder(self) -> autoencoder.Autoencoder:
         """The autoencoder in evaluation, as the functions of `models.autoencoder` take it."""
         return autoencoder.Autoencoder(
-            Network(self.encoder.init, self.encoder.apply), self.decoder, self.reconstruction
+            Network(self.encoder.init, self.encoder.apply),
+            Network(self.decoder.init, self.decoder.apply),
+            self.reconstruction,
         )
 
 
@@ -58,7 +60,8 @@ class Revival(NamedTuple):
 
 def init_params(key: Key, *, parts: SparseAutoencoder, revival: Revival | None = None) -> Params:
     """Fresh parameters of both networks."""
-    check_networks(decoder=parts.decoder)
+    if not isinstance(parts.decoder, Dictionary):
+        check_networks(decoder=parts.decoder)
     encoder_key, decoder_key = jax.random.split(key)
     params = {"encoder": parts.encoder.init(encoder_key), "decoder": parts.decoder.init(decoder_key)}
     return params if revival is None else params | {"inactive_for": jnp.zeros(revival.num_units)}
@@ -92,29 +95,27 @@ def objective(
         del key
         code = parts.encoder.train(params["encoder"], batch.x)
         if evaluation:
-            code = code._replace(z=parts.encoder.apply(params["encoder"], batch.x))
-
-        def loss_of(z: Array, decoder: Params) -> Array:
-            return parts.reconstruction.loss(parts.decoder.apply(decoder, z), batch.x)
-
-        loss = loss_of(code.z, params["decoder"])
+            code = code._replace(z=parts.encoder.apply(params["encoder"], batch.x), active=None)
+        output = _decoded(parts, params["decoder"], code)
+        loss = parts.reconstruction.loss(output, batch.x)
         metrics = {"reconstruction_loss": loss}
         for name, value in code.penalty.items():
             loss += weight * value
             metrics[name] = value
         terms: dict[str, Array] = {}
         if prefixes:
-            place = jnp.arange(code.z.shape[1])[None]
-            of_prefixes = [loss_of(jnp.where(place < m, code.z, 0), params["decoder"]) for m in prefixes]
+            outputs = [_decoded(parts, params["decoder"], _first(m, code)) for m in prefixes]
+            of_prefixes = [parts.reconstruction.loss(each, batch.x) for each in outputs]
             terms["prefix_loss"] = jnp.sum(jnp.stack(of_prefixes), axis=0)
         if code.gate is not None:
-            terms["gate_loss"] = loss_of(code.gate, jax.lax.stop_gradient(params["decoder"]))
+            of_gate = parts.decoder.apply(jax.lax.stop_gradient(params["decoder"]), code.gate)
+            terms["gate_loss"] = parts.reconstruction.loss(of_gate, batch.x)
         for term in terms.values():
             loss += term
         statistics: dict[str, Any] = {"encoder": code.statistics}
         if revival is not None:
             dead = params["inactive_for"] >= revival.after
-            terms["revival_loss"] = _revival_loss(parts, params, batch.x, code, dead, revival.at_most)
+            terms["revival_loss"] = _revival_loss(parts, params, batch.x, output, code, dead, revival.at_most)
             loss += revival.weight * terms["revival_loss"]
             terms["dead_units"] = jnp.full(loss.shape, jnp.sum(dead, dtype=loss.dtype))
             active = jnp.sum(code.z > 0, axis=0, dtype=loss.dtype)
@@ -124,9 +125,26 @@ def objective(
     return sparse
 
 
-def _revival_loss(parts: SparseAutoencoder, params: Params, x: Array, code: Any, dead: Array, at_most: int) -> Array:
+def _decoded(parts: SparseAutoencoder, params: Params, code: SparseCode) -> Array:
+    """The decoder's output of a code, by its active units where that is quicker."""
+    if code.active is not None and isinstance(parts.decoder, Dictionary):
+        return parts.decoder.of_active(params, *code.active)
+    return parts.decoder.apply(params, code.z)
+
+
+def _first(num: int, code: SparseCode) -> SparseCode:
+    """The code with the first units alone."""
+    z = jnp.where(jnp.arange(code.z.shape[1])[None] < num, code.z, 0)
+    if code.active is None:
+        return code._replace(z=z)
+    values = jnp.where(code.active.places < num, code.active.values, 0)
+    return code._replace(z=z, active=code.active._replace(values=values))
+
+
+def _revival_loss(
+    parts: SparseAutoencoder, params: Params, x: Array, output: Array, code: SparseCode, dead: Array, at_most: int
+) -> Array:
     """J_aux, [B]; 0 while no unit is dead."""
-    output = parts.decoder.apply(params["decoder"], code.z)
     error = jax.lax.stop_gradient(x - parts.reconstruction.mean(output))
     candidates = jnp.where(dead[None], jax.nn.relu(code.preactivation), 0)
     chosen = k_sparse(candidates, k=min(at_most, candidates.shape[1]))
@@ -180,7 +198,7 @@ def model(
 def standardised(parts: SparseAutoencoder, shape: Sequence[int]) -> SparseAutoencoder:
     """The parts for examples [*shape] in their own units; see `networks.standardised_encoder`."""
     encoder = networks.standardised_encoder(parts.encoder, shape)
-    return parts._replace(encoder=encoder, decoder=networks.restored_output(parts.decoder, shape))
+    return parts._replace(encoder=encoder, decoder=networks.restored_output(parts.autoencoder.decoder, shape))
 
 
 def in_units(objective: gradients.Objective) -> gradients.Objective:
@@ -200,8 +218,46 @@ def in_units(objective: gradients.Objective) -> gradients.Objective:
 
 def starting_with(model: Model, standard: Standard) -> Model:
     """The model of `standardised` parts whose new states have this shift and scale."""
+    return _starting(model, lambda params: networks.with_standard(params, standard))
+
+
+def starting_transposed(model: Model, *, norm: float = 0.1, layer: str = "layer_1") -> Model:
+    """The model whose new states have small atoms, and their transpose as the encoder's kernel.
+
+        W_d,j = norm w_j / ||w_j||,   W_e = W_d^T,   w_j as the decoder draws it
+
+    A unit then reads what it writes, so that fewer of them die. The smaller the kernel of `networks.unit_norm_rows` is,
+    the larger are the angles by which Adam first turns the atoms.
+
+    Args:
+      model: of one layer in each direction, whose params are those of `networks.affine`, or of `standardised` parts.
+      norm: of the atoms, > 0.
+      layer: the name of both layers.
+
+    Source: Gao et al. 2024, section 2.4; Conerly et al. 2024 (Update on how we train SAEs) for the norm.
+    """
+
+    def kernel(params: Params) -> Array:
+        return params[layer]["kernel"] if layer in params else kernel(params["network"])
+
+    def with_kernel(params: Params, new: Array) -> Params:
+        if layer in params:
+            return params | {layer: params[layer] | {"kernel": new}}
+        return params | {"network": with_kernel(params["network"], new)}
+
+    def transposed(params: Params) -> Params:
+        drawn = kernel(params["decoder"])
+        atoms = norm * drawn * jax.lax.rsqrt(jnp.sum(jnp.square(drawn), axis=1, keepdims=True))
+        new = {"encoder": atoms.T, "decoder": atoms}
+        return params | {name: with_kernel(params[name], own) for name, own in new.items()}
+
+    return _starting(model, transposed)
+
+
+def _starting(model: Model, change: Callable[[Params], Params]) -> Model:
+    """The model whose new states have changed params, unless params are given."""
 
     def init(key: Key, params: Params = None) -> Any:
-        return model.init(key, networks.with_standard(model.init(key).params, standard) if params is None else params)
+        return model.init(key, change(model.init(key).params) if params is None else params)
 
     return model._replace(init=init)

@@ -1,5 +1,12 @@
 """Networks, each an (init, apply) pair; the only folder that imports Flax."""
 
+from genjax.networks.active_units import (
+    Dictionary,
+    dictionary,
+    products_with_rows,
+    sum_into_rows,
+    sum_of_rows,
+)
 from genjax.networks.adversarial import (
     average_pool,
     dcgan_discriminator,
@@ -69,6 +76,7 @@ from genjax.networks.quantization import (
     scalar_codebook,
 )
 from genjax.networks.sparse_units import (
+    Active,
     SparseCode,
     SparseEncoder,
     batch_top_k,
@@ -97,7 +105,9 @@ from genjax.networks.style import style_generator
 __all__ = [
     "ACTIVATIONS",
     "STANDARD",
+    "Active",
     "Codebook",
+    "Dictionary",
     "Quantised",
     "SparseCode",
     "SparseEncoder",
@@ -119,6 +129,7 @@ __all__ = [
     "coupling_flow",
     "dcgan_discriminator",
     "dcgan_generator",
+    "dictionary",
     "discriminator_heads",
     "fit_standard",
     "flattened",
@@ -165,6 +176,7 @@ __all__ = [
     "pixel_norm",
     "planar",
     "planar_flow",
+    "products_with_rows",
     "residual_codebook",
     "residual_discriminator",
     "residual_generator",
@@ -182,6 +194,8 @@ __all__ = [
     "stateful_residual_generator",
     "step_above",
     "style_generator",
+    "sum_into_rows",
+    "sum_of_rows",
     "to_patches",
     "top_k_units",
     "transposed_convolution",

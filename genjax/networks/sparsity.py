@@ -92,6 +92,13 @@ def group_threshold(z: Array, *, threshold: float, group_size: int) -> Array:
     return jnp.where(on, groups, 0).reshape(z.shape)
 
 
+def unit_rows(kernel: Array) -> Array:
+    """The rows of a matrix [d, n], scaled to norm 1; a row of zeros stays 0, with a finite gradient."""
+    square = jnp.sum(jnp.square(kernel), axis=1, keepdims=True)
+    # not a division by the norm, which XLA compiles to other bits on several devices
+    return kernel * jax.lax.rsqrt(jnp.where(square == 0, 1, square))
+
+
 def unit_norm_rows(network: Network, *, layer: str = "layer_1") -> Network:
     """A network that scales every row of one kernel to norm 1 before use.
 
@@ -111,10 +118,7 @@ def unit_norm_rows(network: Network, *, layer: str = "layer_1") -> Network:
     """
 
     def apply(params: Params, *inputs: Array) -> Array:
-        kernel = params[layer]["kernel"]
-        square = jnp.sum(jnp.square(kernel), axis=1, keepdims=True)
-        # not a division by the norm, which XLA compiles to other bits on several devices
-        kernel *= jax.lax.rsqrt(jnp.where(square == 0, 1, square))
+        kernel = unit_rows(params[layer]["kernel"])
         return network.apply(params | {layer: params[layer] | {"kernel": kernel}}, *inputs)
 
     return Network(network.init, apply)

@@ -80,6 +80,7 @@ CASES = {
     "sparse-gated": f"sparse --sparsity=gated --num_units=300 --num_steps=60 {SHAPE}",
     "sparse-batch": "sparse --sparsity=batch_top_k --revival_weight=.1 --revive_after=256 --num_units=300 "
     f"--num_steps=60 {SHAPE}",
+    "sparse-largest": f"sparse --sparsity=k_sparse --active_units=8 --num_units=300 --num_steps=60 {SHAPE}",
     "sparse-jump": f"sparse --sparsity=jump_relu --prefixes=16 --num_units=300 --num_steps=60 {SHAPE}",
 }
 AS_USERS_DO = {"xla_flags": ""}  # the tests' own are for quick compiling

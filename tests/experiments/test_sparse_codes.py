@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -26,6 +27,26 @@ def test_a_prefix_is_shorter_than_the_code():
     with pytest.raises(BadInput, match="the code has 70 units, so 70 is not a prefix") as caught:
         sparse.build(flags, data.load("digits"), gradients.whole_batch)
     assert caught.value.parameter == "prefixes"
+
+
+@pytest.mark.parametrize(
+    ("own", "norm"),
+    [
+        (dict(sparsity="k_sparse"), 0.1),
+        (dict(sparsity="batch_top_k", start_norm=0.3), 0.3),
+        (dict(sparsity="k_sparse", start_norm=0.0), None),
+        (dict(), None),
+    ],
+)
+def test_the_largest_units_start_with_small_atoms(own, norm):
+    digits = data.load("digits")
+    flags = sparse_codes.resolve(sparse.Flags(num_units=70, **own), digits)
+    state = sparse.build(flags, digits, gradients.whole_batch).model.init(jax.random.key(0))
+    norms = np.linalg.norm(state.params["decoder"]["layer_1"]["kernel"], axis=1)
+    if norm is None:
+        assert np.ptp(norms) > 0.1
+    else:
+        np.testing.assert_allclose(norms, norm, rtol=1e-5)
 
 
 def test_units_are_shown_from_the_densest_to_the_rarest():
@@ -71,7 +92,8 @@ def test_a_run_is_measured_and_drawn(own, tmp_path):
 @pytest.mark.parametrize(
     ("own", "least"),
     [
-        (dict(sparsity="batch_top_k", active_units=4), 0.95),
+        (dict(sparsity="batch_top_k", active_units=4, learning_rate=3e-3, revival_weight=1 / 32), 0.97),
+        (dict(sparsity="k_sparse", active_units=4), 0.97),
         (dict(sparsity="jump_relu", sparsity_weight=0.2, bandwidth=0.2, learning_rate=3e-3), 0.97),
         (dict(sparsity="gated", sparsity_weight=1.5), 0.97),
     ],

@@ -13,7 +13,7 @@ from genjax import losses, networks
 from genjax.losses import SQUARED_ERROR
 from genjax.models import autoencoder, sparse_autoencoder
 from genjax.networks import SparseCode, SparseEncoder
-from genjax.types import Batch
+from genjax.types import Batch, Network
 
 B, DIM, UNITS = 6, 4, 5
 NETWORK, DECODER = networks.affine((DIM,), (UNITS,)), networks.affine((UNITS,), (DIM,))
@@ -187,3 +187,55 @@ def test_without_further_terms_it_is_the_autoencoder_with_such_a_code(encoder, b
             state, _ = jax.jit(model.train_step)(state, batch, key)
         states.append(state.params)
     jax.tree.map(partial(np.testing.assert_array_equal, strict=True), *states)
+
+
+@pytest.mark.parametrize("standardised", [False, True])
+def test_the_encoder_may_start_as_the_transpose_of_small_atoms(standardised, key):
+    parts = parts_of(networks.batch_top_k_units(NETWORK, k=2))
+    parts = sparse_autoencoder.standardised(parts, (DIM,)) if standardised else parts
+    plain = sparse_autoencoder.model(parts, optax.adam(0.1), sparse_autoencoder.objective(parts))
+    started = sparse_autoencoder.starting_transposed(plain, norm=0.3)
+    before, after = plain.init(key), started.init(key)
+
+    def pop(params, name):
+        """The kernel, which the params then lack."""
+        own = params[name]
+        for _ in range((name == "encoder") + standardised):
+            own = own["network"]
+        return np.asarray(own["layer_1"].pop("kernel"))
+
+    drawn, atoms = pop(before.params, "decoder"), pop(after.params, "decoder")
+    np.testing.assert_allclose(atoms, 0.3 * drawn / np.linalg.norm(drawn, axis=1, keepdims=True), rtol=1e-5)
+    pop(before.params, "encoder")
+    np.testing.assert_array_equal(pop(after.params, "encoder"), atoms.T)
+    jax.tree.map(partial(np.testing.assert_array_equal, strict=True), before.params, after.params)  # all others
+    given = jax.tree.map(lambda leaf: leaf + 1, plain.init(key).params)
+    kept = started.init(key, given).params
+    jax.tree.map(np.testing.assert_array_equal, kept, given)
+
+
+def test_codes_of_few_active_units_are_decoded_as_whole_codes_are(batch, key):
+    """The loss with its prefixes and dead units, and the gradients, of a dictionary and of a plain network."""
+    decoder = networks.dictionary(64, (DIM,))
+    by_place = sparse_autoencoder.SparseAutoencoder(
+        networks.top_k_units(networks.affine((DIM,), (64,)), k=2), decoder, SQUARED_ERROR
+    )
+    whole = by_place._replace(decoder=Network(decoder.init, decoder.apply))
+    revival = sparse_autoencoder.Revival(64, weight=0.5, at_most=8, after=10)
+    params = sparse_autoencoder.init_params(key, parts=by_place, revival=revival)
+    params["inactive_for"] = params["inactive_for"].at[::3].set(20.0)
+    params["decoder"]["layer_1"]["bias"] += 0.3
+    assert by_place.encoder.train(params["encoder"], batch.x).active is not None
+
+    def found(parts):
+        objective = sparse_autoencoder.objective(parts, prefixes=(20,), revival=revival)
+
+        def loss(params):
+            loss, metrics, statistics = objective(params, batch, key)
+            return jnp.sum(loss), (metrics, statistics["active"])
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    one, other = jax.jit(lambda: (found(by_place), found(whole)))()
+    assert np.all(one[0][1][0]["prefix_loss"] > 0) and np.all(one[0][1][0]["revival_loss"] > 0)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), one, other)
