@@ -21,7 +21,8 @@ strongest.csv lists, for the most active units, the training examples in which e
 
 Other codes are those of the B k largest units of a batch, of units with learned thresholds (JumpReLU) or with gates
 apart from sizes. With --prefixes the first units hold the most general features, and with --revival_weight units that
-have died come back.
+have died come back. The largest units start with small atoms, and with their transpose as the encoder (--start_norm),
+without which BatchTopK misses some atoms of a known dictionary.
 
 A linear probe is trained on the frozen code with `--labels_per_class` labels, and again for many draws of these labels.
 It is compared, on the same draws, with probes on the raw pixels, on as many principal components as the code has units

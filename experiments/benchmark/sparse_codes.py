@@ -12,12 +12,12 @@ units, steps and examples in a batch, Adam at a learning rate that falls along a
 Of held-out examples, the table has L0, the mean number of active units, and the explained variance; among at most
 20 000 training examples, how many units are never active; and the share of the dictionary's atoms that are found.
 
-The libraries differ in what neither has as a setting. SAELens starts with the decoder's transpose as the encoder and
-with atoms of norm .1, subtracts the decoder's bias from the input, and leaves the norms of atoms free, by which it
-multiplies penalties and, for the k largest, units; here atoms have norm 1. As its encoder starts so small, thresholds
-of JumpReLU start where it has them, at .01; at the bandwidth, no unit would ever be active. Its gates move the decoder
-too, its thresholds are parameters where here their logarithms are, and at most D / 2 dead units learn the error of the
-others, where here half of all units may.
+The libraries differ in what they have no setting for. SAELens starts with atoms of norm .1 and with their transpose as
+the encoder, which is so here for the k largest units alone. It subtracts the decoder's bias from the input, and leaves
+the norms of atoms free, by which it multiplies penalties and, for the k largest, units; here atoms have norm 1. As its
+encoder starts so small, thresholds of JumpReLU start where it has them, at .01; at the bandwidth, no unit would ever be
+active. Its gates move the decoder too, its thresholds are parameters where here their logarithms are, and at most D / 2
+dead units learn the error of the others, where here half of all units may.
 """
 
 from __future__ import annotations
