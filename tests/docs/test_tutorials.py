@@ -36,6 +36,7 @@ def test_an_objective_of_three_terms_reports_all_of_them(composed):
     assert metrics["loss"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_whole_new_model_learns_and_is_under_forty_lines(composed):
     (cell,) = (cell for cell in cells("compose") if "class State" in cell)
     assert len([line for line in cell.splitlines() if line.strip()]) < 40

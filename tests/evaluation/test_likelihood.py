@@ -59,7 +59,7 @@ def test_the_error_is_the_spread_over_keys(exact, key):
     np.testing.assert_allclose(np.std(found.value, axis=0), np.mean(found.standard_error, axis=0), rtol=0.2)
 
 
-@pytest.mark.parametrize("num_samples", [1, 7, 100, 333])
+@pytest.mark.parametrize("num_samples", [1, 100, *(pytest.param(num, marks=pytest.mark.slow) for num in (7, 333))])
 def test_chunks_change_nothing_but_rounding(num_samples, key):
     scale = jnp.array([0.1, 3.0, 30.0])
 

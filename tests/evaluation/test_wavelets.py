@@ -39,6 +39,9 @@ def test_the_threshold_is_the_noises_variance_over_the_signals_deviation(key):
     assert np.all(np.isinf(wavelets.bayes_threshold(jnp.float32(y), jnp.float32(second * 1.01))))
 
 
+bayes_shrink = jax.jit(wavelets.bayes_shrink, static_argnames="num_levels")
+
+
 def shrunk(x, num_levels):
     """One channel of one image [H, W], by loops."""
 
@@ -67,11 +70,14 @@ def shrunk(x, num_levels):
     return recursed(x, num_levels)
 
 
-@pytest.mark.parametrize(("shape", "num_levels"), [((8, 8), 1), ((16, 32), 2), ((32, 32), 3), ((12, 16), 1)])
+@pytest.mark.parametrize(
+    ("shape", "num_levels"),
+    [((8, 8), 1), ((16, 32), 2), ((12, 16), 1), pytest.param((32, 32), 3, marks=pytest.mark.slow)],
+)
 def test_shrinkage_is_that_of_each_image_and_channel_alone(key, shape, num_levels):
     x = np.asarray(jax.random.normal(key, (2, *shape, 2)), np.float64)
     x += 2 * np.sin(np.arange(shape[0]))[:, None, None]
-    found = wavelets.bayes_shrink(jnp.float32(x))  # of the default number of levels
+    found = bayes_shrink(jnp.float32(x))  # of the default number of levels
     for n in range(2):
         for c in range(2):
             np.testing.assert_allclose(found[n, ..., c], shrunk(x[n, ..., c], num_levels), atol=1e-4)
@@ -80,20 +86,18 @@ def test_shrinkage_is_that_of_each_image_and_channel_alone(key, shape, num_level
 def test_sides_that_cannot_be_halved_are_mirrored(key):
     x = np.asarray(jax.random.normal(key, (1, 7, 10, 1)), np.float64)
     padded = np.pad(x[0, ..., 0], ((0, 1), (0, 2)), mode="symmetric")
-    found = wavelets.bayes_shrink(jnp.float32(x), num_levels=2)
+    found = bayes_shrink(jnp.float32(x), num_levels=2)
     assert found.shape == x.shape
     np.testing.assert_allclose(found[0, ..., 0], shrunk(padded, 2)[:7, :10], atol=1e-4)
 
 
 def test_an_image_without_noise_stays_and_noise_without_an_image_goes(key):
     square = jnp.zeros((1, 32, 32, 1)).at[:, 8:24, 8:24].set(1)  # no diagonal details but at its corners
-    np.testing.assert_allclose(wavelets.bayes_shrink(square), square, atol=1e-6)
+    np.testing.assert_allclose(bayes_shrink(square), square, atol=1e-6)
     noise = jax.random.normal(key, (20, 32, 32, 1))
-    assert np.mean(wavelets.bayes_shrink(noise) ** 2) < 0.1
+    assert np.mean(bayes_shrink(noise) ** 2) < 0.1
     noisy = square + 0.3 * noise
-    gain = images.set_psnr(wavelets.bayes_shrink(noisy), 0 * noisy + square) - images.set_psnr(
-        noisy, 0 * noisy + square
-    )
+    gain = images.set_psnr(bayes_shrink(noisy), 0 * noisy + square) - images.set_psnr(noisy, 0 * noisy + square)
     assert gain > 6  # dB
 
 

@@ -69,6 +69,7 @@ def test_data_that_is_not_prepared_names_the_command(finish, tmp_path):
     assert f"python -m experiments.prepare --dataset=mnist --data_dir={tmp_path}" in line
 
 
+@pytest.mark.slow
 def test_pictures_of_mixed_size(finish, tmp_path):
     for index, size in enumerate([(8, 8)] * 12 + [(9, 8)]):
         Image.fromarray(np.zeros(size, np.uint8)).save(tmp_path / f"{index:02}.png")
@@ -184,6 +185,7 @@ def test_a_run_that_goes_on_with_other_versions_says_so(unfinished, finish):
     assert status == 2 and "packages.optax: 0.0.1 then" in err
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_names_step_and_metric_and_keeps_the_last_checkpoint(finish, tmp_path):
     flags = ("--num_steps=50", "--learning_rate=1e20", "--checkpoint_every=1", "--steps_per_dispatch=1")
     line = refused(finish("vae", *flags, f"--workdir={tmp_path / 'run'}"))

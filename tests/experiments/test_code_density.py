@@ -121,6 +121,7 @@ def test_a_flow_needs_two_dimensions():
         code_density.fit_flow(np.zeros((3, 1)), jax.random.key(0), num_steps=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "density",
     [pytest.param(each, marks=[pytest.mark.slow] * (each != "gaussian")) for each in code_density.DENSITIES],
@@ -143,6 +144,7 @@ def test_samples_of_a_density_are_decoded(density, untrained, capsys):
         np.testing.assert_allclose(made, autoencoder.decode(run.params, codes, parts=run.parts), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_codes_of_a_conditional_vae_are_draws_given_the_label(untrained):
     run = untrained(vae, conditional=True, regularizer="mmd")
     generator: Any = generate.generator_of(run)

@@ -50,6 +50,7 @@ def untrained(page, tmp_path, key, **flags):
     return flags, runs.Trained(model, parts, auxiliaries, model.init(key), 0, dataset, examples, key, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_bigan_is_measured_by_neighbours_and_reconstructions(key, tmp_path):
     flags, trained = untrained(bigan, tmp_path, key, latent_dim=3, num_known=200)
     metrics, dataset, params = bigan.monitor(flags, trained), trained.dataset, trained.params
@@ -126,6 +127,7 @@ def of_ring(codes):
     return moments, np.argmin((along / 0.5) ** 2 + (across / 0.15) ** 2, axis=1)
 
 
+@pytest.mark.slow
 def test_labelled_codes_are_held_against_the_ring_and_its_regions(key, tmp_path):
     flags, trained = untrained(adversarial_autoencoder, tmp_path, key, variant="labelled", prior="ring")
     metrics = adversarial_autoencoder.monitor(flags, trained)

@@ -42,6 +42,7 @@ def real(in_this_process, tmp_path):
     return tmp_path / "real"
 
 
+@pytest.mark.slow
 def test_two_folders_are_compared_in_features_of_ones_own(real, tmp_path, capsys):
     folder(tmp_path / "fake", range(400, 500))
     found = compared(real="real", fake="fake", features=TOP)

@@ -156,6 +156,7 @@ def test_every_discriminator_learns_of_the_label_in_every_way(network, condition
     assert samples.shape == (3, 8, 8, 1)
 
 
+@pytest.mark.slow
 def test_self_attention_is_in_both_networks():
     dataset = data.load("digits")
     flags = gan.Flags(network="residual", features=(4, 5), self_attention=True, conditional=True)
@@ -214,6 +215,7 @@ def test_defaults_follow_from_the_data_and_other_flags(given, resolved):
     assert tuple(getattr(flags, name) for name in names) == resolved
 
 
+@pytest.mark.slow
 def test_the_penalty_of_r3gan_is_at_real_and_at_fake_points(key):
     # of the critic |x|^2 / 2 the slope at x is |x|: gamma / 2 (3^2 + 5^2)
     def critic(x):

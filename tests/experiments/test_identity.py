@@ -164,6 +164,7 @@ def test_a_finished_run_and_a_directory_of_other_flags_train_no_encoder(finish, 
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_an_encoder_that_has_learned_nothing_is_named(tmp_path, monkeypatch, capsys):
     def untrained(model, source, **options):
         return jax.jit(model.init)(jax.random.key(0))

@@ -45,6 +45,7 @@ def test_the_asked_share_is_hidden_in_squares(patch, shape):
         assert (missing[:, 0:3, 3:6] == missing[:, :1, 3:4]).all() and missing[:, 6].any()
 
 
+@pytest.mark.slow
 def test_a_run_measures_only_what_it_has_hidden(rows, tmp_path):
     path, x = rows
     flags = imputation.Flags(**SMALL, dataset=f"file:{path}", missing=0.2)

@@ -48,6 +48,7 @@ def test_the_curves_are_those_of_what_is_on_the_disk(trained):
     assert (trained.directory / "reconstructions.png").exists()
 
 
+@pytest.mark.slow
 def test_pictures_come_back_from_a_file(trained, tmp_path, capsys):
     path, given = tmp_path / "pictures.bits", trained.directory.parent / "images.npy"
     told = call(trained, capsys, input=str(given), out=str(path))

@@ -31,6 +31,7 @@ def call(run, capsys, **flags):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_images_come_back_from_a_file(trained, tmp_path, capsys):
     path, given = tmp_path / "images.bits", trained.directory.parent / "images.npy"
     told = call(trained, capsys, input=str(given), out=str(path), lanes=8)

@@ -71,6 +71,7 @@ def test_a_latent_space_is_explored_with_data_that_moved(people, tmp_path):
     assert (tmp_path / "run" / "latent_space" / "concepts.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [vae, pytest.param(iwae, marks=pytest.mark.slow)])
 def test_samples_are_drawn_without_the_data(people, tmp_path, page, capsys):
     more = {} if page is vae else dict(num_samples=2, num_test_samples=2)
@@ -156,6 +157,7 @@ def test_pictures_of_either_sign_are_shown_between_their_limits(tmp_path, monkey
     np.testing.assert_allclose(found, (x[held_out] - low) / (high - low), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pictures_of_several_sizes_are_cut_to_the_one_that_is_asked_for(tmp_path):
     draw = np.random.RandomState(0)
     (tmp_path / "odd").mkdir()

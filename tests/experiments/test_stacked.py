@@ -27,6 +27,7 @@ def test_flags_that_do_not_fit_are_named(given, said):
         stacked.build(stacked.Flags(**SMALL | given), data.load("digits"), gradients.whole_batch)
 
 
+@pytest.mark.slow
 def test_a_run_draws_its_units_and_gives_classes_and_features(tmp_path, monkeypatch):
     monkeypatch.setenv("NPROC", "4")
     run = runs.train(stacked.EXPERIMENT, stacked.Flags(**SMALL), workdir=tmp_path / "run")

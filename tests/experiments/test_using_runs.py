@@ -61,6 +61,7 @@ def applied(run, tmp_path, given, **flags):
     return np.load(out)
 
 
+@pytest.mark.slow
 def test_codes_and_reconstructions_are_the_models_own(trained, x, tmp_path):
     for name, model in (("vae", vae_model), ("autoencoder", autoencoder_model)):
         run = trained[name]
@@ -125,6 +126,7 @@ def test_each_class_scores_by_its_own_autoencoder(key, x):
     np.testing.assert_allclose(far["latent_mahalanobis_class_3"], ((centred @ precision) * centred).sum(1), rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_what_is_compressed_comes_back_quantised(x, key, tmp_path):
     flags = compression.Flags(hidden=(8,), latent_dims=(2, 5), bits=(2, 3))
     model, parts, _ = compression.build(flags, data.load("digits"), gradients.whole_batch)

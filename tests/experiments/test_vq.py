@@ -91,6 +91,7 @@ def test_codes_go_to_files_and_back(trained, x, tmp_path):
     np.testing.assert_allclose(scores["squared_error"], np.square(rebuilt - x / 16).sum((1, 2, 3)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_samples_and_codes_by_hand(trained, tmp_path):
     given = tuple(float(k) for k in np.arange(32) % 4)
     generate.main(generate.Flags(run=str(trained.directory), z=given, out=str(tmp_path / "z")))

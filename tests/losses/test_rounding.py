@@ -92,17 +92,19 @@ def test_the_mean_rate_is_the_differential_entropy_of_the_sum_with_noise(scale, 
 def test_derivatives(key, float64):
     params = mixture(key)
     q = jnp.array([[0.3, -1.2], [2.0, 0.0]])
-    check_grads(rounding.rounded_mixture_log_probability, (params, q), order=1)
-    check_grads(rounding.rounded_gaussian_log_probability, (q, 0.4 * q + 0.1), order=1)
+    check_grads(jax.jit(rounding.rounded_mixture_log_probability), (params, q), order=1)
+    check_grads(jax.jit(rounding.rounded_gaussian_log_probability), (q, 0.4 * q + 0.1), order=1)
 
 
 def test_extremes_are_finite_and_have_slopes():
     params = {"logits": jnp.zeros((1, 2)), "mean": jnp.array([[0.0, 1e3]]), "log_scale": jnp.array([[-50.0, 9.0]])}
+    mixture_and_slopes = jax.jit(
+        jax.value_and_grad(lambda params, q: rounding.rounded_mixture_log_probability(params, q).sum())
+    )
     for q in (0.0, 0.3, 1e4, -1e4):
-        value, slopes = jax.value_and_grad(
-            lambda params, q=q: rounding.rounded_mixture_log_probability(params, jnp.array([[q]])).sum()
-        )(params)
+        value, slopes = mixture_and_slopes(params, np.float32([[q]]))
         assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
+    gaussian_and_slope = jax.jit(jax.value_and_grad(rounding.rounded_gaussian_log_probability))
     for t in (-50.0, 0.0, 50.0):
-        value, slope = jax.value_and_grad(rounding.rounded_gaussian_log_probability)(300.0, t)
+        value, slope = gaussian_and_slope(300.0, t)
         assert np.isfinite(value) and np.isfinite(slope)

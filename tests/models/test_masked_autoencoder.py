@@ -20,7 +20,7 @@ PARTS = model.MaskedAutoencoder(
 
 @pytest.fixture
 def params(key):
-    return model.init_params(key, parts=PARTS)
+    return jax.jit(lambda key: model.init_params(key, parts=PARTS))(key)
 
 
 @pytest.mark.parametrize(("share", "hidden"), [(0.75, 4), (0.5, 3), (0.0, 1), (1.0, 5)])
@@ -45,7 +45,7 @@ def test_each_choice_of_visible_patches_is_as_probable(key):
 
 def test_the_loss_is_the_mean_squared_error_of_hidden_patches(params, key):
     x = jax.random.uniform(key, (5, 4, 6, 1))
-    loss, metrics = model.objective(PARTS, hidden_share=0.5)(params, Batch(x), key)
+    loss, metrics = jax.jit(model.objective(PARTS, hidden_share=0.5))(params, Batch(x), key)
     places = np.asarray(model.draw_visible(5, key, hidden=3, parts=PARTS))
     rebuilt = np.asarray(model.reconstruct(params, x, jnp.asarray(places), parts=PARTS), np.float64)
     patches, hidden = np.asarray(networks.to_patches(x, 2), np.float64), places.sum(1) == 0

@@ -76,11 +76,12 @@ def test_the_objective_is_kingmas_for_any_share_of_labelled_examples(key, float6
     x = jax.random.normal(jax.random.fold_in(key, 2), (10, 3))
     label, alpha = np.array([1, 2]), 0.1 * 10
 
+    @jax.jit
     def bounds_at(x):  # a draw that is the same for each example
         return semi_supervised.labelled_bounds(params, x, key, parts=parts)
 
-    objective = semi_supervised.objective(
-        parts, labelled_fraction=0.2, labelled_share=1 / 3, classification_weight=alpha / 10
+    objective = jax.jit(
+        semi_supervised.objective(parts, labelled_fraction=0.2, labelled_share=1 / 3, classification_weight=alpha / 10)
     )
     total, means = 0.0, {"negative_elbo": 0.0, "cross_entropy": 0.0, "error": 0.0}
     expected = {"negative_elbo": 0.0, "cross_entropy": 0.0, "error": 0.0}

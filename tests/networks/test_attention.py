@@ -62,7 +62,10 @@ def test_permuted_places_are_permuted_in_the_result(params, draw):
     np.testing.assert_allclose(attend(params, permuted(x)), permuted(attend(params, x)), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(make, id=name, marks=[pytest.mark.slow] * ("residual" in name)) for name, make in MAKERS.items()],
+)
 def test_networks_begin_as_those_without_attention(make, key, draw):
     plain, attentive = make(), make(self_attention=True)
     params = jax.jit(attentive.init)(key)
@@ -86,5 +89,6 @@ def test_the_places_are_those_of_half_the_size(make, parameters, draw):
 
     params = parameters(network)
     with nn.intercept_methods(watch):
-        network.apply(params, draw(2, *(SHAPE if len(params["dense"]["kernel"][0]) == 1 else (DIM,))))
+        x = draw(2, *(SHAPE if len(params["dense"]["kernel"][0]) == 1 else (DIM,)))
+        jax.eval_shape(network.apply, params, x)
     assert seen == [(2, 3, 2, 16)]
