@@ -22,7 +22,9 @@ def test_lines(tmp_path):
     assert ink(tmp_path / "two.png") > ink(tmp_path / "one.png") > 0
 
 
-@pytest.mark.parametrize("classes", [None, 3, 10, 15, 30])
+@pytest.mark.parametrize(
+    "classes", [None, 10, 30, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 15))]
+)
 def test_maps_show_every_class(tmp_path, classes):
     draw = np.random.RandomState(0)
     points = draw.normal(size=(300, 2))

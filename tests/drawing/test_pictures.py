@@ -52,7 +52,7 @@ def test_signed_values_are_drawn_about_middle_grey():
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
-@pytest.mark.parametrize("classes", [None, 3, 12, 30])
+@pytest.mark.parametrize("classes", [None, 3, 30, pytest.param(12, marks=pytest.mark.slow)])
 def test_maps_are_written(tmp_path, dim, classes):
     draw = np.random.RandomState(0)
     codes = draw.standard_normal((60, dim))

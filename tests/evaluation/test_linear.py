@@ -39,7 +39,7 @@ def kernel(params, half):
     return params[half]["layer_1"]["kernel"]
 
 
-@pytest.mark.parametrize("latent_dim", [1, 2, 6])
+@pytest.mark.parametrize("latent_dim", [2, 6, pytest.param(1, marks=pytest.mark.slow)])
 def test_pca_is_scikit_learns(x, latent_dim):
     params, parts = linear.pca(x, latent_dim=latent_dim), linear_parts(6, latent_dim)
     pca = PCA(latent_dim, svd_solver="full").fit(x)
@@ -223,7 +223,7 @@ def test_regularised_optimum(x, weight):
     np.testing.assert_allclose(value, l_[3:].sum() + parts_of_it.sum(), rtol=1e-9)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5])
+@pytest.mark.parametrize("weight", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_training_comes_to_the_closed_form(x, weight, key):
     x = x - jnp.mean(x, axis=0)[None]
     parts = linear_parts(6, 2)

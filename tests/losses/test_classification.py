@@ -23,7 +23,7 @@ def test_gradient_is_the_residual(key, float64):
     logits, label = 4 * jax.random.normal(key, (6, 3)), jnp.array([0, 1, 2, 0, 2, 2])
     gradient = jax.grad(lambda a: jnp.sum(softmax_cross_entropy(a, label)))(logits)
     np.testing.assert_allclose(gradient, jax.nn.softmax(logits) - np.eye(3)[label], atol=1e-12)
-    check_grads(jax.jit(lambda a: softmax_cross_entropy(a, label)), (logits,), order=2)
+    check_grads(jax.jit(lambda a: softmax_cross_entropy(a, label)), (logits,), order=2, modes=["rev"])
 
 
 @pytest.mark.parametrize(("label", "value", "slope"), [(0, 0.0, [0.0, 0.0]), (1, 2e3, [1.0, -1.0])])

@@ -92,8 +92,8 @@ def test_binary_cross_entropy_at_extreme_logits(logit, x, value, slope):
 @pytest.mark.parametrize("loss", [squared_error, binary_cross_entropy])
 def test_gradients_and_shapes(loss, key, float64):
     prediction, target = jax.random.normal(key, (3, 2)), jax.random.uniform(jax.random.fold_in(key, 1), (3, 2))
-    check_grads(jax.jit(lambda p: loss(p, target)), (prediction,), order=2)
-    check_grads(jax.jit(lambda t: loss(prediction, t)), (target,), order=2)
+    check_grads(jax.jit(lambda p: loss(p, target)), (prediction,), order=2, modes=["rev"])
+    check_grads(jax.jit(lambda t: loss(prediction, t)), (target,), order=2, modes=["rev"])
     with pytest.raises(ValueError, match=r"\(3, 2\).*\(3, 1\)|\(3, 1\).*\(3, 2\)"):
         loss(prediction, target[:, :1])
     chex.assert_trees_all_equal(jax.jit(loss)(prediction, target).shape, (3,))

@@ -496,6 +496,13 @@ CASES = {
     "statistics": Case(build_counter),
 }
 VARIANTS = (
+    "vae_conditional",
+    "piwae",
+    "dreg",
+    "gan_auxiliary",
+    "gan_conditional",
+    "weight_l2",
+    "hutchinson",
     "vae_gan_fixed",
     "bigan_gaussian",
     "adversarial_autoencoder_unlabelled",

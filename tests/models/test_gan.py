@@ -160,7 +160,7 @@ def far_from_both(critic, real, fake, key):
     return 0.5 * jnp.square(critic(2 * fake - real + jax.random.normal(key, real.shape)))
 
 
-@pytest.mark.parametrize("num_critic_steps", [1, 3])
+@pytest.mark.parametrize("num_critic_steps", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_step_by_hand(num_critic_steps, key, batch):
     # k discriminator steps on the parts of the batch, each with its own noise; then the generator, against the new one
     parts, size = small(), 12 // num_critic_steps
@@ -476,7 +476,7 @@ def solved(parts, batch, key):
         return jnp.mean(objective(unravel(flat), {"generator": {}}, batch, key)[0])
 
     found = scipy.optimize.minimize(jax.jit(jax.value_and_grad(loss)), start, jac=True, method="BFGS", tol=1e-9)
-    return unravel(found.x), jax.grad(loss), unravel
+    return unravel(found.x), jax.jit(jax.grad(loss)), unravel
 
 
 def test_the_best_projection_is_the_marginal_and_the_label_part_of_the_log_ratio(tables, key):

@@ -87,25 +87,37 @@ def trained(parts, identity, key, **options):
 )
 def test_the_total_is_the_weighted_sum_of_terms_that_stand_alone(pair, identity, key, terms, same):
     parts = build(terms)
-    params = identity_swap.init_params(key, parts=parts)
-    v = parts.encode_identity(identity, pair.source)
-    wanted = v if same else jnp.roll(v, 1, axis=0)
-    swapped = parts.generator.apply(params["generator"], pair.target, wanted)
-    answers = [parts.discriminator.apply(params["discriminator"], x) for x in (swapped, pair.target, pair.source)]
-    (maps, fake), (target_maps, _), (_, real) = ([[a[i] for a in answer] for i in (0, 1)] for answer in answers)
-    seen = swapped + terms.identity_noise * jax.random.normal(key, swapped.shape)
-    expected = {
-        "identity_loss": terms.identity(parts.encode_identity(identity, seen), wanted),
-        "reconstruction_loss": terms.reconstruction(swapped, pair.target) * same,
-        "generator_loss": terms.adversarial.generator(tuple(real), tuple(fake)),
-        "matching_loss": sum(
-            losses.mean_absolute_error(a, b)
-            for x, y in zip(maps, target_maps, strict=True)
-            for a, b in list(zip(x, y, strict=True))[0 if terms.matched_maps is None else 1 :]
-        ),
-    }
-    weights = (terms.identity_weight, terms.reconstruction_weight, terms.adversarial_weight, terms.matching_weight)
-    total = sum(weight * value for weight, value in zip(weights, expected.values(), strict=True))
+    params = jax.jit(partial(identity_swap.init_params, parts=parts))(key)
+
+    @jax.jit
+    def by_hand(params):
+        v = parts.encode_identity(identity, pair.source)
+        wanted = v if same else jnp.roll(v, 1, axis=0)
+        swapped = parts.generator.apply(params["generator"], pair.target, wanted)
+        answers = [parts.discriminator.apply(params["discriminator"], x) for x in (swapped, pair.target, pair.source)]
+        (maps, fake), (target_maps, _), (_, real) = ([[a[i] for a in answer] for i in (0, 1)] for answer in answers)
+        seen = swapped + terms.identity_noise * jax.random.normal(key, swapped.shape)
+        expected = {
+            "identity_loss": terms.identity(parts.encode_identity(identity, seen), wanted),
+            "reconstruction_loss": terms.reconstruction(swapped, pair.target) * same,
+            "generator_loss": terms.adversarial.generator(tuple(real), tuple(fake)),
+            "matching_loss": sum(
+                losses.mean_absolute_error(a, b)
+                for x, y in zip(maps, target_maps, strict=True)
+                for a, b in list(zip(x, y, strict=True))[0 if terms.matched_maps is None else 1 :]
+            ),
+        }
+
+        weights = (terms.identity_weight, terms.reconstruction_weight, terms.adversarial_weight, terms.matching_weight)
+        total = sum(weight * value for weight, value in zip(weights, expected.values(), strict=True))
+
+        def critic(x):
+            return tuple(logit for _, logit in parts.discriminator.apply(params["discriminator"], x))
+
+        penalty = losses.gradient_penalty(critic, pair.source, swapped, key)
+        return wanted, expected, total, terms.adversarial.discriminator(tuple(real), tuple(fake)), penalty
+
+    wanted, expected, total, plain, penalty = by_hand(params)
     objective = identity_swap.generator_objective(parts)
     asked = identity_swap.Wanted(pair, wanted, jnp.full(len(wanted), same))
     others = {"discriminator": params["discriminator"], "identity": identity}
@@ -117,13 +129,7 @@ def test_the_total_is_the_weighted_sum_of_terms_that_stand_alone(pair, identity,
     objective = identity_swap.discriminator_objective(parts)
     others = {"generator": params["generator"], "identity": identity}
     loss, metrics = jax.jit(objective)(params["discriminator"], others, asked, key)
-    plain = terms.adversarial.discriminator(tuple(real), tuple(fake))
     np.testing.assert_allclose(metrics["discriminator_loss"], plain, rtol=1e-5)
-
-    def critic(x):
-        return tuple(logit for _, logit in parts.discriminator.apply(params["discriminator"], x))
-
-    penalty = losses.gradient_penalty(critic, pair.source, swapped, key)
     np.testing.assert_allclose(metrics["penalty"], terms.penalty_weight * penalty, rtol=1e-4)
     np.testing.assert_allclose(loss, metrics["discriminator_loss"] + metrics["penalty"], rtol=1e-6)
 

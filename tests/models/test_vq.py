@@ -120,7 +120,7 @@ def test_where_each_gradient_goes(key, batch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, expected)
 
 
-@pytest.mark.parametrize("num_shards", [1, 2])
+@pytest.mark.parametrize("num_shards", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_codebook_follows_the_sums_of_the_shards(key, batch, num_shards):
     parts = build(lambda *sizes: networks.averaged_codebook(*sizes, decay=0.8, restart=0.0))
     # adamw would decay whatever it is given
@@ -138,7 +138,7 @@ def test_the_codebook_follows_the_sums_of_the_shards(key, batch, num_shards):
     assert min(jax.tree.leaves(moved)) > 1e-4
 
 
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("depth", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_bound_is_the_probability_of_one_code(key, batch, depth):
     """-log p(x, k) at the code k of x, of p(x) = sum_k p(k) p(x|k) over all codes."""
     parts = build(depth=depth)

@@ -21,6 +21,13 @@ GENERATORS = {
 DISCRIMINATORS = {"dcgan": networks.dcgan_discriminator, "residual": networks.residual_discriminator}
 generators = pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
 discriminators = pytest.mark.parametrize("make", DISCRIMINATORS.values(), ids=DISCRIMINATORS)
+one_of_the_discriminators = pytest.mark.parametrize(  # where the network does not matter; the others in the slow run
+    "make",
+    [
+        pytest.param(make, id=name, marks=[pytest.mark.slow] * (name != "dcgan"))
+        for name, make in DISCRIMINATORS.items()
+    ],
+)
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
@@ -57,7 +64,7 @@ def test_discriminators_judge_images_of_any_size(make, shape, draw, parameters):
     assert logit.shape == (2,) and logit.dtype == np.float32 and logit[0] != logit[1]
 
 
-@discriminators
+@one_of_the_discriminators
 def test_a_projection_is_the_discriminator_whose_last_layer_is_that_of_psi_and_of_the_class(make, draw, parameters):
     # v_y^T phi + psi(phi) = (v_y + psi)^T phi
     x, label = draw(4, 8, 8, 1), np.array([2, 0, 1, 2])

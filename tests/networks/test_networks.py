@@ -41,7 +41,11 @@ DECODERS = {
 }
 
 
-CASES = [(name, shape) for name in ENCODERS for shape in (IMAGE_SHAPES[3:] if "wide" in name else IMAGE_SHAPES)]
+CASES = [
+    pytest.param(name, shape, marks=[pytest.mark.slow] * (max(shape) > 8))
+    for name in ENCODERS
+    for shape in (IMAGE_SHAPES[3:] if "wide" in name else IMAGE_SHAPES)
+]
 
 
 def check(network, params, x, output_shape):

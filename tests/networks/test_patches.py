@@ -23,19 +23,19 @@ def test_patches_are_cut_row_by_row_and_put_back(key):
 
 def test_the_order_of_the_patches_does_not_matter_and_their_places_do(key):
     network = networks.patch_encoder(5, 3, **SIZES)
-    params = network.init(key)
+    params, apply = jax.jit(network.init)(key), jax.jit(network.apply)
     patches, places = jax.random.normal(key, (2, 3, 3)), jnp.eye(5)[jnp.array([[0, 2, 3], [4, 1, 0]])]
-    codes = network.apply(params, patches, places)
+    codes = apply(params, patches, places)
     assert codes.shape == (2, 3, 8)
-    turned = network.apply(params, patches[:, ::-1], places[:, ::-1])
+    turned = apply(params, patches[:, ::-1], places[:, ::-1])
     np.testing.assert_allclose(turned[:, ::-1], codes, rtol=1e-4, atol=1e-5)
-    assert np.abs(network.apply(params, patches[:, ::-1], places) - codes[:, ::-1]).max() > 1e-3
+    assert np.abs(apply(params, patches[:, ::-1], places) - codes[:, ::-1]).max() > 1e-3
 
     decoder = networks.patch_decoder(5, 3, 8, **SIZES)
-    params = decoder.init(key)
-    found = decoder.apply(params, codes, places)
+    params, apply = jax.jit(decoder.init)(key), jax.jit(decoder.apply)
+    found = apply(params, codes, places)
     assert found.shape == (2, 5, 3)
-    np.testing.assert_allclose(decoder.apply(params, codes[:, ::-1], places[:, ::-1]), found, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(apply(params, codes[:, ::-1], places[:, ::-1]), found, rtol=1e-4, atol=1e-5)
 
 
 def norm(h):
@@ -46,17 +46,18 @@ def test_without_layers_they_are_lines_by_hand(key, float64):
     encoder = networks.patch_encoder(4, 3, width=6, num_layers=0, num_heads=1)
     decoder = networks.patch_decoder(4, 3, 6, width=5, num_layers=0, num_heads=1)
     draw = np.random.RandomState(0)
-    e, d = (jax.tree.map(lambda a: draw.normal(size=a.shape), net.init(key)) for net in (encoder, decoder))
+    shapes = (jax.eval_shape(network.init, key) for network in (encoder, decoder))
+    e, d = (jax.tree.map(lambda a: draw.normal(size=a.shape), each) for each in shapes)
     patches, at = draw.normal(size=(1, 2, 3)), [3, 1]
     places = jnp.eye(4)[None, jnp.array(at)]
     codes = norm(patches @ e["embedding"]["kernel"] + e["embedding"]["bias"] + e["place"][at])
     codes = codes * e["norm"]["scale"] + e["norm"]["bias"]
-    np.testing.assert_allclose(encoder.apply(e, patches, places), codes, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(encoder.apply)(e, patches, places), codes, rtol=1e-5)
     h = np.tile(d["mask_token"][0], (4, 1))
     h[at] = codes[0] @ d["embedding"]["kernel"] + d["embedding"]["bias"]
     h = norm(h + d["place"]) * d["norm"]["scale"] + d["norm"]["bias"]
     expected = h @ d["patches"]["kernel"] + d["patches"]["bias"]
-    np.testing.assert_allclose(decoder.apply(d, codes, places)[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(decoder.apply)(d, codes, places)[0], expected, rtol=1e-5)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():
