@@ -293,6 +293,7 @@ def test_outlying_factors_are_beyond_their_range(few, key, monkeypatch):
     assert not moved[:, [names.index(name) for name in faces.CYCLIC]].any()
 
 
+@pytest.mark.slow
 def test_stored_pictures_are_the_same_where_jax_has_no_cpu_as_a_device(monkeypatch):
     drawn = jax.tree.map(lambda a: a[:2], faces.factors()[1])
     expected, _ = faces.render_bytes(drawn)

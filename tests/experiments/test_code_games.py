@@ -95,7 +95,9 @@ def test_a_run_of_a_bigan_draws_what_it_makes(trained):
     assert metrics["pixel_nearest_neighbour_accuracy"] == pytest.approx(expected, abs=0.005)
 
 
-@pytest.mark.parametrize(("encoder", "prior"), [("gaussian", "normal"), ("deterministic", "uniform")])
+@pytest.mark.parametrize(
+    ("encoder", "prior"), [pytest.param("gaussian", "normal", marks=pytest.mark.slow), ("deterministic", "uniform")]
+)
 def test_codes_and_draws_of_a_bigan_are_of_their_kind(encoder, prior, key):
     flags = bigan.Flags(encoder=encoder, prior=prior, hidden=(6,), latent_dim=2)
     dataset = data.load("digits")

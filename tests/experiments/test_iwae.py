@@ -36,7 +36,7 @@ def test_the_learning_rate_falls_from_stage_to_stage(dataset):
     np.testing.assert_allclose(halved(1), 0.7 * 10 ** (-1 / 7), rtol=1e-5)
 
 
-@pytest.mark.parametrize("hidden", [(), (3, 3)])
+@pytest.mark.parametrize("hidden", [(), pytest.param((3, 3), marks=pytest.mark.slow)])
 def test_the_decoder_starts_at_the_mean_pixels(dataset, hidden):
     flags = iwae.Flags(num_steps=1, hidden=hidden, latent_dim=2)
     model, parts, _ = iwae.build(flags, dataset, gradients.whole_batch)
@@ -49,7 +49,9 @@ def test_the_decoder_starts_at_the_mean_pixels(dataset, hidden):
     jax.tree.map(np.testing.assert_array_equal, again, params["decoder"])
 
 
-@pytest.mark.parametrize(("schedule", "moves"), [("constant", True), ("cosine", False)])
+@pytest.mark.parametrize(
+    ("schedule", "moves"), [pytest.param("constant", True, marks=pytest.mark.slow), ("cosine", False)]
+)
 def test_another_schedule_takes_the_place_of_the_stages(dataset, schedule, moves):
     flags = iwae.Flags(num_steps=1, learning_rate_schedule=schedule, hidden=(3,), latent_dim=2)
     model = iwae.build(flags, dataset, gradients.whole_batch).model

@@ -55,6 +55,7 @@ def test_missing_cells_are_left_out_of_the_columns(people):
     np.testing.assert_array_equal(one_hot.sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_the_table_is_completed(people, tmp_path):
     flags = imputation.Flags(
         dataset=f"table:{people}",

@@ -112,6 +112,7 @@ def standardised_table(folder):
     return dict(SMALL, dataset="file:table.csv", label_column="kind")
 
 
+@pytest.mark.slow
 def test_a_standardised_table_takes_a_gaussian_and_no_bernoulli(tmp_path):
     own = standardised_table(tmp_path)
     for page, wrong in (
