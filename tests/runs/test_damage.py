@@ -105,7 +105,7 @@ def test_random_damage(honest, other, start, tmp_path, capsys, monkeypatch, fini
     draw = random.Random(SEED + finished)
     manifest, again = directory.read_manifest(honest), agreement.read(honest)
     # what training again gives is known: nothing was changed but the directory that is compared with it
-    monkeypatch.setattr(reproduce, "_train_again", lambda page, flags, **options: again)
+    monkeypatch.setattr(reproduce, "_train_again", lambda *arguments, **options: again)
 
     def restart(workdir):
         start(workdir)
