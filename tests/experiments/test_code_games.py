@@ -140,6 +140,7 @@ def test_labelled_codes_are_held_against_the_ring_and_its_regions(key, tmp_path)
     assert metrics["region_accuracy"] == pytest.approx(np.mean(region == np.asarray(trained.examples.label)), abs=0.005)
 
 
+@pytest.mark.slow
 def test_styles_are_held_against_their_prior_and_classes_read_off(key, tmp_path):
     page = adversarial_autoencoder
     flags, trained = untrained(page, tmp_path, key, variant="semi_supervised", latent_dim=3, num_labelled=4)

@@ -94,6 +94,7 @@ def test_what_does_not_fit_is_refused(key):
         ring_prior(K).sample((), (4, 2), key, label)
 
 
+@pytest.mark.slow
 def test_a_class_and_a_style_are_independent(key, no_key_reuse):
     made, num = class_and_style_prior(3, style=ring_prior(K)), 6000
     label = jnp.where(jnp.arange(num) < 3000, -1, 2)

@@ -136,7 +136,7 @@ def test_without_a_penalty_simultaneous_descent_leaves_the_equilibrium(float64):
     np.testing.assert_allclose(distance[1:] / distance[:-1], np.sqrt(1 + H**2 * slope[:-1] ** 2), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["none", "r1_r2"])
+@pytest.mark.parametrize("name", [pytest.param("none", marks=pytest.mark.slow), "r1_r2"])
 def test_unrolled_steps_add_the_answer_of_the_discriminator(name, float64):
     penalty, g = PENALTIES[name]
     steps, size = 3, 0.4

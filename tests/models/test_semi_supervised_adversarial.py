@@ -63,6 +63,7 @@ def test_the_best_critics_are_p_over_p_and_q_of_each_part(key):
     assert -found.fun == pytest.approx(-np.log(4) + divergence, abs=1e-5)  # the mean of -log 4 + 2 JS of both
 
 
+@pytest.mark.slow
 def test_all_rest_where_both_parts_follow_the_prior(key):
     draws = rows([0, 1, 2, 0, 1, 2], np.asarray(jax.random.normal(key, (6,))))
     critics = [networks.mlp((size,), (), hidden=(5,), activation=jnp.tanh) for size in (K, 1)]
@@ -122,12 +123,12 @@ def test_the_supervised_phase_has_the_gradient_of_a_classifier_of_the_known_labe
     parts = small()
     own = adversarial_autoencoder.init_params(key, parts=parts.game)["autoencoder"]
     objective = semi.classification_objective(parts, labelled_share=0.25)
-    found, metrics, _ = gradients.whole_batch(objective)(own, {}, batch, key)
+    found, metrics, _ = jax.jit(gradients.whole_batch(objective))(own, {}, batch, key)
     body = Network(parts.heads.init, lambda params, x: parts.heads.apply(params, x)[:, :K])
     alone = classifier.Classifier(body, function(lambda params, h: h), lambda h: h)
     known = Batch(batch.x[jnp.array([1, 4])], jnp.array([2, 0]))
     params = {"body": own["encoder"], "head": ()}
-    expected, of_classifier, _ = gradients.whole_batch(classifier.objective(alone))(params, known, key)
+    expected, of_classifier, _ = jax.jit(gradients.whole_batch(classifier.objective(alone)))(params, known, key)
     chex.assert_trees_all_close(found["encoder"], expected["body"], rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(found["encoder"]["layer_2"]["kernel"][:, K:], 0)  # of the style
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(found["decoder"]))
@@ -139,6 +140,7 @@ def test_the_supervised_phase_has_the_gradient_of_a_classifier_of_the_known_labe
     np.testing.assert_array_equal(y[:, K:], parts.heads.apply(own["encoder"], batch.x)[:, K:])
 
 
+@pytest.mark.slow
 def test_the_other_phases_are_of_the_training_set_and_read_no_label(key, batch):
     def objective(own, others, batch, key):
         return batch.x[:, 0], {"value": batch.x[:, 1]}
@@ -154,12 +156,15 @@ def test_the_other_phases_are_of_the_training_set_and_read_no_label(key, batch):
     state, step = model.init(key), jax.jit(model.train_step)
     other = batch._replace(label=jnp.where(batch.label >= 0, 1, -1))
     chex.assert_trees_all_equal(step(state, batch, key)[0], step(state, other, key)[0])
-    moves = semi.model(small(), still, still, still, sgd, labelled_fraction=0.1, labelled_share=0.25)
-    one, two = (jax.jit(moves.train_step)(state, given, key)[0].params["autoencoder"] for given in (batch, other))
+    decayed = optax.chain(optax.add_decayed_weights(0.5), sgd)  # which must not reach the decoder
+    moves = semi.model(small(), still, still, still, decayed, labelled_fraction=0.1, labelled_share=0.25)
+    state, step = moves.init(key), jax.jit(moves.train_step)
+    one, two = (step(state, given, key)[0].params["autoencoder"] for given in (batch, other))
     assert not np.array_equal(one["encoder"]["layer_1"]["kernel"], two["encoder"]["layer_1"]["kernel"])
     chex.assert_trees_all_equal(one["decoder"], state.params["autoencoder"]["decoder"])
 
 
+@pytest.mark.slow
 def test_samples_are_decoded_draws_of_the_class_and_all_held_out_labels_count(key):
     parts, sgd = small(), optax.sgd(0.1)
     model = semi.model(parts, sgd, sgd, sgd, sgd, labelled_fraction=0.1, labelled_share=0.25, averaging=0.5)

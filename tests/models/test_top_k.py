@@ -75,6 +75,7 @@ def test_the_gradient_is_that_of_the_chosen_examples_alone(num_shards, key):
     assert metrics["kept_share"] == 0.25 and abs(float(metrics["generator_loss"] - value)) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_share_of_one_is_the_plain_game_and_evaluation_is_of_all(key):
     parts, x = players(1.0), jax.random.normal(key, (8, 3))
     params = gan.init_params(key, parts=parts)

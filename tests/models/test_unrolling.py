@@ -30,6 +30,7 @@ def game(key, float64):
     return parts, params, Batch(jax.random.normal(key, (6, 3)) + 1)
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_after_steps_by_hand_and_its_slope_that_of_finite_differences(game, key):
     parts, params, batch = game
     of_discriminator = gan.discriminator_objective(parts, penalty=r1)
@@ -54,6 +55,7 @@ def test_the_loss_is_that_after_steps_by_hand_and_its_slope_that_of_finite_diffe
     np.testing.assert_allclose(found, difference, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_steps_it_is_the_plain_game(game, key):
     parts, params, batch = game
     plain, of_discriminator = gan.generator_objective(parts), gan.discriminator_objective(parts)

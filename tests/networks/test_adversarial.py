@@ -19,7 +19,10 @@ GENERATORS = {
     "style": partial(networks.style_generator, style_dim=4, num_mapping_layers=2),
 }
 DISCRIMINATORS = {"dcgan": networks.dcgan_discriminator, "residual": networks.residual_discriminator}
-generators = pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
+generators = pytest.mark.parametrize(
+    "make",
+    [pytest.param(make, id=name, marks=[pytest.mark.slow] * (name == "style")) for name, make in GENERATORS.items()],
+)
 discriminators = pytest.mark.parametrize("make", DISCRIMINATORS.values(), ids=DISCRIMINATORS)
 one_of_the_discriminators = pytest.mark.parametrize(  # where the network does not matter; the others in the slow run
     "make",
