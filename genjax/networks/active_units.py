@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +79,7 @@ def sum_into_rows(values: Array, places: Array, x: Array, num: int) -> Array:
     return jnp.zeros((num, x.shape[1]), x.dtype).at[places.reshape(-1)].add(added.reshape(-1, x.shape[1]))
 
 
-def _saved(function: Callable[..., Array]) -> Callable[..., tuple[Array, tuple]]:
+def _saved(function: Any) -> Callable[..., tuple[Array, tuple]]:
     return lambda *arguments: (function(*arguments), arguments)
 
 
