@@ -7,7 +7,8 @@
 A row is one piece of work, done in several ways: by this project, which trains by `training.fit`, and in some rows
 also with `--portable_bits`; by a JAX program of the usual kind, which dispatches one jitted step at a time and sends it
 a batch from the host; and, if the extra `bench` is installed, by PyTorch, with and without `torch.compile`, and by
-pythae's trainer. On a GPU there are neither portable bits nor pythae, and some rows have PyTorch's steps as CUDA graphs.
+pythae's trainer. On a GPU neither portable bits nor pythae is measured, and some rows have PyTorch's steps as CUDA
+graphs.
 
 Each way has its own process. The ways start one after another and then take turns. A busy machine does not slow all of
 them alike, so that ratios are printed only if other programs took less than a tenth of a core, or with --busy. The

@@ -19,9 +19,9 @@ import jax
 
 from genjax.data.batching import Source
 from genjax.errors import BadInput
-from genjax.runs import directory, hosts
+from genjax.runs import changes, directory, hosts
 from genjax.stderr import print_line
-from genjax.training import checkpoint, digest, saved
+from genjax.training import checkpoint, digest, portable, saved
 from genjax.training.fit import fit
 from genjax.types import Model, Params
 
@@ -89,16 +89,23 @@ def find_or_train(
       watch: metrics that the progress bar shows.
 
     Raises:
-      BadInput: if a cached folder holds other parameters than were trained.
+      BadInput: if a cached folder holds other parameters than were trained, or if the model cannot be trained with
+        portable bits where these are in use.
     """
     now = directory.manifest(seed=seed, data_fingerprint=fingerprint)
     config = {"name": name, **settings, "seed": seed, "num_steps": num_steps}
+    if portable.in_use():
+        config |= {"portable_bits": True}  # one that was trained otherwise has the bits of its processor
     identity = config | {entry: now[entry] for entry in directory.IDENTITY}
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     folder = cache / f"{name}-{short}"
     if not folder.exists():
         print_line(f"training the {name.replace('_', ' ')} {purpose}, in {folder}")
-        state = fit(model, source(), seed=seed, num_steps=num_steps, eval_every=0, watch=watch)
+        examples = source()
+        if portable.in_use():
+            function, shapes = changes.of_one_step(model, examples, seed)
+            portable.check(function, *shapes)
+        state = fit(model, examples, seed=seed, num_steps=num_steps, eval_every=0, watch=watch)
         if not hosts.is_first():  # every process of a run trains, and the first one writes
             params = jax.device_put(jax.device_get(state.params))  # as if read: committed to no device
             return _noted(Auxiliary(params, digest.params_sha256(params), folder))

@@ -13,7 +13,7 @@ from genjax import data, runs
 from genjax.errors import BadInput
 from genjax.models import classifier
 from genjax.runs import auxiliary
-from genjax.training import digest, saved
+from genjax.training import digest, portable, saved
 
 FLAGS = runs.Flags(seed=5)
 FULL = reference_classifier.settings, reference_classifier.NUM_STEPS
@@ -62,6 +62,22 @@ def test_it_is_trained_once_and_found_again(trained, dataset, monkeypatch):
     for flags, other in ((FLAGS.replace(binarize="static"), dataset), (FLAGS, other_data)):
         with pytest.raises(AssertionError, match="trained again"):
             reference_classifier.find_or_train(flags, other, root)
+
+
+def test_one_of_portable_bits_is_trained_apart_and_checked_before(trained, dataset, monkeypatch):
+    root, _, first = trained
+    monkeypatch.setattr(portable, "in_use", lambda: True)
+    checked = []
+    monkeypatch.setattr(portable, "check", lambda function, *shapes: checked.append(jax.eval_shape(function, *shapes)))
+
+    def stopped(*args, **flags):
+        raise AssertionError(f"trained again, after {len(checked)} checks")
+
+    monkeypatch.setattr(auxiliary, "fit", stopped)
+    with pytest.raises(AssertionError, match="trained again, after 1 checks"):
+        reference_classifier.find_or_train(FLAGS, dataset, root)
+    (state, _), *_ = checked[0]
+    assert digest.flatten(state.params).keys() == digest.flatten(first.params).keys()
 
 
 def test_samples_are_compared_in_what_lies_in_its_folder(trained, dataset, capsys):
