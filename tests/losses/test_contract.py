@@ -12,7 +12,7 @@ from genjax.types import Flow, Network
 A = np.array([[0.3, -1.2, 0.7], [1.1, 0.4, -0.5]])
 B = np.array([[-0.6, 0.8, 1.3], [0.2, -0.9, 1.7]])  # no entry equals that of A, and none is 0: |.| has derivatives
 W = np.array([[0.5, -0.3], [1.2, 0.8], [-0.7, 0.4]])
-LABEL = np.array([2, 0])
+LABEL = np.array([2, 0], np.int32)
 
 
 def layer(x):

@@ -91,7 +91,7 @@ def parsed(spec: Spec, text: str):
 
 def is_one_line(error: BadInput, known: set[str]) -> bool:
     line = command.with_dashes(error, known)
-    return bool(line) and len(line.splitlines()) == 1 and len(line) < 800
+    return bool(line) and len(line.splitlines()) == 1 and len(line) < 1000
 
 
 def test_no_page_is_left_out():
