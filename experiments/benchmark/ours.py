@@ -35,7 +35,7 @@ def trained(model: Model, dataset: data.Dataset, *, batch_size: int) -> Way:
         def report(step: int, split: str, metrics: Any) -> None:
             seconds[step] = time.perf_counter()
 
-        fit(model, source, seed=0, num_steps=lead + steps, log_every=lead, report=report, progress=False)
+        fit(model, source, seed=0, num_steps=lead + steps, log_every=lead, eval_every=0, report=report, progress=False)
         return seconds[lead + steps] - seconds[lead]
 
     return run

@@ -1,4 +1,4 @@
-"""A cache of compiled programs on disk, so that the same run starts faster the next time."""
+"""Less time for compilation: fewer passes for what runs once, and a cache of programs on the disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax._src import compilation_cache  # no public function sets another kind of cache
@@ -16,6 +18,18 @@ from genjax.paths import make_folder, replacing, user_cache
 
 MOST_BYTES = 2**30
 """Size limit in bytes; the programs that have not been used for the longest time are evicted above it."""
+
+_LEVEL = "xla_backend_optimization_level"
+
+
+def jit_once(function: Callable[..., Any]) -> Any:
+    """`jax.jit` for a function that is called once or twice, and so takes longer to compile than to run.
+
+    On a CPU, LLVM's optimization level 1 takes half the time of its default, 3, or less, and gives the same bits. A
+    level in XLA_FLAGS is kept.
+    """
+    default = jax.default_backend() == "cpu" and _LEVEL not in os.environ.get("XLA_FLAGS", "")
+    return jax.jit(function, compiler_options={_LEVEL: 1} if default else None)
 
 
 def keep_compiled() -> None:

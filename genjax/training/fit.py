@@ -17,6 +17,7 @@ import numpy as np
 
 from genjax.data.batching import Fed, HeldOut, Source, Stream
 from genjax.errors import BadInput
+from genjax.training.compiled import jit_once
 from genjax.training.evaluator import Evaluate, evaluator
 from genjax.training.pace import Pace
 from genjax.training.placement import ALONE, Placement, to_host
@@ -125,7 +126,7 @@ def fit(
 
 def _initial(model: Model, key: Key, placement: Placement) -> Any:
     """The state of a run, or of each of several, before its first step."""
-    return jax.jit(placement.wrap(lambda key, _: model.init(key)))(key, ())
+    return jit_once(placement.wrap(lambda key, _: model.init(key)))(key, ())
 
 
 def _next(every: int, step: int, num_steps: int) -> int:
@@ -170,7 +171,7 @@ def _begin(
 ) -> tuple[Any, Callable[[int, int], Any]]:
     """What a stream carries at a step, and the function (first step, number) -> what a dispatch reads from."""
     arrays, batches = _stored(stream, seed, step, most, placement)
-    start = jax.jit(placement.wrap(lambda key, shared: stream.start(shared[0], shared[1], key)))
+    start = jit_once(placement.wrap(lambda key, shared: stream.start(shared[0], shared[1], key)))
     return start(key, (arrays, np.int32(step))), batches
 
 

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
 import pytest
 
-from genjax.training.compiled import Programs
+from genjax import networks
+from genjax.training.compiled import Programs, jit_once
 
 PROGRAM = """
 from genjax.training.compiled import keep_compiled
@@ -105,3 +108,10 @@ def test_damaged_programs_are_compiled_again_without_a_word(tmp_path):
         assert start(tmp_path, quiet=True) == first
     after = {path: path.stat().st_mtime_ns for path in kept}
     assert all(after[path] > before[path] for path in kept)
+
+
+def test_fewer_passes_give_the_same_bits(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")  # those of the tests choose a level
+    init = networks.convolutional_encoder((8, 8, 1), (5,), activation=jax.nn.relu).init
+    default = jax.jit(init, compiler_options={"xla_backend_optimization_level": 3})
+    jax.tree.map(np.testing.assert_array_equal, jit_once(init)(jax.random.key(0)), default(jax.random.key(0)))
