@@ -10,6 +10,8 @@ import zlib
 import jax
 import pytest
 
+from tests import programs
+
 # Most of the tests' time is XLA compiling functions that run once. Tests of bits run under no flags.
 QUICK = [
     "--xla_backend_optimization_level=0",
@@ -26,6 +28,7 @@ with contextlib.suppress(ImportError, AttributeError):  # a private name, withou
     from jax._src.interpreters import mlir
 
     mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+programs.share()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as it is in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the processes that tests start then have the default
 
