@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from tqdm import tqdm
 
 from genjax.data import decoded
@@ -189,7 +191,8 @@ def _read(
     x = np.empty(0, np.uint8)
     labels = None if label is None else np.empty(num, np.int64)
     # No bar where stderr is a file or a pipe.
-    with tqdm(total=num, desc=f"decoding {name} {split}, once", unit=" images", disable=None) as progress:
+    bar = tqdm(total=num, desc=f"decoding {name} {split}, once", unit=" images", disable=None)
+    with _without_advice(), bar as progress:
         for start in range(0, num, _CHUNK):
             try:
                 examples = source.__getitems__(range(start, min(start + _CHUNK, num)))  # type: ignore[attr-defined]
@@ -210,6 +213,21 @@ def _read(
                     labels[i] = example[label]
             progress.update(len(examples))
     return x, labels
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Leaves out the warning that OpenCV would decode faster: every image is decoded once, and Pillow is enough."""
+
+    def is_other(record: Any) -> bool:
+        return not record.getMessage().startswith("OpenCV is not installed")
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def _unreadable(name: str, directory: Path, problem: str) -> NotPrepared:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from absl import logging
 from PIL import Image
 
 from genjax import data
@@ -95,6 +96,19 @@ def test_pixels_and_labels_are_those_that_were_prepared(data_dir):
         np.testing.assert_array_equal(split.x, np.stack([image(i) for i in numbers(split)]))
         assert split.label is not None
         np.testing.assert_array_equal(split.label, np.array(numbers(split)) % 3)
+
+
+def test_advice_to_install_opencv_is_left_out_and_other_warnings_are_not(data_dir, caplog, monkeypatch):
+    monkeypatch.setattr("tensorflow_datasets.core.features.image_feature.cv2", None)
+    monkeypatch.setattr(logging, "_log_counter_per_token", {})  # TFDS gives it once in a process
+    data.load("tiny", data_dir=data_dir)
+    assert not caplog.records
+    with source._without_advice():
+        logging.warning("a file is damaged")
+    assert caplog.messages == ["a file is damaged"]
+    logging._log_counter_per_token.clear()
+    tfds.builder_from_directory(source.find("tiny", data_dir)).as_data_source("train", file_format="array_record")[0]
+    assert "OpenCV is not installed" in caplog.messages[1]
 
 
 def test_what_was_decoded_stays_on_the_disk(data_dir):
