@@ -17,12 +17,10 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from experiments.benchmark.rows import LARGE, PRODUCT, ROWS
-from experiments.benchmark.way import COMPILED, CUDA_GRAPH, EAGER, PORTABLE, PYTHAE, Row
+from experiments.benchmark.way import COMPILED, CUDA_GRAPH, DATA_LOADER, EAGER, PORTABLE, PYTHAE, QUIET, Row, others
 from genjax.errors import BadInput
 from genjax.runs import command
 from genjax.runs.flags import Record, flag
-
-QUIET = 0.1  # cores that other programs may take
 
 
 class Flags(Record):
@@ -120,23 +118,10 @@ def absent(device: str) -> set[str]:
     """The ways whose package is not installed, or that are not for the device."""
     ways = {CUDA_GRAPH} if device == "cpu" else {PORTABLE, PYTHAE}
     if not importlib.util.find_spec("torch"):
-        ways |= {EAGER, COMPILED, CUDA_GRAPH, PYTHAE}
+        ways |= {EAGER, COMPILED, CUDA_GRAPH, DATA_LOADER, PYTHAE}
     if not importlib.util.find_spec("pythae"):
         ways.add(PYTHAE)
     return ways
-
-
-def others() -> float:
-    """Seconds for which the cores have worked for programs other than this one and its finished children; 0 if unknown.
-
-    The time that a host takes from a virtual machine counts too.
-    """
-    try:
-        with open("/proc/stat") as file:
-            user, nice, system, _, _, *rest = map(int, file.readline().split()[1:9])
-    except (OSError, ValueError):  # not Linux
-        return 0.0
-    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
 def table(name: str, measured: dict[str, Measured], *, ratios: bool = True) -> str:

@@ -19,26 +19,43 @@ from genjax.data import batching, faces
 from genjax.evaluation import likelihood
 from genjax.losses import BERNOULLI, NON_SATURATING, RELATIVISTIC, SQUARED_ERROR, binary_cross_entropy, r1_penalty
 from genjax.models import autoencoder, gan, importance_weighted, sparse_autoencoder, vae
-from genjax.training import placement
 from genjax.training.fit import fit
 from genjax.types import Array, Key, Model, Network, Params
 
 
 def trained(model: Model, dataset: data.Dataset, *, batch_size: int) -> Way:
-    """Training by `training.fit`, as users run it, from the report of its first fifth on."""
-    source = batching.source(dataset, batch_size=batch_size)
+    """Training on a data set in memory."""
+    return timed(model, batching.source(dataset, batch_size=batch_size))
+
+
+def timed(model: Model, source: batching.Source) -> Way:
+    """Training by `training.fit`, as users run it, from the end of its first fifth on."""
 
     def run(steps: int) -> float:
         lead = -(-steps // 5)
-        seconds = {}
-
-        def report(step: int, split: str, metrics: Any) -> None:
-            seconds[step] = time.perf_counter()
-
-        fit(model, source, seed=0, num_steps=lead + steps, log_every=lead, eval_every=0, report=report, progress=False)
-        return seconds[lead + steps] - seconds[lead]
+        began, *_, ended = ends(model, source, every=lead, num_steps=lead + steps)
+        return ended - began
 
     return run
+
+
+def ends(model: Model, source: batching.Source, *, every: int, num_steps: int, **options: Any) -> list[float]:
+    """The times at which `training.fit` has made `every` updates, twice as many and so on, and all of them.
+
+    Dispatches end there because checkpoints are due, which nothing writes; a report comes when its dispatch has ended.
+    Held-out data are not evaluated.
+
+    Args:
+      options: further arguments of `fit`.
+    """
+    times: list[float] = []
+
+    def report(step: int, split: str, metrics: Any) -> None:
+        times.append(time.perf_counter())
+
+    cadence = {"log_every": every, "checkpoint_every": every, "eval_every": 0}
+    fit(model, source, seed=0, num_steps=num_steps, report=report, progress=False, **cadence, **options)
+    return times
 
 
 def noise() -> data.Dataset:
@@ -114,12 +131,13 @@ def xla_convolutional_vae() -> Way:
     return trained(model, noise(), batch_size=128)
 
 
-def dcgan(*, relativistic: bool = False) -> Way:
-    """Training of a DCGAN: non-saturating without penalty, or relativistic with R1 and R2 of weight .05."""
-    features = (32, 64)
+def dcgan_model(
+    image_shape: tuple[int, ...] = IMAGE_SHAPE, features: tuple[int, ...] = (32, 64), *, relativistic: bool = False
+) -> Model:
+    """A DCGAN: non-saturating without penalty, or relativistic with R1 and R2 of weight .05."""
     parts = gan.GAN(
-        networks.dcgan_generator(16, IMAGE_SHAPE, features=features),
-        networks.dcgan_discriminator(IMAGE_SHAPE, features=features),
+        networks.dcgan_generator(16, image_shape, features=features),
+        networks.dcgan_discriminator(image_shape, features=features),
         RELATIVISTIC if relativistic else NON_SATURATING,
         16,
     )
@@ -128,13 +146,17 @@ def dcgan(*, relativistic: bool = False) -> Way:
         return 0.05 * (r1_penalty(critic, real) + r1_penalty(critic, fake))
 
     players = optax.adam(1e-3, b1=0.5), optax.adam(1e-3, b1=0.5)
-    model = gan.model(parts, *players, penalty=penalty if relativistic else None)
-    return trained(model, noise(), batch_size=64)
+    return gan.model(parts, *players, penalty=penalty if relativistic else None)
+
+
+def dcgan() -> Way:
+    """Training of a DCGAN."""
+    return trained(dcgan_model(), noise(), batch_size=64)
 
 
 def r3gan() -> Way:
     """Training of the game of R3GAN."""
-    return dcgan(relativistic=True)
+    return trained(dcgan_model(relativistic=True), noise(), batch_size=64)
 
 
 def generation() -> Way:
@@ -169,22 +191,6 @@ def sparse(dim: int, num_units: int, k: int, batch_size: int) -> Way:
     x = vectors(dim)
     dataset = data.from_arrays("vectors", x, x[:100], bounded=False)
     return trained(sparse_model(dim, num_units, k), dataset, batch_size=batch_size)
-
-
-def seeds(num: int, mode: str) -> Way:
-    """Whole runs of 500 steps, compiled anew: in one program, by map or vmap, or alone, one after another."""
-    mlp, shape = partial(networks.mlp, activation=jnp.tanh, hidden=(200,)), (8, 8, 1)
-    model = vae_model(mlp(shape, (16,)), mlp((8,), shape), 8)
-    source = batching.source(data.load("digits"), batch_size=128)
-
-    def run(steps: int) -> None:
-        if mode != "alone":
-            fit(model, source, seed=0, num_steps=500, placement=placement.seeds(num, vectorized=mode == "vmap"))
-            return
-        for seed in range(max(1, steps // 500)):
-            fit(model, source, seed=seed, num_steps=500)
-
-    return run
 
 
 def scoring() -> Way:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.benchmark.way import COMPILED, CUDA_GRAPH, PIXELS, Way, images, vectors
+from experiments.benchmark.way import COMPILED, CUDA_GRAPH, PIXELS, Way, images
 from genjax import data
 
 
@@ -76,19 +76,27 @@ def _recorded(step: Callable[[Tensor], None], batch: Tensor) -> Callable[[Tensor
     return update
 
 
-def adam(model: nn.Module, form: str, **options: Any) -> torch.optim.Optimizer:
+def adam(model: nn.Module, form: str, *, lr: float = 1e-3, **options: Any) -> torch.optim.Optimizer:
     """Adam, in a form that a CUDA graph can hold if it is to be in one."""
-    return torch.optim.Adam(model.parameters(), 1e-3, capturable=form == CUDA_GRAPH, **options)
+    return torch.optim.Adam(model.parameters(), lr, capturable=form == CUDA_GRAPH, **options)
 
 
-def descending(model: nn.Module, x: np.ndarray, batch_size: int, *, form: str) -> Way:
-    """Training by Adam of a module that gives its loss."""
-    optimizer = adam(model, form)
+def descending(
+    model: nn.Module, x: np.ndarray, batch_size: int, *, form: str, lr: float = 1e-3, clip_norm: float | None = None
+) -> Way:
+    """Training by Adam of a module that gives its loss.
+
+    Args:
+      clip_norm: the largest norm of a gradient; longer ones are scaled to it.
+    """
+    optimizer = adam(model, form, lr=lr)
     loss = torch.compile(model) if form == COMPILED else model
 
     def step(batch: Tensor) -> None:
         optimizer.zero_grad()
         loss(batch).backward()
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
 
     return trained(step, x, batch_size, form)
@@ -240,30 +248,15 @@ class Autoencoder(nn.Module):
         return (self.decoder(self.encoder(x)) - x).square().sum(dim=-1).mean()
 
 
+def rows_of(name: str) -> np.ndarray:
+    """The training examples of a data set, [N, D] float32."""
+    dataset = data.load(name)
+    return np.asarray(dataset.scaled(dataset.train), np.float32).reshape(len(dataset.train.x), -1)
+
+
 def linear_autoencoder(*, form: str) -> Way:
     """Training of a linear autoencoder on the embedded digits."""
-    digits = data.load("digits")
-    x = (digits.train.x / digits.scale).astype(np.float32).reshape(len(digits.train.x), -1)
-    return descending(Autoencoder(nn.Linear(64, 8), nn.Linear(8, 64)), x, 128, form=form)
-
-
-class Sparse(nn.Module):
-    """A sparse autoencoder of the k largest units, whose atoms have norm 1; its output is its loss."""
-
-    def __init__(self, dim: int, num_units: int, k: int) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.k = nn.Linear(dim, num_units), nn.Linear(num_units, dim), k
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = functional.relu(self.encoder(x))
-        largest, places = a.topk(self.k, dim=-1, sorted=False)
-        z, atoms = torch.zeros_like(a).scatter(-1, places, largest), functional.normalize(self.decoder.weight, dim=0)
-        return (functional.linear(z, atoms, self.decoder.bias) - x).square().sum() / len(x)
-
-
-def sparse(dim: int, num_units: int, k: int, batch_size: int, *, form: str) -> Way:
-    """Training of a sparse autoencoder on vectors."""
-    return descending(Sparse(dim, num_units, k), vectors(dim), batch_size, form=form)
+    return descending(Autoencoder(nn.Linear(64, 8), nn.Linear(8, 64)), rows_of("digits"), 128, form=form)
 
 
 def scoring() -> Way:

@@ -6,10 +6,24 @@ import importlib
 import os
 from typing import Any
 
-from experiments.benchmark.way import COMPILED, CUDA_GRAPH, EAGER, OURS, PORTABLE, PYTHAE, Row, Way, dense
+from experiments.benchmark.way import (
+    COMPILED,
+    CUDA_GRAPH,
+    DATA_LOADER,
+    EAGER,
+    OURS,
+    PORTABLE,
+    PYTHAE,
+    RUN,
+    Row,
+    Way,
+    dense,
+)
 
 
-def ours(name: str, *args: Any, module: str = "ours", devices: int = 1, portable_bits: bool = False) -> Any:
+def ours(
+    name: str, *args: Any, module: str = "ours", devices: int = 1, portable_bits: bool = False, **options: Any
+) -> Any:
     """A way of this project, imported in its own process, on a number of simulated CPU devices."""
 
     def start(cpu_threads: int, device: str) -> Way:
@@ -18,14 +32,14 @@ def ours(name: str, *args: Any, module: str = "ours", devices: int = 1, portable
         from genjax.training import determinism
 
         determinism.set_up(cpu_threads=cpu_threads, portable_bits=portable_bits)
-        return getattr(importlib.import_module(f"experiments.benchmark.{module}"), name)(*args)
+        return getattr(importlib.import_module(f"experiments.benchmark.{module}"), name)(*args, **options)
 
     return start
 
 
-def with_portable_bits(name: str, *args: Any) -> dict[str, Any]:
+def with_portable_bits(name: str, *args: Any, module: str = "ours") -> dict[str, Any]:
     """A way of this project by default, and by programs whose bits are the same on other processors."""
-    return {OURS: ours(name, *args), PORTABLE: ours(name, *args, portable_bits=True)}
+    return {OURS: ours(name, *args, module=module), PORTABLE: ours(name, *args, module=module, portable_bits=True)}
 
 
 def torch(name: str, *args: Any, module: str = "peers", **options: Any) -> Any:
@@ -40,9 +54,14 @@ def torch(name: str, *args: Any, module: str = "peers", **options: Any) -> Any:
     return start
 
 
-def torch_forms(name: str, *args: Any, graph: bool = False) -> dict[str, Any]:
+def torch_forms(name: str, *args: Any, module: str = "peers", graph: bool = False) -> dict[str, Any]:
     """A way of PyTorch: eager, compiled, and as a CUDA graph where PyTorch 2.11 could replay it."""
-    return {form: torch(name, *args, form=form) for form in (EAGER, COMPILED, *[CUDA_GRAPH] * graph)}
+    return {form: torch(name, *args, module=module, form=form) for form in (EAGER, COMPILED, *[CUDA_GRAPH] * graph)}
+
+
+def many(name: str, num: int, mode: str, *, devices: int = 1) -> Any:
+    """A way of doing many whole runs."""
+    return ours(name, num, mode, module="whole_runs", devices=devices)
 
 
 def beside_pythae(model: str, *sizes: Any) -> dict[str, Any]:
@@ -143,19 +162,55 @@ ROWS = {
         "sparse autoencoder 256-2048-256, the 32 largest units, atoms of norm 1, batch 512, Adam",
         60,
         dense(512, (256, 2048), (2048, 256)),
-        {OURS: ours("sparse", *SPARSE), **torch_forms("sparse", *SPARSE)},
+        {OURS: ours("sparse", *SPARSE), **torch_forms("sparse", *SPARSE, module="torch_models")},
+    ),
+    "flow": Row(
+        "the flow of `experiments.flow`: 8 couplings 2-64-64-4, batch 256, Adam",
+        2000,
+        0,
+        {
+            **with_portable_bits("page", "flow", module="whole_runs"),
+            **torch_forms("flow", module="torch_models"),
+        },
+    ),
+    "identity_swap": Row(
+        "the identity swap of `experiments.identity_swap`, 8 pairs of rendered faces of 32x32, both players, Adam",
+        20,
+        0,
+        with_portable_bits("page", "identity_swap", module="whole_runs"),
+    ),
+    "streaming": Row(
+        "MLP VAE 784-500-20, batch 128, Adam, on 200 000 images of 157 MB",
+        500,
+        MLP_PRODUCTS,
+        {
+            "from the disk": ours("streaming", module="whole_runs", in_memory=False),
+            "in memory": ours("streaming", module="whole_runs", in_memory=True),
+            DATA_LOADER: torch("streaming", module="torch_models"),
+        },
     ),
     "seeds": Row(
-        "16 runs of 500 steps, MLP VAE 64-200-8 on digits, batch 128, compiled anew in every round",
-        16 * 500,
+        f"16 runs of {RUN} steps, MLP VAE 64-200-8 on digits, batch 128, compiled anew in every round",
+        16 * RUN,
         0,
-        {"in one program": ours("seeds", 16, "map", devices=2), "one after another": ours("seeds", 16, "alone")},
+        {"in one program": many("seeds", 16, "map", devices=2), "one after another": many("seeds", 16, "alone")},
     ),
     "seeds_64": Row(
-        "64 runs of 500 steps, MLP VAE 64-200-8 on digits, batch 128, compiled anew in every round",
-        64 * 500,
+        f"64 runs of {RUN} steps, MLP VAE 64-200-8 on digits, batch 128, compiled anew in every round",
+        64 * RUN,
         0,
-        {"by vmap": ours("seeds", 64, "vmap"), "by map": ours("seeds", 64, "map")},
+        {"by vmap": many("seeds", 64, "vmap"), "by map": many("seeds", 64, "map")},
+    ),
+    "sweep": Row(
+        f"{RUN} steps at each of 16 rates, MLP VAE 64-200-8 on digits, batch 128, compiled anew in every round",
+        16 * RUN,
+        0,
+        {
+            "by vmap": many("sweep", 16, "vmap"),
+            "by map": many("sweep", 16, "map"),
+            "one after another": many("sweep", 16, "alone"),
+            EAGER: torch("sweep", 16, module="torch_models"),
+        },
     ),
     "scoring": Row(
         "reconstruction losses of 10 000 images, autoencoder 784-500-20",

@@ -2,20 +2,28 @@
 
 import io
 import os
+import time
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from jax.experimental import io_callback
 from scipy import special, stats
 
 from experiments.benchmark import __main__ as command
-from experiments.benchmark import latent, ours
+from experiments.benchmark import latent, ours, whole_runs
 from experiments.benchmark import sparse_codes as compared_codes
 from experiments.benchmark import table_outliers as compared_outliers
-from experiments.benchmark.way import images, vectors
+from experiments.benchmark.way import images, images_on_disk, learning_rates, vectors
+from genjax import data, gradients
+from genjax.data import batching
 from genjax.errors import BadInput
-from genjax.types import Batch
+from genjax.training.fit import fit
+from genjax.types import Batch, Model
 
 
 @pytest.mark.parametrize(
@@ -71,18 +79,75 @@ def test_the_work_of_other_programs_is_what_the_cores_did_beyond_this_one(monkey
     assert command.others() == 0.0
 
 
-def test_training_is_timed_in_fit_between_two_reports(monkeypatch):
-    asked, clock = {}, iter([10.0, 11.0, 12.5, 14.0, 15.0, 19.0])
+class Counted(NamedTuple):
+    step: jax.Array
+    params: tuple = ()
 
-    def fit(model, source, *, report, **given):
-        asked.update(given)
-        for step in range(given["log_every"], given["num_steps"] + 1, given["log_every"]):
-            report(step, "train", {})
 
-    monkeypatch.setattr(ours, "fit", fit)
-    monkeypatch.setattr(ours.time, "perf_counter", lambda: next(clock))
-    assert ours.linear_autoencoder()(50) == 9.0
-    assert asked["num_steps"] == 60 and asked["log_every"] == 10
+def test_training_is_timed_from_the_end_of_one_step_to_the_end_of_another():
+    """The steps of this model sleep, and note when they end: neither the pace of dispatches nor evaluations count."""
+    ended = []
+
+    def note(step):
+        time.sleep(0.005)
+        ended.append(time.perf_counter())
+        return np.float32(step)
+
+    def evaluate(state, batch, key):
+        return {"loss": io_callback(lambda: time.sleep(0.4) or np.float32(0), jax.ShapeDtypeStruct((), np.float32))}
+
+    def train_step(state, batch, key):
+        loss = io_callback(note, jax.ShapeDtypeStruct((), np.float32), state.step)
+        return Counted(state.step + 1), {"loss": loss}
+
+    model = Model(lambda key: Counted(jnp.zeros([], jnp.int32)), train_step, evaluate)
+    source = batching.source(data.from_arrays("x", images(20), images(20)), batch_size=2)
+    seconds = ours.timed(model, source)(60)
+    assert len(ended) == 72
+    # step 13 begins when the end of step 12 is noticed
+    assert seconds == pytest.approx((ended[71] - ended[12]) * 60 / 59, abs=0.15)
+
+
+def first_moves(mode):
+    """The largest change of a parameter in the first step of each run of a sweep, and the last states."""
+    model, source = whole_runs.small_vae(optax.inject_hyperparams(optax.adam)(learning_rate=1.0))
+    start = jax.device_get(model.init(jax.random.key(0)).params)
+    ends = jax.device_get(whole_runs.swept(model, source, learning_rates(3), mode, num_steps=1).params)
+    moves = jax.tree.map(lambda a, b: np.abs(b - a).reshape(3, -1).max(axis=1), start, ends)
+    return np.max(jax.tree.leaves(moves), axis=0), ends
+
+
+@pytest.mark.slow
+def test_a_sweep_has_one_learning_rate_in_each_run(monkeypatch):
+    monkeypatch.setattr(whole_runs, "fit", partial(fit, eval_every=0, progress=False))
+    largest, mapped = first_moves("map")
+    np.testing.assert_allclose(largest, [1e-4, 1e-3, 1e-2], rtol=1e-3)  # Adam's first step has their length
+    alone = first_moves("alone")[1]
+    jax.tree.map(np.testing.assert_array_equal, mapped, alone)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), mapped, first_moves("vmap")[1])
+
+
+def test_images_are_fed_from_the_disk_or_lie_in_memory(monkeypatch):
+    monkeypatch.setattr(whole_runs, "images_on_disk", partial(images_on_disk, 300))
+    monkeypatch.setattr(whole_runs, "timed", lambda model, source: source.train)
+    on_disk, in_memory = whole_runs.streaming(in_memory=False), whole_runs.streaming(in_memory=True)
+    assert on_disk.arrays is None and in_memory.feed is None
+    key, arrays = jax.random.key(3), jax.tree.map(jnp.asarray, in_memory.arrays)
+    batch = in_memory.next(arrays, in_memory.start(arrays, 0, key), 0, key)[1]
+    x, _ = next(on_disk.feed(key, 0))
+    np.testing.assert_allclose(x / 255, batch.x, rtol=1e-6)
+
+
+def test_images_on_the_disk_repeat_those_in_memory():
+    stored = images_on_disk(10_250)
+    assert isinstance(stored, np.memmap)
+    np.testing.assert_array_equal(stored, np.concatenate([images(), images()[:250]]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["flow", "identity_swap"])
+def test_the_model_of_a_page_takes_steps(name):
+    assert 0 < whole_runs.page(name)(3) < 60
 
 
 # Small models of the rows beside pythae: hidden units, dimensions, and what each has besides
@@ -186,21 +251,47 @@ def test_losses_are_those_of_pythae_at_the_same_parameters(name):
     np.testing.assert_allclose(losses_of_ours(name), theirs, atol=1e-3 if name == "vq_vae" else 0.25)
 
 
+def as_linear(layer, torch):
+    """The layer as PyTorch's linear layers have it."""
+    bias = np.ravel(layer["bias"])
+    return {"weight": torch.from_numpy(layer["kernel"].T.copy()), "bias": torch.from_numpy(bias.copy())}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_loss_of_a_sparse_autoencoder_is_that_of_pytorch_at_the_same_parameters():
     torch = pytest.importorskip("torch", reason="needs the extra `bench`")
-    from experiments.benchmark import peers
+    from experiments.benchmark import torch_models
 
     model, x = ours.sparse_model(6, 9, 2), vectors(6, 40)
-    state, twin = model.init(jax.random.key(0)), peers.Sparse(6, 9, 2)
-    layers = {"encoder": twin.encoder, "decoder": twin.decoder}
-    for name, linear in layers.items():
-        own = jax.device_get(state.params[name]["layer_1"])
-        weights = {"weight": torch.from_numpy(own["kernel"].T.copy()), "bias": torch.from_numpy(own["bias"].copy())}
-        linear.load_state_dict(weights)
+    state, twin = model.init(jax.random.key(0)), torch_models.Sparse(6, 9, 2)
+    for name, linear in {"encoder": twin.encoder, "decoder": twin.decoder}.items():
+        linear.load_state_dict(as_linear(jax.device_get(state.params[name]["layer_1"]), torch))
     expected = float(twin(torch.from_numpy(x)))
     assert float(model.evaluate(state, Batch(jnp.asarray(x)), jax.random.key(1))["loss"]) == pytest.approx(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_loss_of_the_flow_is_that_of_pytorch_at_the_same_parameters():
+    torch = pytest.importorskip("torch", reason="needs the extra `bench`")
+    from experiments import flow
+    from experiments.benchmark import torch_models
+
+    model = flow.build(flow.Flags(num_layers=3, hidden=(5, 4)), data.load("ring"), gradients.whole_batch).model
+    fresh, draw = jax.device_get(jax.eval_shape(model.init, jax.random.key(0)).params), np.random.RandomState(1)
+    params = jax.tree.map(lambda a: draw.standard_normal(a.shape).astype(np.float32), fresh)
+    twin = torch_models.Flow(2, 3, (5, 4))
+    with torch.no_grad():
+        twin.mean.copy_(torch.from_numpy(params[0]["mean"]))
+        twin.log_scale.copy_(torch.from_numpy(params[0]["log_scale"]))
+    for network, layers in zip(twin.networks, params[1], strict=True):
+        for place, layer in zip((0, 2, 4), ("layer_1", "layer_2", "layer_3"), strict=True):
+            network[place].load_state_dict(as_linear(layers[layer], torch))
+    x = vectors(2, 40)
+    state, expected = model.init(jax.random.key(0), params), float(twin(torch.from_numpy(x)))
+    found = float(model.evaluate(state, Batch(jnp.asarray(x)), jax.random.key(1))["loss"])
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def give_params(name, twin, params, torch):
