@@ -13,6 +13,8 @@ dimensions, pixels binarized anew at every step, Adam, batches of 20, stage i of
 --num_bounds such bounds; piwae, the bound of all these draws for the decoder, and miwae for the encoder; ciwae, a
 mixture of the negative ELBO, with weight --beta, and iwae.
 
+--remat decodes so many draws at a time and decodes them again for the gradient, so that memory does not grow with k.
+
 With --num_annealing_steps, the likelihood is measured by annealed importance sampling too, and that of draws of the
 model from both sides: see `experiments.annealed_bounds`.
 """
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +73,14 @@ class Flags(annealed_bounds.Flags, latent_parts.Flags, runs.Flags):
         8, "number M of bounds of miwae and piwae, each of k draws", at_least=1, at_most=10**5, newer=True
     )
     beta: float = flag(0.5, "weight of the negative ELBO in ciwae", at_least=0, at_most=1, newer=True)
+    remat: int | None = flag(
+        None,
+        "number of draws that are decoded at a time, and once more for the gradient, so that many fit into memory; by "
+        "default all are decoded at once",
+        at_least=1,
+        at_most=10**5,
+        newer=True,
+    )
     stages: tuple[int, ...] = flag(
         (1, 3, 9, 27),
         "epochs of each stage; with a constant --learning_rate_schedule, the learning rate of each stage is 10^(-1/7) "
@@ -141,17 +152,18 @@ def build_networks(flags: Flags, dataset: data.Dataset, shapes: latent_parts.Sha
 
 def build_objective(flags: Flags, parts: vae.VAE) -> Objective:
     """The bound of the flags."""
+    sizes: Any = {"num_samples": flags.num_samples, "remat": flags.remat}
     if flags.bound == "iwae":
-        return OBJECTIVES[flags.gradient](parts, num_samples=flags.num_samples)
+        return OBJECTIVES[flags.gradient](parts, **sizes)
     if flags.gradient != "plain":
         raise BadInput(f"{flags.gradient} is a gradient of the bound iwae, not of {flags.bound}", parameter="gradient")
     if flags.bound == "ciwae":
-        return importance_weighted.combined_objective(parts, num_samples=flags.num_samples, beta=flags.beta)
+        return importance_weighted.combined_objective(parts, beta=flags.beta, **sizes)
     make = {
         "miwae": importance_weighted.multiply_weighted_objective,
         "piwae": importance_weighted.partially_weighted_objective,
     }[flags.bound]
-    return make(parts, num_samples=flags.num_samples, num_bounds=flags.num_bounds)
+    return make(parts, num_bounds=flags.num_bounds, **sizes)
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:

@@ -58,13 +58,21 @@ def _log_weight(prior_params: Params, drawn: vae.Pass, x: Array, *context: Any, 
     return drawn.negative_log_q - negative_log_prior - negative_log_p
 
 
-def objective(parts: vae.VAE, *, num_samples: int) -> gradients.Objective:
+def _of_all(f: Callable[[Array], Array], draws: Array, remat: int | None) -> Array:
+    """f of each draw, [k, ...] -> [k, ...]; with `remat` of so many at a time, whose insides are computed once more for
+    the gradient instead of being kept."""
+    return jax.vmap(f)(draws) if remat is None else jax.lax.map(jax.checkpoint(f), draws, batch_size=remat)
+
+
+def objective(parts: vae.VAE, *, num_samples: int, remat: int | None = None) -> gradients.Objective:
     """The importance-weighted bound (Burda, Grosse & Salakhutdinov 2016, equation 8).
 
         L_k = -log (1/k) sum_i w_i,   E[L_1] = -ELBO >= E[L_k] >= E[L_{k+1}] >= -log p_theta(x)
 
     Args:
       num_samples: k.
+      remat: number of draws that are decoded at a time, and once more for the gradient (rematerialisation; Chen et al.
+        2016), so that memory does not grow with k; None decodes all at once and keeps what the gradient needs.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats; the ELBO's estimate is of the
@@ -73,13 +81,15 @@ def objective(parts: vae.VAE, *, num_samples: int) -> gradients.Objective:
 
     def bound(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         log_weight = importance_sampler(params, batch.x, *parts.context(batch), parts=parts)
-        log_w = jax.vmap(log_weight)(jax.random.split(key, num_samples))
+        log_w = _of_all(log_weight, jax.random.split(key, num_samples), remat)
         return -_log_mean_exp(log_w), {"negative_elbo": -jnp.mean(log_w, axis=0)}
 
     return bound
 
 
-def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gradients.Objective:
+def doubly_reparameterized_objective(
+    parts: vae.VAE, *, num_samples: int, remat: int | None = None
+) -> gradients.Objective:
     """The same values as `objective`, with the doubly reparameterised gradient of the encoder.
 
         -grad_theta L_k = sum_i v_i (dlog w_i / dtheta),   -grad_phi L_k = sum_i v_i^2 (dlog w_i / dz_i) (dz_i / dphi),
@@ -88,6 +98,10 @@ def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gra
     with theta the parameters of decoder and prior, phi those of the encoder, as far as they act through z: those that a
     `losses.vamp_prior` reads belong to theta. It is also unbiased, and its
     signal-to-noise ratio does not vanish as k grows (Tucker et al. 2018, equation 8).
+
+    Args:
+      num_samples: k.
+      remat: as in `objective`.
 
     Raises:
       ValueError: the posterior has no density that can be evaluated at any z.
@@ -102,7 +116,7 @@ def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gra
             drawn = vae.Pass(posterior, z, negative_log_density(posterior, z), output)
             return _log_weight(theta["prior"], drawn, x, *context, parts=parts)
 
-        return jax.vmap(at)(z)
+        return _of_all(at, z, remat)
 
     @jax.custom_vjp
     def bound(theta: Params, z: Array, posterior: Any, x: Array, context: tuple[Any, ...]) -> tuple[Array, Array]:
@@ -133,7 +147,9 @@ def doubly_reparameterized_objective(parts: vae.VAE, *, num_samples: int) -> gra
     return doubly_reparameterized
 
 
-def multiply_weighted_objective(parts: vae.VAE, *, num_samples: int, num_bounds: int) -> gradients.Objective:
+def multiply_weighted_objective(
+    parts: vae.VAE, *, num_samples: int, num_bounds: int, remat: int | None = None
+) -> gradients.Objective:
     """The mean of several importance-weighted bounds: the multiply importance-weighted autoencoder, MIWAE.
 
         L_{M,k} = -(1/M) sum_m log (1/k) sum_i w_{m,i}
@@ -143,6 +159,7 @@ def multiply_weighted_objective(parts: vae.VAE, *, num_samples: int, num_bounds:
     Args:
       num_samples: k, in each bound.
       num_bounds: M.
+      remat: as in `objective`.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats, of M k draws; the loss's
@@ -157,13 +174,15 @@ def multiply_weighted_objective(parts: vae.VAE, *, num_samples: int, num_bounds:
 
     def bound(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         log_weight = importance_sampler(params, batch.x, *parts.context(batch), parts=parts)
-        log_w = jax.vmap(log_weight)(jax.random.split(key, num_bounds * num_samples))
+        log_w = _of_all(log_weight, jax.random.split(key, num_bounds * num_samples), remat)
         return -_mean_of_bounds(log_w, num_bounds), {"negative_elbo": -jnp.mean(log_w, axis=0)}
 
     return bound
 
 
-def partially_weighted_objective(parts: vae.VAE, *, num_samples: int, num_bounds: int) -> gradients.Objective:
+def partially_weighted_objective(
+    parts: vae.VAE, *, num_samples: int, num_bounds: int, remat: int | None = None
+) -> gradients.Objective:
     """Two bounds of the same M k draws, one for each part: the partially importance-weighted autoencoder, PIWAE.
 
         theta descends L_{M k} = -log (1/(M k)) sum_{m,i} w_{m,i},
@@ -175,6 +194,7 @@ def partially_weighted_objective(parts: vae.VAE, *, num_samples: int, num_bounds
     Args:
       num_samples: k, in each of the encoder's bounds.
       num_bounds: M.
+      remat: as in `objective`.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats. The loss is L_{M k}; its gradient
@@ -192,7 +212,7 @@ def partially_weighted_objective(parts: vae.VAE, *, num_samples: int, num_bounds
 
         def log_weights(proposal: Params, model: Params) -> Array:
             log_weight = _sampler(proposal, model, batch.x, *parts.context(batch), parts=parts)
-            return jax.vmap(log_weight)(jax.random.clone(keys))  # the same draws both times
+            return _of_all(log_weight, jax.random.clone(keys), remat)  # the same draws both times
 
         log_w = log_weights(held, params)
         of_encoder = -_mean_of_bounds(log_weights(params, held), num_bounds)
@@ -203,7 +223,9 @@ def partially_weighted_objective(parts: vae.VAE, *, num_samples: int, num_bounds
     return partially_weighted
 
 
-def combined_objective(parts: vae.VAE, *, num_samples: int, beta: Scalar) -> gradients.Objective:
+def combined_objective(
+    parts: vae.VAE, *, num_samples: int, beta: Scalar, remat: int | None = None
+) -> gradients.Objective:
     """A mixture of the ELBO and the importance-weighted bound: the combination importance-weighted autoencoder, CIWAE.
 
         L = -beta (1/k) sum_i log w_i - (1 - beta) log (1/k) sum_i w_i
@@ -211,6 +233,7 @@ def combined_objective(parts: vae.VAE, *, num_samples: int, beta: Scalar) -> gra
     Args:
       num_samples: k, the draws of both terms.
       beta: from 0, where it is `objective`, to 1, where it is the negative ELBO averaged over k draws.
+      remat: as in `objective`.
 
     Returns:
       `objective(params, batch, key) -> (loss [B], {"negative_elbo": [B]})`, in nats; the loss's mean is an upper bound
@@ -222,7 +245,7 @@ def combined_objective(parts: vae.VAE, *, num_samples: int, beta: Scalar) -> gra
     Source: Rainforth et al. 2018, section 5.
     """
     _check_positive(num_samples=num_samples)
-    weighted = objective(parts, num_samples=num_samples)
+    weighted = objective(parts, num_samples=num_samples, remat=remat)
 
     def combined(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         loss, metrics = weighted(params, batch, key)

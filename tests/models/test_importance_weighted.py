@@ -1,6 +1,7 @@
 """Importance-weighted bounds, their two gradients, free bits, warm-up, and what a trained linear VAE attains."""
 
 import itertools
+from functools import partial
 
 import chex
 import jax
@@ -384,3 +385,43 @@ def test_a_trained_linear_vae_attains_probabilistic_pca(float64, key):
         jax.random.split(key, 100)
     )
     assert abs(np.mean(drawn) + exact) < 1e-3 + 4 * np.std(drawn) / np.sqrt(100)
+
+
+def with_bounds(make):
+    """An objective of two bounds, each of half the draws."""
+    return lambda parts, num_samples, **options: make(parts, num_samples=num_samples // 2, num_bounds=2, **options)
+
+
+MAKE = {
+    "plain": importance_weighted.objective,
+    "doubly_reparameterized": importance_weighted.doubly_reparameterized_objective,
+    "miwae": with_bounds(importance_weighted.multiply_weighted_objective),
+    "piwae": with_bounds(importance_weighted.partially_weighted_objective),
+    "ciwae": partial(importance_weighted.combined_objective, beta=0.3),
+}
+
+
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) if name != "plain" else name for name in MAKE]
+
+
+@pytest.mark.parametrize("name", SLOWER)
+@pytest.mark.parametrize(
+    "remat", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(50, marks=pytest.mark.slow)]
+)
+def test_draws_that_are_decoded_again_change_neither_values_nor_gradients(name, remat, linear, key):
+    parts, params, x, _ = linear
+    expected = value_and_gradients(MAKE[name](parts, num_samples=10), params, x, key)
+    found = value_and_gradients(MAKE[name](parts, num_samples=10, remat=remat), params, x, key)
+    chex.assert_trees_all_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SLOWER)
+def test_draws_that_are_decoded_again_need_less_memory(name, linear, key):
+    parts, params, x, _ = linear
+
+    def temporaries(**options):
+        objective = MAKE[name](parts, num_samples=4000, **options)
+        gradient = jax.grad(lambda params: objective(params, Batch(x), key)[0].mean())
+        return jax.jit(gradient).lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(remat=40) < temporaries() / 2
