@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CUT = {  # flags that cut a training
     "apply": (),
     "benchmark": None,  # too long in any form
+    "benchmark.scaling": None,
     "bigan": ("--num_steps=20", "--eval_every=20", "--num_known=1000"),
     "compare": (),
     "compare_samples": (),

@@ -73,7 +73,8 @@ def write_json(path: Path, value: Any) -> None:
         file.write(f"{json.dumps(value, indent=2)}\n".encode())
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the processor's model."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
@@ -107,7 +108,7 @@ def manifest(*, seed: int, data_fingerprint: str, bits_of_devices: int | str = 1
         "device_count": len(devices),
         "process_count": jax.process_count(),
         "bits_of_devices": bits_of_devices,
-        "processor": _processor(),
+        "processor": processor(),
         "cpu_threads": int(os.environ["NPROC"]) if "NPROC" in os.environ else None,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax_settings": determinism.jax_settings(),

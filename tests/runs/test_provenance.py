@@ -44,12 +44,12 @@ def write(out, flags, seed=0, text="x"):
 @pytest.fixture
 def again(monkeypatch):
     """Lets `reproduce --made` make files in this process; `again.text` and `again.seed` are what changed since."""
-    now = SimpleNamespace(text="x", seed=0, flags=None, status=0, processor=directory._processor())
+    now = SimpleNamespace(text="x", seed=0, flags=None, status=0, processor=directory.processor())
 
     def make(arguments, **options):
         assert arguments[1:3] == ["-m", "experiments.generate"]
         now.flags = command.parse(generate.Flags, arguments[2:])
-        monkeypatch.setattr(directory, "_processor", lambda: now.processor)
+        monkeypatch.setattr(directory, "processor", lambda: now.processor)
         if not now.status:
             write(Path(now.flags.out), now.flags, now.seed, now.text)
         return subprocess.CompletedProcess(arguments, now.status)
