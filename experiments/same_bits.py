@@ -78,6 +78,7 @@ MODELS = {
     "--batch_size=128",
     "iwae-piwae": "iwae --hidden=64 --posterior=planar --bound=piwae --num_samples=2 --num_bounds=2 "
     "--batch_size=64 --num_test_samples=2",
+    "iwae-remat": "iwae --hidden=64 --num_samples=5 --remat=2 --batch_size=64 --num_test_samples=2",
     "autoencoder-mmd": "autoencoder --hidden=64 --mmd=10 --sliced_wasserstein=10",
     "sparse-gated": "sparse --num_units=64 --sparsity=gated --num_draws=2 --batch_size=128",
     "sparse-batch": "sparse --num_units=64 --sparsity=batch_top_k --revival_weight=.1 --revive_after=256 "

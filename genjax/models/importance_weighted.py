@@ -59,8 +59,7 @@ def _log_weight(prior_params: Params, drawn: vae.Pass, x: Array, *context: Any, 
 
 
 def _of_all(f: Callable[[Array], Array], draws: Array, remat: int | None) -> Array:
-    """f of each draw, [k, ...] -> [k, ...]; with `remat` of so many at a time, whose insides are computed once more for
-    the gradient instead of being kept."""
+    """f of each draw, [k, ...] -> [k, ...]; with `remat`, of that many at a time, and the gradient computes f again."""
     return jax.vmap(f)(draws) if remat is None else jax.lax.map(jax.checkpoint(f), draws, batch_size=remat)
 
 

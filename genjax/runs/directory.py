@@ -62,7 +62,6 @@ IDENTITY = (
 BEFORE = "config_sha256_before"
 """The entry of the manifest that holds the digest of the config.json before the last change."""
 
-
 AUXILIARIES = "auxiliaries"
 """The entry of the manifest that holds the digests of auxiliary models, by the names of their folders."""
 

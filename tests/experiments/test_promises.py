@@ -76,6 +76,7 @@ CASES = {
     "--num_steps=60 --batch_size=128",
     "iwae-piwae": "iwae --posterior=planar --bound=piwae --num_samples=2 --num_bounds=2 --num_test_samples=10 "
     f"--num_steps=60 {SHAPE}",
+    "iwae-remat": f"iwae --num_samples=5 --remat=2 --num_test_samples=10 --num_steps=60 {SHAPE}",
     "autoencoder-mmd": f"autoencoder --hidden=300 --mmd=10 --sliced_wasserstein=10 --num_steps=60 {SHAPE}",
     "sparse-gated": f"sparse --sparsity=gated --num_units=300 --num_steps=60 {SHAPE}",
     "sparse-batch": "sparse --sparsity=batch_top_k --revival_weight=.1 --revive_after=256 --num_units=300 "
