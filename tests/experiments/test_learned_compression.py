@@ -14,8 +14,8 @@ SMALL = dict(num_steps=40, eval_every=40, log_every=40, hidden=(16,), code_dim=3
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Two small codecs of blobs, which are in a file beside the run."""
+def train(tmp_path_factory):
+    """Trains two small codecs of blobs, which are in a file beside the run."""
     folder = tmp_path_factory.mktemp("codec")
     draw, at = np.random.RandomState(0), np.arange(8)
     centre = draw.uniform(2, 6, (120, 2, 1))
@@ -26,7 +26,18 @@ def trained(tmp_path_factory):
         flags = learned_compression.Flags(
             **SMALL, distortion_weights=(1.0, 16.0), dataset=f"file:{folder / 'images.npy'}"
         )
-        yield runs.train(learned_compression.EXPERIMENT, flags, workdir=folder / "run")
+        yield lambda name, page: runs.train(page, flags, workdir=folder / name)
+
+
+@pytest.fixture(scope="module")
+def trained(train):
+    return train("run", learned_compression.EXPERIMENT)
+
+
+@pytest.fixture
+def bare(train):
+    """A run without the pictures and curves at its end."""
+    return train("bare", learned_compression.EXPERIMENT._replace(summarise=lambda flags, trained: {}))
 
 
 def call(run, capsys, **flags):
@@ -63,22 +74,22 @@ def test_pictures_come_back_from_a_file(trained, tmp_path, capsys):
     assert np.abs(np.load(tmp_path / "coarse.npy") - restored).max() > 0.01
 
 
-def test_what_does_not_fit_is_refused_in_one_line(trained, tmp_path, capsys, monkeypatch):
+def test_what_does_not_fit_is_refused_in_one_line(bare, tmp_path, capsys, monkeypatch):
     path = tmp_path / "pictures.bits"
-    call(trained, capsys, out=str(path))  # the held-out images
+    call(bare, capsys, out=str(path))  # the held-out images
     whole, out = path.read_bytes(), str(tmp_path / "x.npy")
     for place in (0, len(lossy.MAGIC) + 3, len(whole) - 40, len(whole) - 1):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(BadInput, match=r"not a file of compressed images|is damaged"):
-            call(trained, capsys, decompress=str(path), out=out)
+            call(bare, capsys, decompress=str(path), out=out)
     path.write_bytes(whole)
     with pytest.raises(BadInput, match=r"2 is not a weight of this run; it has 1, 16"):
-        call(trained, capsys, out=str(path), distortion_weight=2.0)
+        call(bare, capsys, out=str(path), distortion_weight=2.0)
     with pytest.raises(BadInput, match=r"expected a file \.npy"):
-        call(trained, capsys, decompress=str(path), out="x.npz")
+        call(bare, capsys, decompress=str(path), out="x.npz")
     with pytest.raises(BadInput, match="cannot be read"):
-        call(trained, capsys, decompress=str(tmp_path / "nothing"), out=out)
+        call(bare, capsys, decompress=str(tmp_path / "nothing"), out=out)
     monkeypatch.setattr(lossy, "params_sha256", lambda params: "other")
     with pytest.raises(BadInput, match="with the parameters of another run or step"):
-        call(trained, capsys, decompress=str(path), out=out)
+        call(bare, capsys, decompress=str(path), out=out)
     assert not (tmp_path / "x.npy").exists()
