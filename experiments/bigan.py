@@ -5,10 +5,12 @@
     python -m experiments.bigan --dataset=mnist --data_dir=DIR --prior=uniform --latent_dim=50 --hidden=1024,1024 \\
         --batch_size=128 --learning_rate=2e-4 --beta2=0.999 --weight_decay=2.5e-5 --penalty_weight=5 \\
         --num_steps=156250 --eval_every=9766 --num_validation=10000 --num_known=50000
+    python -m experiments.bigan --normalization=batch_both
 
 The discriminator meets pairs (x, E(x)) and (G(z), z) and cannot tell them apart once G generates the data and E inverts
 it; nothing lowers a reconstruction error. The third command is the permutation-invariant MNIST of Donahue et al., 400
-epochs of 50 000 examples, with R1 in the place of their batch normalization. At each evaluation and at the end, the
+epochs of 50 000 examples, with R1 in the place of their batch normalization, which --normalization=batch_both has in
+the second hidden layer and those after it of all three networks, without R1. At each evaluation and at the end, the
 metrics are:
 
     nearest_neighbour_accuracy        how often the nearest training example in the encoder's last hidden layer has the
@@ -28,12 +30,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, code_moments, games
+from experiments import applications, code_moments, games, gan_parts
 from genjax import data, losses, networks, runs
 from genjax.drawing import pictures
 from genjax.evaluation import neighbours
@@ -65,7 +68,20 @@ class Flags(runs.Flags):
     prior: str = flag("normal", "prior of the codes: N(0, I), or uniform on [-1, 1]", choices=PRIORS)
     hidden: tuple[int, ...] = flag((256, 256), "widths of the hidden layers of all three networks", at_least=1)
     latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
-    penalty_weight: float = flag(0.1, "weight of the penalty R1 on the discriminator's slope in x and z", at_least=0)
+    penalty_weight: float = flag(
+        None,
+        "weight of the penalty R1 on the discriminator's slope in x and z; by default .1, or 0 with "
+        "--normalization=batch_both",
+        at_least=0,
+    )
+    normalization: str = flag(
+        "none",
+        "batch normalization of all hidden layers but the first, in encoder and generator (batch), or in the "
+        "discriminator too (batch_both), which then has no penalty; with --shards, each shard is a batch of its own "
+        "(ghost batches)",
+        choices=("none", "batch", "batch_both"),
+        newer=True,
+    )
     num_known: int = flag(10_000, "number of training examples among which neighbours are searched", at_least=1)
 
 
@@ -74,54 +90,75 @@ def leaky_relu(x: Array) -> Array:
     return jax.nn.leaky_relu(x, 0.2)
 
 
+def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
+    """Fills in the default that depends on another flag."""
+    if flags.penalty_weight is not None:
+        return flags
+    return flags.replace(penalty_weight=0.0 if flags.normalization == "batch_both" else 0.1)
+
+
+def mlp(
+    flags: Flags, shape: tuple[int, ...], output_shape: tuple[int, ...], *, judge: bool = False, **options: Any
+) -> Any:
+    """An MLP of one of the players, stateful if `flags.normalization` gives it batch normalisation."""
+    plain = flags.normalization == "none" or (judge and flags.normalization != "batch_both")
+    make = networks.mlp if plain else networks.stateful_mlp
+    return make(shape, output_shape, hidden=flags.hidden, **options)
+
+
+def encoder(flags: Flags, shape: tuple[int, ...], *, with_features: bool = False) -> Any:
+    """E, of x - 1/2, with the last hidden layer if asked for."""
+    gaussian = flags.encoder == "gaussian"
+    # a code E(x) is where the prior is
+    bounded = jnp.tanh if flags.prior == "uniform" and not gaussian else None
+    width = (2 if gaussian else 1) * flags.latent_dim
+    options = {"activation": leaky_relu, "output_activation": bounded, "with_features": with_features}
+    return networks.around(mlp(flags, shape, (width,), **options), inputs=lambda x: (x - 0.5,))
+
+
 def build_parts(flags: Flags, shape: tuple[int, ...]) -> bigan.BiGAN:
     """Three MLPs; all read data in [0, 1] from their middle."""
     d, gaussian = flags.latent_dim, flags.encoder == "gaussian"
-    # a code E(x) is where the prior is
-    bounded = jnp.tanh if flags.prior == "uniform" and not gaussian else None
-    mlp = partial(networks.mlp, hidden=flags.hidden, activation=leaky_relu)
-    encoder = mlp(shape, (2 * d if gaussian else d,), output_activation=bounded)
-    decoder = mlp((d,), shape, activation=jax.nn.relu, output_activation=jax.nn.sigmoid if len(shape) == 3 else None)
-    joint = mlp((math.prod(shape) + d,), ())
+    last = jax.nn.sigmoid if len(shape) == 3 else None
+    decoder = mlp(flags, (d,), shape, activation=jax.nn.relu, output_activation=last)
+    joint = mlp(flags, (math.prod(shape) + d,), (), judge=True, activation=leaky_relu)
 
-    def judge(params: Params, x: Array, z: Array) -> Array:
-        return joint.apply(params, jnp.concatenate([x.reshape(len(x), -1) - 0.5, z], axis=1))
+    def joined(x: Array, z: Array) -> tuple[Array]:
+        return (jnp.concatenate([x.reshape(len(x), -1) - 0.5, z], axis=1),)
 
     return bigan.BiGAN(
         autoencoder.Autoencoder(
-            networks.gaussian_heads(centred(encoder)) if gaussian else centred(encoder),
+            networks.gaussian_heads(encoder(flags, shape)) if gaussian else encoder(flags, shape),
             decoder,
             SQUARED_ERROR,
             DIAGONAL_GAUSSIAN.mean if gaussian else None,
         ),
-        Network(joint.init, judge),
+        networks.around(joint, inputs=joined),
         d,
         PRIORS[flags.prior],
         DIAGONAL_GAUSSIAN if gaussian else None,
     )
 
 
-def centred(network: Network) -> Network:
-    """The network of x - 1/2."""
-    return Network(network.init, lambda params, x: network.apply(params, x - 0.5))
-
-
 def features(flags: Flags, shape: tuple[int, ...]) -> Network:
     """The encoder up to its last hidden layer, with the encoder's params."""
-    *below, width = flags.hidden
-    return centred(networks.mlp(shape, (width,), hidden=below, activation=leaky_relu, output_activation=leaky_relu))
+    network = encoder(flags, shape, with_features=True)
+    return Network(network.init, lambda params, x: network.apply(params, x)[0])
 
 
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks, the game and the model."""
     if dataset.train.x.ndim == 4:
         dataset.require_bounded("a generator of images", parameter="dataset")
+    if flags.normalization != "none":
+        gan_parts.check_batches(flags, dataset.train.x.shape[1:])
+    gan_parts.check_penalty(flags, flags.penalty_weight > 0, "penalty_weight")
     parts = build_parts(flags, dataset.train.x.shape[1:])
 
     model = bigan.model(
         parts,
-        runs.optimizer(flags, b1=flags.beta1, b2=flags.beta2),
-        runs.optimizer(flags, b1=flags.beta1, b2=flags.beta2),
+        gan_parts.unmoved(parts.autoencoder.decoder, runs.optimizer(flags, b1=flags.beta1, b2=flags.beta2)),
+        gan_parts.unmoved(parts.discriminator, runs.optimizer(flags, b1=flags.beta1, b2=flags.beta2)),
         penalty=games.r1_of(flags),
         averaging=flags.averaging or None,
         reduction=reduction,
@@ -210,6 +247,7 @@ EXPERIMENT = runs.Experiment(
     build,
     summarise,
     watch=("discriminator_loss", "generator_loss"),
+    resolve=resolve,
     monitor=monitor,
     codec=lambda parts: autoencoder.codec(parts.autoencoder),
     generator=generator,

@@ -10,7 +10,9 @@
     python -m experiments.gan --dataset=folder:PATH --network=dcgan --augmentation=translation,cutout,colour
     python -m experiments.gan --dataset=folder:PATH --image_size=32 --network=residual --batch_size=64
     python -m experiments.gan --network=dcgan --normalization=batch --self_attention
+    python -m experiments.gan --network=dcgan --normalization=batch_both --batch_size=64 --learning_rate=2e-4
     python -m experiments.gan --dataset=folder:PATH --image_size=32 --network=style --batch_size=64
+    python -m experiments.gan --network=style --noise_inputs
     python -m experiments.gan --dataset=ring --top_k=0.5
     python -m experiments.gan --dataset=ring --unrolled_steps=5
     python -m experiments.gan --dataset=stacked:digits --network=dcgan --batch_size=64
@@ -23,9 +25,10 @@ discriminator (Karras et al. 2020). With --conditional, both players learn of th
 in the way of --conditioning: in its input (Mirza & Osindero 2014), by a projection (Miyato & Koyama 2018) or as an
 auxiliary classifier (Odena et al. 2017). With --self_attention, the places of a map of half the image's size attend to
 each other in both convolutional networks (Zhang et al. 2019); it takes the square of their number in memory.
---normalization=batch is that of DCGAN's generator (Radford et al. 2016); samples are normalised by moving averages.
---network=style has a generator whose code sets the moments of every map (Karras et al. 2019), and the discriminator of
---network=residual.
+--normalization=batch is that of DCGAN's generator (Radford et al. 2016), whose samples are normalised by moving
+averages; with batch_both the discriminator has it too, meets real and generated examples apart, and has no penalty.
+--network=style has a generator whose code sets the moments of every map (Karras et al. 2019), with --noise_inputs also
+noise in every place, and the discriminator of --network=residual.
 
 With --top_k, only the samples of a batch that look most real to the discriminator train the generator, a share that
 falls from all to this one (Sinha et al. 2020); with --shards, each shard chooses among its own. With --unrolled_steps,
@@ -80,6 +83,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         )
     gan_parts.check_samples(flags, dataset)
     gan_parts.check_attention(flags, dataset.train.x.shape[1:])
+    gan_parts.check_penalty(flags, flags.penalty != "none", "penalty")
     if flags.conditional:
         dataset.require_classes("a conditional model", parameter="conditional")
     elif flags.conditioning != "concatenated":
@@ -102,10 +106,12 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     num_updates = flags.num_steps * flags.num_critic_steps
     optimizer = runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2)
     of_discriminator = runs.optimizer(flags, num_updates=num_updates, b1=flags.beta1, b2=flags.beta2)
+    if parts.adaptation is not None:
+        of_discriminator = gradients.frozen(of_discriminator, AUGMENTATION)
     model = gan.model(
         parts,
-        gradients.frozen(optimizer, "batch_stats") if flags.normalization == "batch" else optimizer,
-        of_discriminator if parts.adaptation is None else gradients.frozen(of_discriminator, AUGMENTATION),
+        gan_parts.unmoved(generator, optimizer),
+        gan_parts.unmoved(discriminator, of_discriminator),
         penalty=games.penalty_of(flags),
         num_critic_steps=flags.num_critic_steps,
         averaging=flags.averaging or None,

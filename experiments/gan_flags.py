@@ -28,7 +28,11 @@ class Flags(runs.Flags):
         at_least=0,
         at_most=1,
     )
-    penalty: str = flag("r1", "penalty on the discriminator's gradient", choices=("none", *games.PENALTIES))
+    penalty: str = flag(
+        None,
+        "penalty on the discriminator's gradient; by default r1, or none with --normalization=batch_both",
+        choices=("none", *games.PENALTIES),
+    )
     penalty_weight: float = flag(
         None,
         "weight of the penalty; by default 10, or for r1 0.1, and 0.003 on grid, and for r1_r2 half of that",
@@ -105,16 +109,16 @@ class Flags(runs.Flags):
     features: tuple[int, ...] = flag(
         (32, 64), "channels of the convolutional discriminator; the generator mirrors them", at_least=1
     )
-    normalization: str = flag(
-        "channels",
-        "normalization in convolutional generators: of the channels of each pixel, or of each channel over a batch; "
-        "with --shards, each shard is a batch of its own (ghost batches)",
-        choices=("channels", "batch"),
-        newer=True,
-    )
+    normalization: str = gan_parts.normalization()
     self_attention: bool = flag(
         False,
         "let the places of the map of half the image's size attend to each other, in both convolutional networks",
+        newer=True,
+    )
+    noise_inputs: bool = flag(
+        False,
+        "add noise of learned strength after each convolution of the generator of --network=style; samples share one "
+        "draw of it",
         newer=True,
     )
     latent_dim: int = flag(
@@ -134,11 +138,13 @@ def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
     learning_rate = flags.learning_rate
     if learning_rate is None:
         learning_rate = 2e-3 if many_modes else 1e-3
-    penalty_weight = flags.penalty_weight
+    penalty, penalty_weight = flags.penalty, flags.penalty_weight
+    if penalty is None:
+        penalty = "none" if flags.normalization == "batch_both" else "r1"
     if penalty_weight is None:
         of_r1 = 0.003 if many_modes else 0.1
         # where generated examples are like the data, R2 is equal to R1
-        penalty_weight = {"r1": of_r1, "r1_r2": of_r1 / 2}.get(flags.penalty, 10.0)
+        penalty_weight = {"r1": of_r1, "r1_r2": of_r1 / 2}.get(penalty, 10.0)
     of_generator = flags.generator_learning_rate
     num_steps = flags.num_steps or (15_000 if many_modes else 5000)
     return flags.replace(
@@ -146,6 +152,7 @@ def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
         top_k_steps=flags.top_k_steps or (None if flags.top_k is None else -(-num_steps // 2)),
         learning_rate=learning_rate,
         generator_learning_rate=learning_rate if of_generator is None else of_generator,
+        penalty=penalty,
         penalty_weight=penalty_weight,
         latent_dim=flags.latent_dim or (2 if flags.dataset in toy_modes.TOYS else 48 if stacked else 16),
         num_samples=flags.num_samples or (triple_modes.NUM_SAMPLES if stacked else 2000),

@@ -23,20 +23,26 @@ CONDITIONING = {  # how a discriminator learns of the label
 
 def build(
     flags: Any, shape: tuple[int, ...], num_classes: int
-) -> tuple[Network | StatefulNetwork, Network, Callable[[Params], Params] | None]:
+) -> tuple[Network | StatefulNetwork, Network | StatefulNetwork, Callable[[Params], Params] | None]:
     """Generator, discriminator, and what follows an update of the latter; with classes, both are conditional."""
     generator = of_generator(flags, shape, num_classes)
     discriminator, project = of_discriminator(flags, shape, num_classes)
     if flags.augmentation_target is not None:
+        if isinstance(discriminator, StatefulNetwork):
+            raise BadInput(
+                "the sign of a logit that depends on its batch does not tell how sure a discriminator is; take "
+                "--normalization=batch",
+                parameter="augmentation_target",
+            )
         discriminator = adaptive_augmentation.with_probability(discriminator)
     return generator, discriminator, project
 
 
 def of_discriminator(
     flags: Any, shape: tuple[int, ...], num_classes: int
-) -> tuple[Network, Callable[[Params], Params] | None]:
+) -> tuple[Network | StatefulNetwork, Callable[[Params], Params] | None]:
     """The discriminator, which learns of the label if there are classes, and what follows its update."""
-    make = partial(gan_parts.discriminator, flags, self_attention=flags.self_attention)
+    make = partial(gan_parts.normalized_discriminator, flags, self_attention=flags.self_attention)
     if not num_classes:
         return constrained(flags, make(shape))
     if flags.conditioning == "concatenated":
@@ -51,30 +57,34 @@ def of_generator(flags: Any, shape: tuple[int, ...], num_classes: int) -> Networ
     """The generator with the normalisation of `flags.normalization`; it takes labels if there are classes.
 
     Raises:
-      BadInput: a batch normalisation of an mlp, or of single examples.
+      BadInput: noise inputs of another generator than that of styles; as of `gan_parts.normalized_generator`.
     """
     input_dim = flags.latent_dim + num_classes
-    if flags.normalization == "channels":
-        plain = gan_parts.generator(flags, input_dim, shape, self_attention=flags.self_attention)
-        return networks.with_label(plain, num_classes) if num_classes else plain
-    if flags.network not in gan_parts.STATEFUL or len(shape) != 3:
-        raise BadInput("batch applies only to the generators dcgan and residual, of images", parameter="normalization")
-    rows = flags.batch_size // (flags.num_critic_steps * (flags.shards or 1))
-    if rows < 2:
-        raise BadInput(
-            f"batch needs at least two examples in each shard and critic step, not {rows}", parameter="normalization"
-        )
-    make = gan_parts.STATEFUL[flags.network]
-    network = make(input_dim, shape, features=flags.features, self_attention=flags.self_attention)
+    network = gan_parts.normalized_generator(flags, input_dim, shape, self_attention=flags.self_attention)
+    if flags.noise_inputs:
+        if flags.network != "style":
+            raise BadInput("noise is added between the styles of --network=style", parameter="noise_inputs")
+        options = {"features": flags.features, "self_attention": flags.self_attention}
+        network = networks.noisy_style_generator(input_dim, shape, **options)
     return networks.with_label(network, num_classes) if num_classes else network
 
 
-def constrained(flags: Any, discriminator: Network) -> tuple[Network, Callable[[Params], Params] | None]:
+def constrained(
+    flags: Any, discriminator: Network | StatefulNetwork
+) -> tuple[Network | StatefulNetwork, Callable[[Params], Params] | None]:
     """The discriminator under spectral normalisation or clipped weights, and the projection that follows an update."""
     if flags.clip is not None and flags.spectral_norm:
         raise BadInput("`clip` and `spectral_norm` are two ways to bound the discriminator's slope; give one of them")
     if flags.spectral_norm:
+        if isinstance(discriminator, StatefulNetwork):
+            raise BadInput(
+                "batch normalization undoes the scale of the kernels before it; take --normalization=batch",
+                parameter="spectral_norm",
+            )
         return networks.spectral_norm(discriminator)
-    if flags.clip is not None:
-        return discriminator, partial(optax.projections.projection_linf_ball, scale=flags.clip)
-    return discriminator, None
+    if flags.clip is None:
+        return discriminator, None
+    clip = partial(optax.projections.projection_linf_ball, scale=flags.clip)
+    if isinstance(discriminator, StatefulNetwork):
+        return discriminator, lambda params: params | {"params": clip(params["params"])}  # not the moving averages
+    return discriminator, clip

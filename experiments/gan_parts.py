@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 
 from experiments import reference_classifier
-from genjax import data, memory, networks, runs
+from genjax import data, gradients, memory, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation.sample_quality import AT_LEAST
-from genjax.types import Network
+from genjax.networks.combinators import Either
+from genjax.types import Array, Network, StatefulNetwork
 
 CONVOLUTIONAL = {
     "dcgan": (networks.dcgan_generator, networks.dcgan_discriminator),
@@ -22,7 +25,22 @@ CONVOLUTIONAL = {
     "style": (networks.style_generator, networks.residual_discriminator),
 }
 NETWORKS = ("mlp", *CONVOLUTIONAL)
-STATEFUL = {"dcgan": networks.stateful_dcgan_generator, "residual": networks.stateful_residual_generator}
+STATEFUL = {
+    "dcgan": (networks.stateful_dcgan_generator, networks.stateful_dcgan_discriminator),
+    "residual": (networks.stateful_residual_generator, networks.stateful_residual_discriminator),
+}
+
+
+def normalization() -> Any:
+    """The flag `normalization`."""
+    return runs.flag(
+        "channels",
+        "normalization in the generator: of the channels of each pixel, in convolutional ones; batch: of each channel "
+        "over a batch; batch_both: the same in the discriminator too, as in DCGAN, which then has no penalty; with "
+        "--shards, each shard is a batch of its own (ghost batches)",
+        choices=("channels", "batch", "batch_both"),
+        newer=True,
+    )
 
 
 def generator(flags: Any, input_dim: int, shape: tuple[int, ...], *, self_attention: bool = False) -> Network:
@@ -34,8 +52,7 @@ def generator(flags: Any, input_dim: int, shape: tuple[int, ...], *, self_attent
       BadInput: a convolutional one of vectors.
     """
     if flags.network == "mlp":
-        # images end in a sigmoid; a toy's samples are not bounded, and begin in the middle of the data
-        last = jax.nn.sigmoid if len(shape) == 3 else lambda x: x + 0.5
+        last = _last_activation(shape)
         return networks.mlp((input_dim,), shape, hidden=flags.hidden, activation=jax.nn.relu, output_activation=last)
     if len(shape) != 3:
         raise BadInput(f"{flags.dataset} has no images; use mlp", parameter="network")
@@ -66,14 +83,94 @@ def discriminator(
     return _centred(make(shape, output_shape, features=flags.features, **options))
 
 
+def normalized_generator(
+    flags: Any, input_dim: int, shape: tuple[int, ...], *, self_attention: bool = False
+) -> Network | StatefulNetwork:
+    """`generator` with the normalisation of `flags.normalization`.
+
+    Raises:
+      BadInput: as of `generator` and `check_batches`.
+    """
+    if flags.normalization == "channels":
+        return generator(flags, input_dim, shape, self_attention=self_attention)
+    check_batches(flags, shape)
+    if flags.network == "mlp":
+        activations = {"activation": jax.nn.relu, "output_activation": _last_activation(shape)}
+        return networks.stateful_mlp((input_dim,), shape, hidden=flags.hidden, **activations)
+    make, _ = STATEFUL[flags.network]
+    return make(input_dim, shape, features=flags.features, self_attention=self_attention)
+
+
+def normalized_discriminator(
+    flags: Any, shape: tuple[int, ...], output_shape: tuple[int, ...] = (), *, self_attention: bool = False
+) -> Network | StatefulNetwork:
+    """`discriminator`, with batch normalisation if `flags.normalization` is "batch_both".
+
+    Raises:
+      BadInput: as of `check_batches`; nothing would be normalised.
+    """
+    if flags.normalization != "batch_both":
+        return discriminator(flags, shape, output_shape, self_attention=self_attention)
+    check_batches(flags, shape)
+    if flags.network == "mlp":
+        body = networks.stateful_mlp(shape, output_shape, hidden=flags.hidden, activation=jax.nn.relu)
+        return _centred(body)
+    if flags.network == "dcgan" and len(flags.features) < 2:
+        raise BadInput("batch_both begins at the second convolution; give two or more", parameter="features")
+    _, make = STATEFUL[flags.network]
+    return _centred(make(shape, output_shape, features=flags.features, self_attention=self_attention))
+
+
+def check_batches(flags: Any, shape: tuple[int, ...]) -> None:
+    """Checks that there is a batch to normalise by, and something to normalise.
+
+    Raises:
+      BadInput: another network than those with batch normalisation, single examples, or too few hidden layers.
+    """
+    network = getattr(flags, "network", "mlp")
+    if network not in ("mlp", *STATEFUL) or (network != "mlp" and len(shape) != 3):
+        raise BadInput(
+            f"{flags.normalization} applies to mlp, and to dcgan and residual of images", parameter="normalization"
+        )
+    rows = flags.batch_size // (getattr(flags, "num_critic_steps", 1) * (flags.shards or 1))
+    if rows < 2:
+        raise BadInput(
+            f"batch needs at least two examples in each shard and critic step, not {rows}", parameter="normalization"
+        )
+    if network == "mlp" and len(flags.hidden) < 2:
+        raise BadInput("batch normalization begins at the second hidden layer; give two or more", parameter="hidden")
+
+
+def check_penalty(flags: Any, penalised: bool, parameter: str) -> None:
+    """Raises `BadInput` where a penalty is of the slope of a discriminator that judges a batch as a whole."""
+    if flags.normalization == "batch_both" and penalised:
+        raise BadInput(
+            "with --normalization=batch_both, a logit depends on its batch and has no slope at one example; "
+            f"leave {parameter} out, or take --normalization=batch",
+            parameter=parameter,
+        )
+
+
+def unmoved(network: Network | StatefulNetwork, optimizer: optax.GradientTransformation) -> Any:
+    """The optimizer of a player, without effect on moving averages or fixed noise if its network has any."""
+    if not isinstance(network, StatefulNetwork):
+        return optimizer
+    return gradients.frozen(optimizer, "batch_stats", networks.NOISE)
+
+
 def last_layer(flags: Any) -> str:
     """The key of the last layer in the params of the generator of `flags.network`."""
     return {"mlp": f"layer_{len(flags.hidden) + 1}", "dcgan": "convolution_1"}.get(flags.network, "output")
 
 
-def _centred(network: Network) -> Network:
+def _last_activation(shape: tuple[int, ...]) -> Callable[[Array], Array]:
+    """Of an mlp: images end in a sigmoid; a toy's samples are not bounded, and begin in the middle of the data."""
+    return jax.nn.sigmoid if len(shape) == 3 else lambda x: x + 0.5
+
+
+def _centred(network: Either) -> Either:
     """The network of x - 1/2, so that data in [0, 1] are on both sides of the rectifiers' kinks before any training."""
-    return Network(network.init, lambda params, x: network.apply(params, x - 0.5))
+    return networks.around(network, inputs=lambda x: (x - 0.5,))
 
 
 def prepare(flags: Any, dataset: data.Dataset, built: runs.Built, cache: Path) -> runs.Built:

@@ -52,7 +52,11 @@ class Flags(runs.Flags):
     )
     beta1: float = flag(0.5, "Adam's b1 for both players", at_least=0, at_most=0.999999)
     beta2: float = flag(0.9, "Adam's b2 for both players", at_least=0, at_most=0.999999)
-    penalty_weight: float = flag(1.0, "weight of the R1 penalty on the discriminator's gradient", at_least=0)
+    penalty_weight: float = flag(
+        None,
+        "weight of the R1 penalty on the discriminator's gradient; by default 1, or 0 with --normalization=batch_both",
+        at_least=0,
+    )
     categorical_weight: float = flag(1.0, "weight of L_I of the category in both players' losses", at_least=0)
     continuous_weight: float = flag(0.1, "weight of L_I of the continuous codes in both players' losses", at_least=0)
     num_categories: int = flag(
@@ -67,12 +71,16 @@ class Flags(runs.Flags):
     features: tuple[int, ...] = flag(
         (32, 64), "channels of the convolutional discriminator; the generator mirrors them", at_least=1
     )
+    normalization: str = gan_parts.normalization()
 
 
 def resolve(flags: Flags, dataset: data.Dataset) -> Flags:
     """Fills in the defaults that depend on the data set and on other flags."""
-    of_generator = flags.generator_learning_rate
+    of_generator, penalty_weight = flags.generator_learning_rate, flags.penalty_weight
+    if penalty_weight is None:
+        penalty_weight = 0.0 if flags.normalization == "batch_both" else 1.0
     return flags.replace(
+        penalty_weight=penalty_weight,
         num_categories=flags.num_categories or max(2, dataset.num_classes or 10),
         generator_learning_rate=flags.learning_rate if of_generator is None else of_generator,
     )
@@ -83,8 +91,9 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     shape, num_categories, num_continuous = dataset.train.x.shape[1:], flags.num_categories, flags.num_continuous
     if dataset.train.x.ndim == 4:
         dataset.require_bounded("a generator of images", parameter="dataset")
-    generator = gan_parts.generator(flags, flags.noise_dim + num_categories + num_continuous, shape)
-    discriminator = gan_parts.discriminator(flags, shape, (1 + num_categories + num_continuous,))
+    gan_parts.check_penalty(flags, flags.penalty_weight > 0, "penalty_weight")
+    generator = gan_parts.normalized_generator(flags, flags.noise_dim + num_categories + num_continuous, shape)
+    discriminator = gan_parts.normalized_discriminator(flags, shape, (1 + num_categories + num_continuous,))
     parts = InfoGAN(
         generator,
         networks.discriminator_heads(discriminator),
@@ -93,11 +102,11 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         num_categories,
         num_continuous,
     )
-
+    of_generator = runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2)
     model = info_gan.model(
         parts,
-        runs.optimizer(flags, learning_rate=flags.generator_learning_rate, b1=flags.beta1, b2=flags.beta2),
-        runs.optimizer(flags, b1=flags.beta1, b2=flags.beta2),
+        gan_parts.unmoved(generator, of_generator),
+        gan_parts.unmoved(discriminator, runs.optimizer(flags, b1=flags.beta1, b2=flags.beta2)),
         weights=info_gan.Weights(flags.categorical_weight, flags.continuous_weight),
         penalty=games.r1_of(flags),
         averaging=flags.averaging or None,

@@ -61,10 +61,14 @@ MODELS = {
     "gan-auxiliary": "gan --hidden=64 --conditional --conditioning=auxiliary --batch_size=128 --num_samples=40",
     "gan-attention": "gan --network=dcgan --features=8,16 --self_attention --normalization=batch --batch_size=128 "
     "--num_samples=40",
+    "gan-batch": "gan --network=dcgan --features=8,16 --normalization=batch_both --batch_size=128 --num_samples=40",
+    "infogan-batch": "infogan --hidden=64,32 --normalization=batch_both",
+    "bigan-batch": "bigan --hidden=64,32 --normalization=batch_both",
     "gan-adaptive": "gan --hidden=64 --augmentation=translation,cutout --augmentation_target=.1 "
     "--augmentation_ramp=2000 --spectral_norm --batch_size=128 --num_samples=40",
     "gan-top-k": "gan --hidden=64 --top_k=.5 --unrolled_steps=2 --batch_size=128 --num_samples=40",
     "gan-style": "gan --network=style --features=8,16 --batch_size=128 --num_samples=40",
+    "gan-noise": "gan --network=style --noise_inputs --features=8,16 --batch_size=128 --num_samples=40",
     "adversarial_autoencoder-semi": "adversarial_autoencoder --hidden=64 --variant=semi_supervised",
     "vae-optimizer": "vae --hidden=64 --optimizer=rmsprop --optimizer_options=momentum=.9 --accumulate_steps=2 "
     "--weight_decay=.01 --clip_norm=1",

@@ -58,6 +58,33 @@ def statistics_of(real_logit: Logit) -> dict[str, Array]:
     return {"signs": jnp.sum(signs), "examples": jnp.sum(jnp.ones_like(signs))}
 
 
+def both(
+    augmentation: Callable[..., Array] | None,
+    adaptation: Adaptation | None,
+    discriminator: Params,
+    real: Array,
+    fake: Array,
+    key: Key | None,
+) -> tuple[Array, Array]:
+    """Real and fake examples as the discriminator meets them: T(x) and T(G(z)), by independent draws of T, if any."""
+    if augmentation is None or key is None:
+        return real, fake
+    real_key, fake_key = jax.random.split(key)
+    given = () if adaptation is None else (probability_of(discriminator),)
+    return augmentation(real, real_key, *given), augmentation(fake, fake_key, *given)
+
+
+def found(
+    adaptation: Adaptation | None, discriminator: Params, real_logit: Logit
+) -> tuple[dict[str, Array], tuple[dict[str, Array], ...]]:
+    """The metrics and the statistics of an adaptive augmentation; nothing, if there is none."""
+    if adaptation is None:
+        return {}, ()
+    signs = jnp.sign(mean_logit(real_logit))
+    metrics = {"real_sign": signs, "augmentation_probability": jnp.full_like(signs, probability_of(discriminator))}
+    return metrics, (statistics_of(real_logit),)
+
+
 def adapted(discriminator: Params, statistics: dict[str, Array], adaptation: Adaptation) -> Params:
     """The params with p moved by one update's statistics: p + sign(r - target) B / N, kept in [0, P]."""
     mean_sign = statistics["signs"] / statistics["examples"]
@@ -66,10 +93,8 @@ def adapted(discriminator: Params, statistics: dict[str, Array], adaptation: Ada
     return discriminator | {AUGMENTATION: {"probability": moved}}
 
 
-def refresh(adaptation: Adaptation | None, project: Callable[[Params], Params] | None) -> gradients.Refresh | None:
-    """What follows an update of a discriminator: the projection of its params, and the move of p, if there is a p."""
-    if adaptation is None:
-        return None if project is None else lambda params, statistics: project(params)
+def refresh(adaptation: Adaptation, project: Callable[[Params], Params] | None) -> gradients.Refresh:
+    """What follows an update of a discriminator: the projection of its params, and the move of p."""
 
     def moved(params: Params, statistics: Any) -> Params:
         network = params["network"] if project is None else project(params["network"])

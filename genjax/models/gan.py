@@ -11,8 +11,9 @@ With differentiable augmentation, T, the discriminator meets nothing but D(T(x))
 objectives, and the generator's gradient passes through T (Zhao et al. 2020, equations 4 and 5). Every example has its
 own draw of T, real and fake ones independent draws.
 
-A generator with batch normalisation, a `StatefulNetwork`, normalises by its batch in both players' objectives, and by
-its moving averages in evaluation and sampling; the averages follow the batches of the generator's own updates.
+A player with batch normalisation, a `StatefulNetwork`, normalises by its batch in both players' objectives, and by its
+moving averages in evaluation and sampling; the averages follow the batches of its own updates (`stateful`). Such a
+discriminator meets real and generated examples as two batches, and no penalty (Radford et al. 2016, section 3).
 
 The generator can also be trained by its most convincing examples alone (`top_k`), or against the discriminator as it
 would be after some more steps (`unrolling`).
@@ -31,7 +32,7 @@ import optax
 from genjax import gradients
 from genjax.losses import Adversarial, mean_logit, softmax_cross_entropy
 from genjax.losses.adversarial import Critic, Logit
-from genjax.models import adaptive_augmentation, alternating, moving_average, top_k, unrolling
+from genjax.models import adaptive_augmentation, alternating, moving_average, stateful, top_k, unrolling
 from genjax.models.adaptive_augmentation import Adaptation
 from genjax.types import Array, Batch, Key, Model, Network, Params, StatefulNetwork, check_networks
 
@@ -49,7 +50,7 @@ class GAN(NamedTuple):
     """
 
     generator: Network | StatefulNetwork  # z [B, d] -> x [B, ...]
-    discriminator: Network  # x [B, ...] -> logit: [B], a map, or a tuple of maps
+    discriminator: Network | StatefulNetwork  # x [B, ...] -> logit: [B], a map, or a tuple of maps
     adversarial: Adversarial
     latent_dim: int  # d
     num_classes: int = 0  # K; 0 ignores the label
@@ -84,12 +85,12 @@ def discriminate(discriminator: Params, x: Array, label: Array | None = None, *,
     Raises:
       ValueError: it is given the label, and there is none.
     """
-    return _judge(discriminator, x, label, parts)[0]
+    return _answers(parts.discriminator.apply(discriminator, x, *_shown(label, parts)), parts)[0]
 
 
 def classify(discriminator: Params, x: Array, *, parts: GAN) -> Array:
     """The unnormalised log-probabilities of an auxiliary classifier: x [B, ...] -> [B, K]."""
-    return _judge(discriminator, x, None, parts)[1]
+    return _answers(parts.discriminator.apply(discriminator, x), parts)[1]
 
 
 def _given(label: Array | None, parts: GAN) -> tuple[Array | None, ...]:
@@ -97,22 +98,32 @@ def _given(label: Array | None, parts: GAN) -> tuple[Array | None, ...]:
     return (label,) if parts.num_classes else ()
 
 
+def _shown(label: Array | None, parts: GAN) -> tuple[Array | None, ...]:
+    """What the discriminator takes beside x: the label, unless it has to find it."""
+    return () if parts.auxiliary_weight is not None else _given(label, parts)
+
+
+def _answers(output: Any, parts: GAN) -> tuple[Logit, Any]:
+    """The logit, and the class logits [B, K] of an auxiliary classifier, otherwise None."""
+    return output if parts.auxiliary_weight is not None else (output, None)
+
+
 def _fakes(
     generator: Params, z: Array, label: Array | None, key: Key, parts: GAN, evaluation: bool
-) -> tuple[Array, tuple[Any, ...]]:
-    """Generated examples, in training by the batch's own moments, and the statistics of a stateful generator."""
-    if evaluation or not isinstance(parts.generator, StatefulNetwork):
-        return generate(generator, z, label, parts=parts), ()
-    key = jax.random.fold_in(key, 1)  # that of z draws dropout too, if there is any
-    x, statistics = parts.generator.train(generator, z, *_given(label, parts), key=key)
-    return x, (statistics,)
+) -> tuple[Array, stateful.Statistics]:
+    """Generated examples, and the statistics of a stateful generator in training."""
+    given = z, *_given(label, parts)
+    return stateful.through(parts.generator, generator, given, key, number=1, evaluation=evaluation)
 
 
-def _judge(discriminator: Params, x: Array, label: Array | None, parts: GAN) -> tuple[Logit, Any]:
-    """The logit, and the class logits [B, K] of an auxiliary classifier, otherwise None."""
-    if parts.auxiliary_weight is not None:
-        return parts.discriminator.apply(discriminator, x)
-    return parts.discriminator.apply(discriminator, x, *_given(label, parts)), None
+def _judge(
+    discriminator: Params, x: tuple[Array, Array], label: Array | None, key: Key, parts: GAN, evaluation: bool
+) -> tuple[tuple[Logit, Any], tuple[Logit, Any], stateful.Statistics]:
+    """The answers to real and to generated examples, and the statistics of a stateful discriminator in training."""
+    of_real, of_fake = ((each, *_shown(label, parts)) for each in x)
+    judge = parts.discriminator
+    real, fake, moments = stateful.apart(judge, discriminator, of_real, of_fake, key, evaluation=evaluation)
+    return _answers(real, parts), _answers(fake, parts), moments
 
 
 def _cross_entropy(classes: Array, label: Array | None) -> Array:
@@ -124,26 +135,6 @@ def _cross_entropy(classes: Array, label: Array | None) -> Array:
 def _keys(key: Key, parts: GAN) -> tuple[Key, Key | None]:
     """The key of the draws that every GAN makes, and that of the augmentation, if there is one."""
     return (key, None) if parts.augmentation is None else tuple(jax.random.split(key))
-
-
-def _augmented(discriminator: Params, real: Array, fake: Array, key: Key | None, parts: GAN) -> tuple[Array, Array]:
-    """Real and fake examples as the discriminator meets them: T(x) and T(G(z)), by independent draws of T."""
-    if parts.augmentation is None or key is None:
-        return real, fake
-    real_key, fake_key = jax.random.split(key)
-    given = () if parts.adaptation is None else (adaptive_augmentation.probability_of(discriminator),)
-    return parts.augmentation(real, real_key, *given), parts.augmentation(fake, fake_key, *given)
-
-
-def _adaptive(
-    discriminator: Params, real_logit: Logit, parts: GAN
-) -> tuple[dict[str, Array], tuple[dict[str, Array], ...]]:
-    """Metrics and statistics of an adaptive augmentation; nothing, if there is none."""
-    if parts.adaptation is None:
-        return {}, ()
-    signs, p = jnp.sign(mean_logit(real_logit)), adaptive_augmentation.probability_of(discriminator)
-    metrics = {"real_sign": signs, "augmentation_probability": jnp.full_like(signs, p)}
-    return metrics, (adaptive_augmentation.statistics_of(real_logit),)
 
 
 def discriminator_objective(
@@ -158,29 +149,34 @@ def discriminator_objective(
 
     Args:
       penalty: of D, with its weight in it.
-      evaluation: a stateful generator normalises by its moving averages, and not by the batch.
+      evaluation: stateful players normalise by their moving averages, and not by the batch.
 
     Returns:
       `objective(discriminator, {"generator": params}, batch, key) -> (loss [B], {"discriminator_loss", "penalty",
       "real_logit", "fake_logit": [B]})`; the penalty is not in `discriminator_loss`, nor are the cross-entropies of an
       auxiliary classifier, "real_cross_entropy" and "fake_cross_entropy", in nats. An adaptive augmentation adds its
-      statistics as a third value, and "real_sign" and "augmentation_probability".
+      statistics as a third value, and "real_sign" and "augmentation_probability"; a stateful discriminator has its own.
+
+    Raises:
+      ValueError: a penalty of a stateful discriminator.
 
     Source: Goodfellow et al. 2014, algorithm 1; Odena et al. 2017, equations 2 and 3.
     """
+    stateful.check_penalty(parts.discriminator, penalty)
+    augment = partial(adaptive_augmentation.both, parts.augmentation, parts.adaptation)
 
     def objective(discriminator: Params, others: dict[str, Params], batch: Batch, key: Key) -> tuple[Any, ...]:
         key, augmentation_key = _keys(key, parts)
         z_key, penalty_key = jax.random.split(key)
         z = jax.random.normal(z_key, (len(batch.x), parts.latent_dim))
         fake, _ = _fakes(others["generator"], z, batch.label, z_key, parts, evaluation)
-        real, fake = _augmented(discriminator, batch.x, fake, augmentation_key, parts)
+        real, fake = augment(discriminator, batch.x, fake, augmentation_key)
 
         def critic(x: Array) -> Logit:
             return discriminate(discriminator, x, batch.label, parts=parts)
 
-        (real_logit, real_classes), (fake_logit, fake_classes) = (
-            _judge(discriminator, x, batch.label, parts) for x in (real, fake)
+        (real_logit, real_classes), (fake_logit, fake_classes), moments = _judge(
+            discriminator, (real, fake), batch.label, z_key, parts, evaluation
         )
         loss = parts.adversarial.discriminator(real_logit, fake_logit)
         value = jnp.zeros_like(loss) if penalty is None else penalty(critic, real, fake, penalty_key)
@@ -190,8 +186,8 @@ def discriminator_objective(
             "real_logit": mean_logit(real_logit),
             "fake_logit": mean_logit(fake_logit),
         }
-        of_augmentation, statistics = _adaptive(discriminator, real_logit, parts)
-        metrics |= of_augmentation
+        of_augmentation, statistics = adaptive_augmentation.found(parts.adaptation, discriminator, real_logit)
+        metrics, statistics = metrics | of_augmentation, statistics + moments  # of which there is one at most
         if parts.auxiliary_weight is None:
             return loss + value, metrics, *statistics
         metrics["real_cross_entropy"] = of_real = _cross_entropy(real_classes, batch.label)
@@ -210,7 +206,7 @@ def generator_objective(parts: GAN, *, evaluation: bool = False) -> gradients.Ob
     it with `parts.top_k`, the mean of J_G in training is that over the k examples with the largest logits.
 
     Args:
-      evaluation: a stateful generator normalises by its moving averages, and not by the batch, and all examples count.
+      evaluation: stateful players normalise by their moving averages, and not by the batch, and all examples count.
 
     Returns:
       `objective(generator, {"discriminator": params}, batch, key) -> (loss [B], {"generator_loss": [B]})`, in training
@@ -220,14 +216,15 @@ def generator_objective(parts: GAN, *, evaluation: bool = False) -> gradients.Ob
 
     Source: Goodfellow et al. 2014, algorithm 1; Odena et al. 2017, equations 2 and 3.
     """
+    augment = partial(adaptive_augmentation.both, parts.augmentation, parts.adaptation)
 
     def objective(generator: Params, others: dict[str, Params], batch: Batch | top_k.Turn, key: Key) -> tuple[Any, ...]:
         key, augmentation_key = _keys(key, parts)
         z = jax.random.normal(key, (len(batch.x), parts.latent_dim))
         fake, statistics = _fakes(generator, z, batch.label, key, parts, evaluation)
-        real, fake = _augmented(others["discriminator"], batch.x, fake, augmentation_key, parts)
-        (real_logit, _), (fake_logit, classes) = (
-            _judge(others["discriminator"], x, batch.label, parts) for x in (real, fake)
+        real, fake = augment(others["discriminator"], batch.x, fake, augmentation_key)
+        (real_logit, _), (fake_logit, classes), _ = _judge(
+            others["discriminator"], (real, fake), batch.label, key, parts, evaluation
         )
         loss = parts.adversarial.generator(real_logit, fake_logit)
         metrics = {"generator_loss": loss}
@@ -263,7 +260,8 @@ def model(
     Args:
       penalty: added to the discriminator's loss, with its weight in it.
       num_critic_steps: k.
-      generator_optimizer: of a stateful generator without effect on its moving averages, by `gradients.frozen`.
+      generator_optimizer, discriminator_optimizer: of stateful players without effect on their moving averages, by
+        `gradients.frozen`.
       averaging: the decay, in [0, 1), of an average of the generator's params (`moving_average.cumulative`), which
         `evaluate` and `sample` use; None keeps no average.
       project: of the discriminator's params, without the probability of an adaptive augmentation, after each update:
@@ -277,14 +275,16 @@ def model(
       it draws one class after the other.
 
     Raises:
-      ValueError: averaging is outside [0, 1); at `train_step`, k does not divide the batch.
+      ValueError: averaging is outside [0, 1); a penalty of a stateful discriminator; at `train_step`, k does not divide
+        the batch.
     """
+    adaptation, judge = parts.adaptation, parts.discriminator
     discriminator = alternating.Player(
         "discriminator",
         discriminator_objective(parts, penalty=penalty),
         discriminator_optimizer,
         steps=num_critic_steps,
-        refresh=adaptive_augmentation.refresh(parts.adaptation, project),
+        refresh=adaptive_augmentation.refresh(adaptation, project) if adaptation else stateful.refresh(judge, project),
         evaluation=discriminator_objective(parts, penalty=penalty, evaluation=True),
     )
     of_generator = generator_objective(parts)
@@ -295,7 +295,7 @@ def model(
         "generator",
         of_generator,
         generator_optimizer,
-        refresh=parts.generator.refresh if isinstance(parts.generator, StatefulNetwork) else None,
+        refresh=stateful.refresh(parts.generator),
         averaging=None if averaging is None else moving_average.cumulative(averaging),
         evaluation=generator_objective(parts, evaluation=True),
     )

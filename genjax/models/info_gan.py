@@ -4,14 +4,15 @@
     min_{G, Q} max_D V(D, G) - lambda L_I(G, Q),   L_I = E[log Q(c|x~)] + H(c)  <=  I(c; x~)
 
 Q(c|x) = Q(k|x) N(u; mean(x), s^2 I) is a head on the discriminator's body, as in the paper. The discriminator therefore
-maximises L_I too, in its own turn, with which it moves the body and both heads. No label is read.
+maximises L_I too, in its own turn, with which it moves the body and both heads. No label is read. Players with batch
+normalisation, which the paper gives to both, are as in `gan`; Q then reads a sample by the moments of its batch.
 """
 
 from __future__ import annotations
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +21,16 @@ import optax
 from genjax import gradients
 from genjax.losses import GAUSSIAN, Adversarial, mean_logit, softmax_cross_entropy
 from genjax.losses.adversarial import Logit
-from genjax.models import alternating, moving_average
+from genjax.models import alternating, moving_average, stateful
 from genjax.models.gan import CriticPenalty
-from genjax.types import Array, Batch, Key, Model, Network, Params, Scalar, check_networks
+from genjax.types import Array, Batch, Key, Model, Network, Params, Scalar, StatefulNetwork, check_networks
 
 
 class InfoGAN(NamedTuple):
     """The parts of an InfoGAN; its params are {"generator": ..., "discriminator": ...}."""
 
-    generator: Network  # (z, one-hot k, u) [B, d + K + C] -> x [B, ...]
-    discriminator: Network  # x [B, ...] -> (logit [B], the outputs of Q [B, K + C])
+    generator: Network | StatefulNetwork  # (z, one-hot k, u) [B, d + K + C] -> x [B, ...]
+    discriminator: Network | StatefulNetwork  # x [B, ...] -> (logit [B], the outputs of Q [B, K + C])
     adversarial: Adversarial
     noise_dim: int  # d
     num_categories: int  # K
@@ -81,8 +82,13 @@ def sample_codes(num: int, key: Key, *, parts: InfoGAN) -> Codes:
 
 def generate(generator: Params, codes: Codes, *, parts: InfoGAN) -> Array:
     """The samples of given noise and codes: x [B, ...]."""
+    return parts.generator.apply(generator, _given(codes, parts))
+
+
+def _given(codes: Codes, parts: InfoGAN) -> Array:
+    """What the generator takes, [B, d + K + C]."""
     category = jax.nn.one_hot(codes.category, parts.num_categories, dtype=codes.noise.dtype)
-    return parts.generator.apply(generator, jnp.concatenate([codes.noise, category, codes.continuous], axis=-1))
+    return jnp.concatenate([codes.noise, category, codes.continuous], axis=-1)
 
 
 def discriminate(discriminator: Params, x: Array, *, parts: InfoGAN) -> Logit:
@@ -133,63 +139,92 @@ class Weights(NamedTuple):
 
 
 def discriminator_objective(
-    parts: InfoGAN, *, weights: Weights, penalty: CriticPenalty | None = None
+    parts: InfoGAN, *, weights: Weights, penalty: CriticPenalty | None = None, evaluation: bool = False
 ) -> gradients.Objective:
     """The discriminator's objective: its loss, the penalty, and L_I of its generated examples.
 
         J_D = L_D + penalty - lambda L_I
 
+    Args:
+      weights: lambda, of each summand of L_I.
+      penalty: of D, with its weight in it.
+      evaluation: stateful players normalise by their moving averages, and not by the batch.
+
     Returns:
       `objective(discriminator, {"generator": params}, batch, key) -> (loss [B], {"discriminator_loss", "penalty",
-      "real_logit", "fake_logit": [B]})`, of which `discriminator_loss` is L_D.
-    """
+      "real_logit", "fake_logit": [B]})`, of which `discriminator_loss` is L_D, in training of a stateful discriminator
+      with its statistics as a third value.
 
-    def objective(
-        discriminator: Params, others: dict[str, Params], batch: Batch, key: Key
-    ) -> tuple[Array, dict[str, Array]]:
+    Raises:
+      ValueError: a penalty of a stateful discriminator.
+    """
+    stateful.check_penalty(parts.discriminator, penalty)
+
+    def objective(discriminator: Params, others: dict[str, Params], batch: Batch, key: Key) -> tuple[Any, ...]:
         codes_key, penalty_key = jax.random.split(key)
         codes = sample_codes(len(batch.x), codes_key, parts=parts)
-        fake = generate(others["generator"], codes, parts=parts)
+        fake, _ = _fakes(others["generator"], codes, codes_key, parts, evaluation)
         critic = partial(discriminate, discriminator, parts=parts)
-        real_logit = critic(batch.x)
-        fake_logit, outputs = parts.discriminator.apply(discriminator, fake)
+        (real_logit, _), (fake_logit, outputs), statistics = stateful.apart(
+            parts.discriminator, discriminator, (batch.x,), (fake,), codes_key, evaluation=evaluation
+        )
         loss = parts.adversarial.discriminator(real_logit, fake_logit)
         value = jnp.zeros_like(loss) if penalty is None else penalty(critic, batch.x, fake, penalty_key)
         found = information(_recognised(outputs, parts), codes, parts=parts)
-        return loss + value - weights.total(found), {
-            "discriminator_loss": loss,
-            "penalty": value,
-            "real_logit": mean_logit(real_logit),
-            "fake_logit": mean_logit(fake_logit),
-        }
+        return (
+            loss + value - weights.total(found),
+            {
+                "discriminator_loss": loss,
+                "penalty": value,
+                "real_logit": mean_logit(real_logit),
+                "fake_logit": mean_logit(fake_logit),
+            },
+            *statistics,
+        )
 
     return objective
 
 
-def generator_objective(parts: InfoGAN, *, weights: Weights) -> gradients.Objective:
+def _fakes(
+    generator: Params, codes: Codes, key: Key, parts: InfoGAN, evaluation: bool
+) -> tuple[Array, stateful.Statistics]:
+    """Generated examples, and the statistics of a stateful generator in training."""
+    given = _given(codes, parts)
+    return stateful.through(parts.generator, generator, (given,), key, number=5, evaluation=evaluation)
+
+
+def generator_objective(parts: InfoGAN, *, weights: Weights, evaluation: bool = False) -> gradients.Objective:
     """The generator's objective: its loss and L_I of as many new examples as the batch has.
 
         J_G = L_G - lambda L_I
 
+    Args:
+      weights: lambda, of each summand of L_I.
+      evaluation: stateful players normalise by their moving averages, and not by the batch.
+
     Returns:
       `objective(generator, {"discriminator": params}, batch, key) -> (loss [B], {"generator_loss",
-      "categorical_information", "continuous_information": [B]})`; the last two are the summands of L_I, in nats.
+      "categorical_information", "continuous_information": [B]})`, in training of a stateful generator with its
+      statistics as a third value; the last two metrics are the summands of L_I, in nats.
     """
 
-    def objective(
-        generator: Params, others: dict[str, Params], batch: Batch, key: Key
-    ) -> tuple[Array, dict[str, Array]]:
+    def objective(generator: Params, others: dict[str, Params], batch: Batch, key: Key) -> tuple[Any, ...]:
         codes = sample_codes(len(batch.x), key, parts=parts)
-        fake = generate(generator, codes, parts=parts)
-        real_logit = discriminate(others["discriminator"], batch.x, parts=parts)
-        fake_logit, outputs = parts.discriminator.apply(others["discriminator"], fake)
+        fake, statistics = _fakes(generator, codes, key, parts, evaluation)
+        (real_logit, _), (fake_logit, outputs), _ = stateful.apart(
+            parts.discriminator, others["discriminator"], (batch.x,), (fake,), key, evaluation=evaluation
+        )
         loss = parts.adversarial.generator(real_logit, fake_logit)
         found = information(_recognised(outputs, parts), codes, parts=parts)
-        return loss - weights.total(found), {
-            "generator_loss": loss,
-            "categorical_information": found.categorical,
-            "continuous_information": found.continuous,
-        }
+        return (
+            loss - weights.total(found),
+            {
+                "generator_loss": loss,
+                "categorical_information": found.categorical,
+                "continuous_information": found.continuous,
+            },
+            *statistics,
+        )
 
     return objective
 
@@ -207,6 +242,8 @@ def model(
     """An InfoGAN: in each step the discriminator with Q, then the generator against the new discriminator.
 
     Args:
+      generator_optimizer, discriminator_optimizer: of stateful players without effect on their moving averages, by
+        `gradients.frozen`.
       weights: lambda, of each summand of L_I.
       penalty: added to the discriminator's loss, with its weight in it.
       averaging: the decay, in [0, 1), of an average of the generator's params, which `evaluate` and `sample` use; None
@@ -218,19 +255,27 @@ def model(
       priors.
 
     Raises:
-      ValueError: averaging is outside [0, 1).
+      ValueError: averaging is outside [0, 1), or a penalty of a stateful discriminator.
 
     Source: Chen et al. 2016, equation 6.
     """
+    of_discriminator = partial(discriminator_objective, parts, weights=weights, penalty=penalty)
+    of_generator = partial(generator_objective, parts, weights=weights)
     players = [
         alternating.Player(
-            "discriminator", discriminator_objective(parts, weights=weights, penalty=penalty), discriminator_optimizer
+            "discriminator",
+            of_discriminator(),
+            discriminator_optimizer,
+            refresh=stateful.refresh(parts.discriminator),
+            evaluation=of_discriminator(evaluation=True),
         ),
         alternating.Player(
             "generator",
-            generator_objective(parts, weights=weights),
+            of_generator(),
             generator_optimizer,
+            refresh=stateful.refresh(parts.generator),
             averaging=None if averaging is None else moving_average.cumulative(averaging),
+            evaluation=of_generator(evaluation=True),
         ),
     ]
 

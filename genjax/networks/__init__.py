@@ -14,10 +14,15 @@ from genjax.networks.adversarial import (
     pixel_norm,
     residual_discriminator,
     residual_generator,
-    stateful_dcgan_generator,
-    stateful_residual_generator,
 )
 from genjax.networks.autoregressive import causal_transformer
+from genjax.networks.batch_norm import (
+    stateful_dcgan_discriminator,
+    stateful_dcgan_generator,
+    stateful_mlp,
+    stateful_residual_discriminator,
+    stateful_residual_generator,
+)
 from genjax.networks.bijections import (
     activation_normalization,
     affine_coupling,
@@ -31,6 +36,7 @@ from genjax.networks.bijections import (
     planar,
 )
 from genjax.networks.combinators import (
+    around,
     class_probabilities,
     discriminator_heads,
     flattened,
@@ -100,10 +106,11 @@ from genjax.networks.standardised import (
     standardised_encoder,
     with_standard,
 )
-from genjax.networks.style import style_generator
+from genjax.networks.style import NOISE, noisy_style_generator, style_generator
 
 __all__ = [
     "ACTIVATIONS",
+    "NOISE",
     "STANDARD",
     "Active",
     "Codebook",
@@ -116,6 +123,7 @@ __all__ = [
     "affine",
     "affine_coupling",
     "amortized",
+    "around",
     "average_pool",
     "averaged_codebook",
     "batch_top_k",
@@ -167,6 +175,7 @@ __all__ = [
     "missing_as_zero",
     "mlp",
     "multi_scale",
+    "noisy_style_generator",
     "num_parameters",
     "num_patches",
     "patch_decoder",
@@ -187,10 +196,13 @@ __all__ = [
     "spectral_norm",
     "standardise",
     "standardised_encoder",
+    "stateful_dcgan_discriminator",
     "stateful_dcgan_generator",
     "stateful_from_equinox",
     "stateful_from_linen",
     "stateful_from_nnx",
+    "stateful_mlp",
+    "stateful_residual_discriminator",
     "stateful_residual_generator",
     "step_above",
     "style_generator",

@@ -1,8 +1,8 @@
 """Generators and discriminators of images.
 
-Generators normalise the channels of each pixel on its own, or in batches where their name begins with `stateful`.
-Discriminators normalise nothing: batch normalisation would make the logit of an example depend on the others in its
-batch, so that a gradient penalty would no longer be about the slope at one example (Gulrajani et al. 2017, section 4).
+Generators normalise the channels of each pixel on its own, and discriminators normalise nothing: batch normalisation,
+which `batch_norm` has for both, makes the logit of an example depend on the others in its batch, so that a gradient
+penalty would no longer be about the slope at one example (Gulrajani et al. 2017, section 4).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import jax.numpy as jnp
 
 from genjax.networks.attention import SelfAttention
 from genjax.networks.convolutional import Convolution, convolutional_encoder
-from genjax.networks.linen import from_linen, stateful_from_linen
+from genjax.networks.linen import from_linen
+from genjax.networks.normalised import batch_normalised
 from genjax.shapes import check_rank
-from genjax.types import Array, Network, StatefulNetwork
+from genjax.types import Array, Network
 
 leaky_relu = partial(jax.nn.leaky_relu, negative_slope=0.2)  # max(z, z / 5)
 
@@ -81,12 +82,12 @@ def halved_sizes(image_shape: tuple[int, int, int], num: int) -> list[tuple[int,
 
 def _normalised(x: Array, name: str, *, batch_norm: bool, train: bool) -> Array:
     """Pixel or batch normalisation, within a Linen module, which keeps the parameters and the moments of the latter."""
-    if not batch_norm:
-        return pixel_norm(x)
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name)(x)
+    return batch_normalised(x, name, train=train) if batch_norm else pixel_norm(x)
 
 
-class _Generator(nn.Module):
+class Generator(nn.Module):
+    """The generator of DCGAN, z [B, d] -> x [B, H, W, C]."""
+
     image_shape: tuple[int, int, int]
     features: tuple[int, ...]
     self_attention: bool = False
@@ -108,7 +109,9 @@ class _Generator(nn.Module):
         return jax.nn.sigmoid(x)
 
 
-class _ResidualGenerator(nn.Module):
+class ResidualGenerator(nn.Module):
+    """A generator of residual blocks, z [B, d] -> x [B, H, W, C]."""
+
     image_shape: tuple[int, int, int]
     features: tuple[int, ...]
     self_attention: bool = False
@@ -133,23 +136,29 @@ class _ResidualGenerator(nn.Module):
         return jax.nn.sigmoid(Convolution(self.image_shape[2], 3, 1, name="output")(jax.nn.relu(norm(x, "norm"))))
 
 
-class _ResidualDiscriminator(nn.Module):
+class ResidualDiscriminator(nn.Module):
+    """A discriminator of residual blocks, x [B, H, W, C] -> [B, *output_shape]."""
+
     output_shape: tuple[int, ...]
     features: tuple[int, ...]
     with_features: bool = False
     self_attention: bool = False
+    batch_norm: bool = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Any:
+    def __call__(self, x: Array, train: bool = False) -> Any:
+        def act(x: Array, name: str) -> Array:
+            return leaky_relu(batch_normalised(x, name, train=train) if self.batch_norm else x)
+
         for depth, features in enumerate(self.features, start=1):
             convolution = partial(Convolution, features, stride=1)
-            y = x if depth == 1 else leaky_relu(x)
-            y = convolution(kernel_size=3, name=f"convolution_{depth}_1")(y)
-            y = average_pool(convolution(kernel_size=3, name=f"convolution_{depth}_2")(leaky_relu(y)))
+            y, use_bias = x if depth == 1 else act(x, f"norm_{depth}_1"), not self.batch_norm  # which removes it
+            y = convolution(kernel_size=3, use_bias=use_bias, name=f"convolution_{depth}_1")(y)
+            y = average_pool(convolution(kernel_size=3, name=f"convolution_{depth}_2")(act(y, f"norm_{depth}_2")))
             x = y + convolution(kernel_size=1, name=f"shortcut_{depth}")(average_pool(x))
             if self.self_attention and depth == 1:
                 x = SelfAttention(name="attention")(x)
-        x = leaky_relu(x)
+        x = act(x, "norm")
         y = nn.Dense(math.prod(self.output_shape), name="dense")(x.reshape(x.shape[0], -1))
         y = y.reshape(x.shape[0], *self.output_shape)
         return (x, y) if self.with_features else y
@@ -176,7 +185,7 @@ def dcgan_generator(
     Source: Radford, Metz & Chintala 2016.
     """
     height, width, channels = image_shape
-    return from_linen(_Generator((height, width, channels), tuple(features), self_attention), (input_dim,))
+    return from_linen(Generator((height, width, channels), tuple(features), self_attention), (input_dim,))
 
 
 def dcgan_discriminator(
@@ -213,32 +222,6 @@ def dcgan_discriminator(
     )
 
 
-def stateful_dcgan_generator(
-    input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
-) -> StatefulNetwork:
-    """`dcgan_generator` with batch normalisation in the place of pixel normalisation, as in the paper.
-
-        x^{l-1} = crop(transposed_convolution(relu(s (x^l - m) / sqrt(v + 1e-5) + t)))
-
-    with s and t [channels] learned, and m and v the means and variances of the channels over batch and places: in
-    training those of the batch, otherwise moving averages of them, m <- .9 m + .1 m_batch. Only x^0 has a bias b.
-
-    Args:
-      input_dim: length of z, including the label where there is one.
-      image_shape: (H, W, C).
-      features: channels of x^1, ..., x^L.
-      self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
-
-    Returns:
-      A network z [B, input_dim] -> x [B, H, W, C] in (0, 1), whose params are {"params", "batch_stats"}.
-
-    Source: Radford, Metz & Chintala 2016; Ioffe & Szegedy 2015, algorithms 1 and 2.
-    """
-    height, width, channels = image_shape
-    module = _Generator((height, width, channels), tuple(features), self_attention, batch_norm=True)
-    return stateful_from_linen(module, (input_dim,), training={"train": True}, evaluation={"train": False})
-
-
 def residual_generator(
     input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
 ) -> Network:
@@ -261,30 +244,7 @@ def residual_generator(
     Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
     """
     height, width, channels = image_shape
-    return from_linen(_ResidualGenerator((height, width, channels), tuple(features), self_attention), (input_dim,))
-
-
-def stateful_residual_generator(
-    input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
-) -> StatefulNetwork:
-    """`residual_generator` with batch normalisation in the place of pixel normalisation, as in the papers.
-
-    Batch normalisation is as in `stateful_dcgan_generator`; c_1 has no bias.
-
-    Args:
-      input_dim: length of z, including the label where there is one.
-      image_shape: (H, W, C).
-      features: channels of x^1, ..., x^L.
-      self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
-
-    Returns:
-      A network z [B, input_dim] -> x [B, H, W, C] in (0, 1), whose params are {"params", "batch_stats"}.
-
-    Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
-    """
-    height, width, channels = image_shape
-    module = _ResidualGenerator((height, width, channels), tuple(features), self_attention, batch_norm=True)
-    return stateful_from_linen(module, (input_dim,), training={"train": True}, evaluation={"train": False})
+    return from_linen(ResidualGenerator((height, width, channels), tuple(features), self_attention), (input_dim,))
 
 
 def residual_discriminator(
@@ -315,5 +275,5 @@ def residual_discriminator(
     Source: Gulrajani et al. 2017, appendix F; Miyato et al. 2018, appendix B.4.
     """
     return from_linen(
-        _ResidualDiscriminator(tuple(output_shape), tuple(features), with_features, self_attention), tuple(image_shape)
+        ResidualDiscriminator(tuple(output_shape), tuple(features), with_features, self_attention), tuple(image_shape)
     )

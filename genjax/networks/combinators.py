@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -11,10 +11,45 @@ import numpy as np
 
 from genjax.types import Array, Key, Network, Params, StatefulNetwork
 
-Either = TypeVar("Either", Network, StatefulNetwork)
+Either = TypeVar("Either", bound=Network | StatefulNetwork)
 
 
-def gaussian_heads(network: Network) -> Network:
+def around(
+    network: Either,
+    *,
+    inputs: Callable[..., tuple[Any, ...]] | None = None,
+    output: Callable[..., Any] | None = None,
+) -> Either:
+    """A network with functions without parameters before and after it, in training and in evaluation.
+
+        y = output(network(inputs(x, ...)), x, ...)
+
+    Args:
+      network: whose params, and whose statistics if it is stateful, are those of the result.
+      inputs: what the result is given -> a tuple of what the network is given; None for the same.
+      output: what the network returns, and what the result is given -> y; None for the former.
+    """
+
+    def given(*x: Any) -> tuple[Any, ...]:
+        return x if inputs is None else inputs(*x)
+
+    def read(y: Any, *x: Any) -> Any:
+        return y if output is None else output(y, *x)
+
+    def apply(params: Params, *x: Any) -> Any:
+        return read(network.apply(params, *given(*x)), *x)
+
+    if not isinstance(network, StatefulNetwork):
+        return network._replace(apply=apply)
+
+    def train(params: Params, *x: Any, key: Key) -> tuple[Any, Any]:
+        y, statistics = network.train(params, *given(*x), key=key)
+        return read(y, *x), statistics
+
+    return network._replace(apply=apply, train=train)
+
+
+def gaussian_heads(network: Either) -> Either:
     """Reads the last output dimension, 2d, as a diagonal Gaussian's (mean [B, d], log_variance [B, d]).
 
     The encoder of a VAE: q(z|x) = N(mean, diag exp(log_variance)) (Kingma & Welling 2014, appendix C.2).
@@ -23,14 +58,13 @@ def gaussian_heads(network: Network) -> Network:
       ValueError: at apply, an odd last dimension.
     """
 
-    def apply(params: Params, *inputs: Array) -> tuple[Array, Array]:
-        y = network.apply(params, *inputs)
+    def halves(y: Array, *inputs: Array) -> tuple[Array, Array]:
         if y.shape[-1] % 2:
             raise ValueError(f"the last dimension must be even, to be split in two halves, got {y.shape}")
         mean, log_variance = jnp.split(y, 2, axis=-1)
         return mean, log_variance
 
-    return Network(network.init, apply)
+    return around(network, output=halves)
 
 
 def full_covariance_heads(network: Network, latent_dim: int) -> Network:
@@ -117,39 +151,25 @@ def with_label(network: Either, num_classes: int) -> Either:
       ValueError: at apply, a label that is None.
     """
 
-    def labelled(x: Array, label: Array | None) -> Array:
+    def labelled(x: Array, label: Array | None) -> tuple[Array]:
         _check_label(label, num_classes)
         one_hot = jax.nn.one_hot(label, num_classes, dtype=x.dtype)
         one_hot = one_hot.reshape(x.shape[0], *(1,) * (x.ndim - 2), num_classes)
-        return jnp.concatenate([x, jnp.broadcast_to(one_hot, (*x.shape[:-1], num_classes))], axis=-1)
+        return (jnp.concatenate([x, jnp.broadcast_to(one_hot, (*x.shape[:-1], num_classes))], axis=-1),)
 
-    def apply(params: Params, x: Array, label: Array | None) -> Any:
-        return network.apply(params, labelled(x, label))
-
-    if isinstance(network, Network):
-        return Network(network.init, apply)
-
-    def train(params: Params, x: Array, label: Array | None, *, key: Key) -> tuple[Any, Any]:
-        return network.train(params, labelled(x, label), key=key)
-
-    return StatefulNetwork(network.init, apply, train, network.refresh)
+    return around(network, inputs=labelled)
 
 
-def discriminator_heads(network: Network) -> Network:
+def discriminator_heads(network: Either) -> Either:
     """Reads the last output dimension, 1 + K, as a discriminator's (logit [B], further outputs [B, K]).
 
     Both are heads on one body, of which the last layer of the network is common: the class logits of an auxiliary
     classifier (Odena et al. 2017), or the parameters of Q(c|x) in an InfoGAN (Chen et al. 2016).
     """
-
-    def apply(params: Params, *inputs: Array) -> tuple[Array, Array]:
-        y = network.apply(params, *inputs)
-        return y[:, 0], y[:, 1:]
-
-    return Network(network.init, apply)
+    return around(network, output=lambda y, *inputs: (y[:, 0], y[:, 1:]))
 
 
-def label_projection(network: Network, num_classes: int) -> Network:
+def label_projection(network: Either, num_classes: int) -> Either:
     """Makes a discriminator conditional on a label by a projection: `apply(params, x, label)` -> logit [B].
 
         a(x, y) = v_y^T phi(x) + psi(phi(x))
@@ -166,14 +186,16 @@ def label_projection(network: Network, num_classes: int) -> Network:
 
     Source: Miyato & Koyama 2018, equations 3 to 5.
     """
-    heads = discriminator_heads(network)
 
-    def apply(params: Params, x: Array, label: Array | None) -> Array:
+    def unlabelled(x: Array, label: Array | None) -> tuple[Array]:
         _check_label(label, num_classes)
-        unconditional, of_classes = heads.apply(params, x)
+        return (x,)
+
+    def projected(heads: tuple[Array, Array], x: Array, label: Array | None) -> Array:
+        unconditional, of_classes = heads
         return unconditional + jnp.sum(of_classes * jax.nn.one_hot(label, num_classes, dtype=x.dtype), axis=-1)
 
-    return Network(network.init, apply)
+    return around(discriminator_heads(network), inputs=unlabelled, output=projected)
 
 
 def _check_label(label: Array | None, num_classes: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -11,6 +12,7 @@ import flax.linen as nn
 from genjax.networks.attention import SelfAttention
 from genjax.networks.convolution import convolution, transposed_convolution, upsampled_convolution
 from genjax.networks.linen import from_linen
+from genjax.networks.normalised import batch_normalised
 from genjax.types import Array, Network
 
 
@@ -38,7 +40,9 @@ class Convolution(nn.Module):
         return y + bias.reshape(1, 1, 1, -1)
 
 
-class _Encoder(nn.Module):
+class Encoder(nn.Module):
+    """Strided convolutions and a linear last layer, x [B, H, W, C] -> [B, *output_shape] or a map."""
+
     output_shape: tuple[int, ...]
     features: tuple[int, ...]
     kernel_size: int
@@ -47,11 +51,15 @@ class _Encoder(nn.Module):
     map_dim: int = 0
     with_features: bool = False
     self_attention: bool = False
+    batch_norm: bool = False  # after all convolutions but the first
 
     @nn.compact
-    def __call__(self, x: Array) -> Any:
+    def __call__(self, x: Array, train: bool = False) -> Any:
+        layer = partial(Convolution, kernel_size=self.kernel_size, stride=self.stride)
         for depth, features in enumerate(self.features, start=1):
-            x = self.activation(Convolution(features, self.kernel_size, self.stride, name=f"convolution_{depth}")(x))
+            normalised = self.batch_norm and depth > 1
+            x = layer(features, use_bias=not normalised, name=f"convolution_{depth}")(x)
+            x = self.activation(batch_normalised(x, f"norm_{depth}", train=train) if normalised else x)
             if self.self_attention and depth == 1:
                 x = SelfAttention(name="attention")(x)
         if self.map_dim:
@@ -127,7 +135,7 @@ def convolutional_encoder(
 
     Source: LeCun et al. 1998.
     """
-    module = _Encoder(
+    module = Encoder(
         tuple(output_shape),
         tuple(features),
         kernel_size,
@@ -199,7 +207,7 @@ def map_encoder(
     Source: van den Oord et al. 2017, section 4.1, without its residual blocks.
     """
     return from_linen(
-        _Encoder((), tuple(features), kernel_size, stride, activation, map_dim=map_dim), tuple(image_shape)
+        Encoder((), tuple(features), kernel_size, stride, activation, map_dim=map_dim), tuple(image_shape)
     )
 
 

@@ -51,8 +51,8 @@ def stateful_from_linen(
     """A Linen module with dropout or batch normalisation; its params are Linen's variables {"params", "batch_stats"}.
 
     Args:
-      module: called with as many arrays as there are shapes. Dropout draws from the stream "dropout"; every collection
-        beside "params" is taken for moving averages.
+      module: called with as many arrays as there are shapes. Dropout and noise draw from the stream "dropout"; every
+        collection beside "params" is taken for moving averages, or for what stays as it is.
       *input_shapes: of each input, without the batch dimension.
       training: the keyword arguments with which the module is called in training, such as `{"train": True}`.
       evaluation: those with which it is called otherwise, such as `{"train": False}`.

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.networks.linen import from_linen
+from genjax.networks.normalised import batch_normalised
 from genjax.types import Array, Network
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -22,18 +23,23 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 """Activations of hidden layers by name, for flags."""
 
 
-class _MLP(nn.Module):
+class MLP(nn.Module):
+    """Dense layers, x [B, ...] -> [B, *output_shape]."""
+
     output_shape: tuple[int, ...]
     hidden: tuple[int, ...]
     activation: Callable[[Array], Array]
     output_activation: Callable[[Array], Array] | None
     with_features: bool = False
+    batch_norm: bool = False  # in all hidden layers but the first
 
     @nn.compact
-    def __call__(self, x: Array) -> Any:
+    def __call__(self, x: Array, train: bool = False) -> Any:
         h = x.reshape(x.shape[0], -1)
         for depth, width in enumerate(self.hidden, start=1):
-            h = self.activation(nn.Dense(width, name=f"layer_{depth}")(h))
+            normalised = self.batch_norm and depth > 1
+            h = nn.Dense(width, use_bias=not normalised, name=f"layer_{depth}")(h)
+            h = self.activation(batch_normalised(h, f"norm_{depth}", train=train) if normalised else h)
         y = nn.Dense(math.prod(self.output_shape), name=f"layer_{len(self.hidden) + 1}")(h)
         y = y if self.output_activation is None else self.output_activation(y)
         y = y.reshape(x.shape[0], *self.output_shape)
@@ -70,7 +76,7 @@ def mlp(
 
     Source: Rumelhart, Hinton & Williams 1986.
     """
-    module = _MLP(tuple(output_shape), tuple(hidden), activation, output_activation, with_features)
+    module = MLP(tuple(output_shape), tuple(hidden), activation, output_activation, with_features)
     return from_linen(module, tuple(input_shape))
 
 
@@ -82,4 +88,4 @@ def affine(input_shape: Sequence[int], output_shape: Sequence[int]) -> Network:
     with samples in rows: an `mlp` without hidden layers, with params {"layer_1": {"kernel": W, "bias": b}}. An encoder
     and a decoder of this kind are a linear autoencoder.
     """
-    return from_linen(_MLP(tuple(output_shape), (), jax.nn.relu, None), tuple(input_shape))
+    return from_linen(MLP(tuple(output_shape), (), jax.nn.relu, None), tuple(input_shape))

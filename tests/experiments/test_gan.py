@@ -112,9 +112,27 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
             "augmentation_target: the sign of a logit tells real from fake in minimax, non_saturating, hinge only",
         ),
         (
-            {"normalization": "batch"},
-            "normalization: batch applies only to the generators dcgan and residual, of images",
+            {"normalization": "batch", "network": "style"},
+            "normalization: batch applies to mlp, and to dcgan and residual of images",
         ),
+        ({"normalization": "batch", "hidden": (8,)}, "hidden: batch normalization begins at the second hidden layer"),
+        (
+            {"normalization": "batch_both", "network": "dcgan", "features": (4,)},
+            "features: batch_both begins at the second convolution; give two or more",
+        ),
+        (
+            {"normalization": "batch_both", "penalty": "r1"},
+            "penalty: with --normalization=batch_both, a logit depends on its batch and has no slope at one example",
+        ),
+        (
+            {"normalization": "batch_both", "spectral_norm": True},
+            "spectral_norm: batch normalization undoes the scale of the kernels before it",
+        ),
+        (
+            {"normalization": "batch_both", "augmentation": ("colour",), "augmentation_target": 0.6},
+            "augmentation_target: the sign of a logit that depends on its batch",
+        ),
+        ({"noise_inputs": True}, "noise_inputs: noise is added between the styles of --network=style"),
         (
             {"normalization": "batch", "network": "dcgan", "batch_size": 8, "shards": 8},
             "normalization: batch needs at least two examples in each shard and critic step, not 1",
@@ -179,20 +197,40 @@ def test_clipping_leaves_the_probability_of_an_augmentation_alone(key):
 
 
 @pytest.mark.slow
-def test_no_optimizer_moves_the_averages_of_batch_normalisation(key):
+@pytest.mark.parametrize("conditioning", ["concatenated", "projection", "auxiliary"])
+def test_neither_optimizer_nor_clipping_moves_the_averages_of_batch_normalisation(conditioning, key):
     dataset = data.load("digits")
-    options = dict(network="dcgan", features=(4,), normalization="batch", conditional=True, batch_size=4)
-    flags = gan.Flags(**options, weight_decay=0.5, optimizer="adamw")
+    options = dict(network="dcgan", features=(4, 5), normalization="batch_both", conditional=True, batch_size=4)
+    flags = gan.Flags(**options, conditioning=conditioning, weight_decay=0.5, optimizer="adamw", clip=0.01)
     model = gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch).model
     state = model.init(key)
-    optimizer_state = state.optimizer_states["generator"].inner_states["frozen"]
-    assert jax.tree.leaves(optimizer_state) == []
-    before = state.params["generator"]["batch_stats"]
-    batch = Batch(jnp.full((4, 8, 8, 1), 0.5), jnp.arange(4))
-    after = jax.jit(model.train_step)(state, batch, key)[0].params["generator"]["batch_stats"]
-    # r <- .9 r + .1 b of a variance that begins at 1 and of b >= 0
-    assert (after["norm_1"]["var"] >= 0.9 * before["norm_1"]["var"]).all()
-    assert jnp.abs(after["norm_1"]["mean"]).max() > 0
+    after = jax.jit(model.train_step)(state, Batch(jnp.full((4, 8, 8, 1), 0.5), jnp.arange(4)), key)[0].params
+    for player, name in (("generator", "norm_1"), ("discriminator", "norm_2")):
+        assert jax.tree.leaves(state.optimizer_states[player].inner_states["frozen"]) == []
+        old, new = (params[player]["batch_stats"][name] for params in (state.params, after))
+        # r <- .9 r + .1 b of a variance that begins at 1 and of b >= 0
+        assert (new["var"] >= 0.9 * old["var"]).all() and jnp.abs(new["mean"]).max() > 0
+    clipped = jax.tree.leaves(after["discriminator"]["params"])
+    assert max(float(jnp.abs(leaf).max()) for leaf in clipped) <= 0.01 + 1e-6
+
+
+@pytest.mark.slow
+def test_no_optimizer_moves_the_fixed_noise_of_a_style_generator(key):
+    dataset = data.load("digits")
+    flags = gan.Flags(network="style", features=(4, 5), noise_inputs=True, weight_decay=0.5, batch_size=4)
+    model = gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch).model
+    state = model.init(key)
+    after = jax.jit(model.train_step)(state, Batch(jnp.full((4, 8, 8, 1), 0.5)), key)[0]
+    before, own = (each.params["generator"] for each in (state, after))
+    jax.tree.map(np.testing.assert_array_equal, own["fixed_noise"], before["fixed_noise"])
+    assert jnp.abs(own["params"]["style_1_2"]["noise"]["strength"]).max() > 0
+    assert model.sample is not None
+    np.testing.assert_array_equal(model.sample(after, 3, key), model.sample(after, 3, key))
+
+
+def test_a_normalised_discriminator_has_no_penalty_by_default():
+    for given, penalty in (({}, "r1"), ({"normalization": "batch"}, "r1"), ({"normalization": "batch_both"}, "none")):
+        assert gan.resolve(gan.Flags(**given), None).penalty == penalty
 
 
 @pytest.mark.parametrize(

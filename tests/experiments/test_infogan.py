@@ -21,6 +21,12 @@ def test_defaults_follow_from_the_data_and_other_flags():
         assert (flags.num_categories, flags.generator_learning_rate) == (num_categories, 0.5)
     flags = infogan.resolve(infogan.Flags(num_categories=3, generator_learning_rate=0.0), data.load("digits"))
     assert (flags.num_categories, flags.generator_learning_rate) == (3, 0)
+    digits = data.load("digits")
+    for normalization, weight in (("channels", 1), ("batch", 1), ("batch_both", 0)):
+        assert infogan.resolve(infogan.Flags(normalization=normalization), digits).penalty_weight == weight
+    penalised = infogan.resolve(infogan.Flags(normalization="batch_both", penalty_weight=0.1), digits)
+    with pytest.raises(BadInput, match="penalty_weight: with --normalization=batch_both, a logit depends"):
+        infogan.build(penalised, digits, gradients.whole_batch)
     with pytest.raises(BadInput, match="network: curve has no images; use mlp"):
         infogan.build(flags.replace(dataset="curve", network="dcgan"), data.load("curve"), gradients.whole_batch)
 

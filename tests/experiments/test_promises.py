@@ -54,10 +54,14 @@ CASES = {
     "gan-auxiliary": f"gan --hidden=200 --conditional --conditioning=auxiliary --num_steps=60 {SHAPE}",
     "gan-batch-norm": "gan --network=dcgan --features=8,16 --normalization=batch --self_attention --conditional "
     f"--num_critic_steps=2 --num_steps=40 {SHAPE}",
+    "gan-batch-both": "gan --network=residual --features=8,16 --normalization=batch_both --clip=.1 --conditional "
+    f"--conditioning=projection --num_critic_steps=2 --num_steps=40 {SHAPE}",
+    "infogan-batch": f"infogan --hidden=200,100 --normalization=batch_both --num_steps=60 {SHAPE}",
+    "bigan-batch": f"bigan --hidden=200,100 --normalization=batch_both --encoder=gaussian --num_steps=60 {SHAPE}",
     "gan-adaptive": "gan --hidden=200 --augmentation=translation,colour --augmentation_target=.1 "
     f"--augmentation_ramp=5000 --spectral_norm --num_steps=60 {SHAPE}",
     "gan-top-k": f"gan --hidden=200 --top_k=.5 --top_k_steps=40 --unrolled_steps=2 --num_steps=60 {SHAPE}",
-    "gan-style": f"gan --network=style --features=8,16 --conditional --num_steps=40 {SHAPE}",
+    "gan-style": f"gan --network=style --features=8,16 --noise_inputs --conditional --num_steps=40 {SHAPE}",
     "adversarial_autoencoder-semi": "adversarial_autoencoder --hidden=300,300 --variant=semi_supervised "
     f"--num_labels=40 --num_steps=60 {SHAPE}",
     "vae_gan": f"vae_gan --hidden=300 --adaptive_weight --start=20 --num_steps=60 {SHAPE}",

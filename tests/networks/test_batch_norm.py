@@ -1,6 +1,7 @@
-"""Generators with batch normalisation: moments by NumPy, in training and evaluation, and in a GAN, also by shards."""
+"""Networks with batch normalisation: moments by NumPy, in training and evaluation, and in a GAN, also by shards."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,9 +18,15 @@ from genjax.types import Batch
 SHAPE, DIM = (7, 5, 2), 3
 MAKERS = {"dcgan": networks.stateful_dcgan_generator, "residual": networks.stateful_residual_generator}
 makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+OPTIONS = {"features": (4, 6), "with_features": True}
+DISCRIMINATORS = {
+    "mlp": networks.stateful_mlp(SHAPE, (3,), hidden=(4, 6, 5), activation=jnp.tanh, with_features=True),
+    "dcgan": networks.stateful_dcgan_discriminator(SHAPE, (3,), **OPTIONS),
+    "residual": networks.stateful_residual_discriminator(SHAPE, (3,), **OPTIONS),
+}
 
 
-def linen(layer, params, x):
+def linen(layer, params, x) -> Any:
     return layer.apply({"params": params}, x)
 
 
@@ -74,6 +81,84 @@ def test_the_batch_normalises_in_training_and_the_averages_in_evaluation(make, d
     np.testing.assert_allclose(alone, by_hand(make, params, z[:2], of_averages), rtol=1e-3, atol=1e-4)
 
 
+def pool(x):
+    """Means of 2 x 2 pixels, of which those beyond the edge are the edge's."""
+    x = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
+    return np.asarray(nn.avg_pool(x, (2, 2), (2, 2)))
+
+
+def judged_by_hand(name, params, x, moments):
+    """Features and output of a discriminator of Linen's layers; `moments` is as in `by_hand`."""
+    p, slope = params["params"], {"mlp": None}.get(name, 0.2)
+
+    def act(x, name=None):
+        x = np.asarray(x)
+        if name is not None:
+            mean, var = map(np.asarray, moments(x, name))
+            x = (x - mean) / np.sqrt(var + 1e-5) * np.asarray(p[name]["scale"]) + np.asarray(p[name]["bias"])
+        return np.tanh(x) if slope is None else np.maximum(x, slope * x)
+
+    if name == "mlp":
+        h = act(linen(nn.Dense(4), p["layer_1"], np.reshape(x, (len(x), -1))))
+        h = act(linen(nn.Dense(6, use_bias=False), p["layer_2"], h), "norm_2")
+        h = act(linen(nn.Dense(5, use_bias=False), p["layer_3"], h), "norm_3")
+        return h, linen(nn.Dense(3), p["layer_4"], h)
+    if name == "dcgan":
+        h = act(linen(nn.Conv(4, (4, 4), (2, 2)), p["convolution_1"], x))
+        h = act(linen(nn.Conv(6, (4, 4), (2, 2), use_bias=False), p["convolution_2"], h), "norm_2")
+    else:
+        h = np.asarray(x)
+        for depth, channels in ((1, 4), (2, 6)):
+            first, second = nn.Conv(channels, (3, 3), use_bias=False), nn.Conv(channels, (3, 3))
+            y = linen(first, p[f"convolution_{depth}_1"], h if depth == 1 else act(h, "norm_2_1"))
+            y = linen(second, p[f"convolution_{depth}_2"], act(y, f"norm_{depth}_2"))
+            h = pool(y) + linen(nn.Conv(channels, (1, 1)), p[f"shortcut_{depth}"], pool(h))
+        h = act(h, "norm")
+    return h, linen(nn.Dense(3), p["dense"], np.reshape(h, (len(x), -1)))
+
+
+@pytest.mark.parametrize("name", ["mlp", "dcgan", pytest.param("residual", marks=pytest.mark.slow)])
+def test_discriminators_and_mlps_normalise_all_layers_but_the_first(name, draw, parameters, key):
+    network, x = DISCRIMINATORS[name], 2 * draw(6, *SHAPE) + 1
+    params = parameters(network)
+    params["batch_stats"] = kept = jax.tree.map(jnp.abs, params["batch_stats"])
+    moments = {}
+
+    def of_batch(x, name):
+        axes = tuple(range(x.ndim - 1))
+        moments[name] = {"mean": x.mean(axes), "var": x.var(axes)}
+        return moments[name]["mean"], moments[name]["var"]
+
+    close = partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-4)
+    found, statistics = network.train(params, x, key=key)
+    jax.tree.map(close, found, judged_by_hand(name, params, x, of_batch))
+    averages = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, kept, moments)
+    jax.tree.map(close, network.refresh(params, statistics)["batch_stats"], averages)
+    alone = network.apply(params, x[:2])
+    by_averages = judged_by_hand(name, params, x[:2], lambda x, name: (kept[name]["mean"], kept[name]["var"]))
+    jax.tree.map(close, alone, by_averages)
+
+
+def test_nothing_to_normalise_is_refused():
+    with pytest.raises(ValueError, match="second hidden layer"):
+        networks.stateful_mlp((3,), (), hidden=(4,), activation=jnp.tanh)
+    with pytest.raises(ValueError, match="second convolution"):
+        networks.stateful_dcgan_discriminator(SHAPE, features=(4,))
+
+
+def test_what_is_around_a_stateful_network_is_there_in_training(draw, key):
+    network = networks.stateful_mlp((3,), (1 + 2,), hidden=(4, 5), activation=jnp.tanh)
+    x, label, params = draw(4, 3), jnp.array([0, 1, 1, 0]), network.init(key)
+    y, statistics = network.train(params, x, key=key)
+    heads, same = networks.discriminator_heads(network).train(params, x, key=key)
+    jax.tree.map(np.testing.assert_array_equal, (heads, same), ((y[:, 0], y[:, 1:]), statistics))
+    projected, _ = networks.label_projection(network, 2).train(params, x, label, key=key)
+    np.testing.assert_allclose(projected, y[:, 0] + y[np.arange(4), 1 + label], rtol=1e-6)
+    twice = networks.around(network, inputs=lambda x: (2 * x,), output=lambda y, x: y + x)
+    np.testing.assert_allclose(twice.train(params, x, key=key)[0], network.train(params, 2 * x, key=key)[0] + x)
+    np.testing.assert_allclose(twice.apply(params, x), network.apply(params, 2 * x) + x)
+
+
 def test_normalised_features_have_mean_0_and_variance_1(draw, key):
     network, seen = networks.stateful_dcgan_generator(DIM, SHAPE, features=(4, 6)), []
 
@@ -103,22 +188,31 @@ def test_a_label_is_given_in_training_too(draw, key):
 
 
 @pytest.mark.parametrize("num_shards", [1, 2])
-def test_the_averages_of_a_gan_follow_the_generators_own_batches(num_shards, draw, key):
-    # of the first normalisation, whose input is z W + b: r <- .9 r + .1 b, b the mean over shards of their moments
+def test_the_averages_of_a_gan_follow_each_players_own_batches(num_shards, draw, key):
+    # of the generator's first normalisation, whose input is z W + b: r <- .9 r + .1 b, b the mean over shards of their
+    # moments; of the discriminator's, b is the mean over shards and over both kinds of examples
     shape = (4, 4, 1)
     parts = gan.GAN(
         networks.stateful_dcgan_generator(DIM, shape, features=(3,)),
-        networks.dcgan_discriminator(shape, features=(3,)),
+        networks.stateful_mlp(shape, (), hidden=(2, 3), activation=jnp.tanh),
         NON_SATURATING,
         DIM,
     )
     optimizer = gradients.frozen(optax.adamw(1e-2, weight_decay=0.5), "batch_stats")
     reduction = gradients.ordered(num_shards)
-    model = gan.model(parts, optimizer, optax.adam(1e-2), averaging=0.5, reduction=reduction)
+    model = gan.model(parts, optimizer, optimizer, averaging=0.5, reduction=reduction)
     state, batch, step = model.init(key), Batch(draw(8, *shape)), jax.jit(model.train_step)
     mean, var = np.zeros(3), np.ones(3)
+    judged = {"mean": np.zeros(3), "var": np.ones(3)}
     for number in range(3):
-        _, own = jax.random.split(jax.random.fold_in(key, number), 2)
+        of_turn, own = jax.random.split(jax.random.fold_in(key, number), 2)
+        (of_judge,) = jax.random.split(of_turn, 1)
+        judge = jax.tree.map(np.asarray, state.params["discriminator"]["params"])
+        judged = {name: 0.9 * value for name, value in judged.items()}
+        for x in pairs_of(parts.generator, state.params["generator"], batch.x, num_shards, of_judge):
+            h = np.tanh(x @ judge["layer_1"]["kernel"] + judge["layer_1"]["bias"]) @ judge["layer_2"]["kernel"]
+            judged["mean"] += 0.1 * h.mean(0) / (2 * num_shards)
+            judged["var"] += 0.1 * h.var(0) / (2 * num_shards)
         dense = jax.tree.map(np.asarray, state.params["generator"]["params"]["dense"])
         for shard in range(num_shards):
             z = jax.random.normal(jax.random.fold_in(own, shard), (8 // num_shards, DIM))
@@ -130,6 +224,18 @@ def test_the_averages_of_a_gan_follow_the_generators_own_batches(num_shards, dra
         kept = state.params["generator"]["batch_stats"]["norm_1"]
         np.testing.assert_allclose(kept["mean"], mean, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(kept["var"], var, rtol=1e-4)
+        kept = state.params["discriminator"]["batch_stats"]["norm_2"]
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), kept, judged)
+
+
+def pairs_of(generator, params, x, num_shards, key):
+    """Real and generated examples, flat, that each shard of the discriminator's turn is given."""
+    size = len(x) // num_shards
+    for shard in range(num_shards):
+        z_key, _ = jax.random.split(jax.random.fold_in(key, shard))
+        fake, _ = generator.train(params, jax.random.normal(z_key, (size, DIM)), key=key)
+        yield np.asarray(x[shard * size : (shard + 1) * size]).reshape(size, -1)
+        yield np.asarray(fake).reshape(size, -1)
 
 
 def test_a_gan_is_trained_by_the_batch_and_evaluated_by_the_averages(draw, key):
