@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from genjax import runs
 from genjax.evaluation.detection import auroc
 from genjax.models import gan
-from genjax.types import Array, Batch, Key, Params
+from genjax.types import Array, Batch, Key, Params, StatefulNetwork
 
 NUM_PLAYED, NUM_SPREAD = 500, 2000  # examples that the game is played on, and samples whose variance is taken
 FIRST = 500  # updates before anything is said
@@ -52,12 +52,16 @@ def measure(trained: runs.Trained, samples: ArrayLike) -> dict[str, float]:
 
 @partial(jax.jit, static_argnames="parts")
 def play(params: Params, batch: Batch, key: Key, *, parts: gan.GAN) -> tuple[Array, Array, Array]:
-    """Logits of a batch and of as many samples, both [B], and the norm of the gradient of the generator's mean loss."""
+    """Logits of a batch and of as many samples, both [B], and the norm of the gradient of the generator's mean loss.
+
+    A discriminator with batch normalisation judges both by their own moments, as in the game that it plays.
+    """
     own, other = params["generator"], params["discriminator"]
-    _, logits, *_ = gan.discriminator_objective(parts, evaluation=True)(other, {"generator": own}, batch, key)
+    evaluation = not isinstance(parts.discriminator, StatefulNetwork)
+    _, logits, *_ = gan.discriminator_objective(parts, evaluation=evaluation)(other, {"generator": own}, batch, key)
 
     def loss(generator: Params) -> Array:
-        objective = gan.generator_objective(parts, evaluation=True)
+        objective = gan.generator_objective(parts, evaluation=evaluation)
         return objective(generator, {"discriminator": other}, batch, key)[0].mean()
 
     return logits["real_logit"], logits["fake_logit"], optax.tree.norm(jax.grad(loss)(own))
@@ -74,7 +78,7 @@ def remark(line: Line, flags: Any) -> str | None:
     Args:
       line: the step, with the metrics of `measure` if the run has them, and at the last step with `modes_covered` and
         `modes_expected` if it counts modes.
-      flags: those of the game: `loss`, `penalty`, `clip`, `spectral_norm` and `num_steps`.
+      flags: those of the game: `loss`, `penalty`, `clip`, `spectral_norm`, `normalization` and `num_steps`.
     """
     if line["step"] < FIRST or "sample_variance_ratio" not in line:
         return None
@@ -87,36 +91,46 @@ def remark(line: Line, flags: Any) -> str | None:
         return f"{said}the discriminator has won: it leaves the generator a gradient of {norm:.1g}; {_weaken(flags)}"
     if ratio >= NARROW:
         few = line["step"] == flags.num_steps and line.get("modes_covered", 1) < line.get("modes_expected", 0) / 2
-        return f"{said}{_missing(line)}" if few else None
+        return f"{said}{_missing(line, flags)}" if few else None
     said += f"the samples {'are all alike' if ratio < ALIKE else 'hardly differ'}: {spread}"
     if lost:
         return f"{said}, and the generator has no gradient left; lower generator_learning_rate and {_weaken(flags)}"
+    if ratio < ALIKE:  # the order of a single point among the data is not who wins
+        return f"{said}; lower generator_learning_rate, since such a generator is not brought back by a penalty"
     if separation <= 0.6:
+        penalised = " or penalty_weight" if flags.penalty != "none" else ""
         return (
             f"{said}, and the discriminator does not tell them from data (AUROC {separation:.2f}): the generator has "
-            "won; raise learning_rate or num_critic_steps, or lower generator_learning_rate or penalty_weight"
+            f"won; raise learning_rate or num_critic_steps, or lower generator_learning_rate{penalised}"
         )
-    return f"{said}; lower generator_learning_rate, or raise num_critic_steps or penalty_weight"
+    return f"{said}; {_either('lower generator_learning_rate', 'raise num_critic_steps', *_smoothen(flags))}"
 
 
-def _missing(line: Line) -> str:
+def _missing(line: Line, flags: Any) -> str:
+    advice = _either("raise num_steps or batch_size", *_smoothen(flags), "take the loss relativistic with r1_r2")
     return (
         f"the samples cover {line['modes_covered']:.0f} modes, where as many draws of equal modes cover "
-        f"{line['modes_expected']:.0f}; raise num_steps, batch_size or penalty_weight, or take the loss relativistic "
-        "with the penalty r1_r2"
+        f"{line['modes_expected']:.0f}; {advice}"
     )
 
 
 def _weaken(flags: Any) -> str:
     """The flags by which the discriminator of a game is weakened."""
-    bounded = flags.clip is not None or flags.spectral_norm
-    advice = ["lower learning_rate"]
+    loss = ["take the loss non_saturating"] if flags.loss == "minimax" else []
+    return _either("lower learning_rate", *_smoothen(flags), *loss)
+
+
+def _smoothen(flags: Any) -> list[str]:
+    """The flags by which the slope of the discriminator is bounded more tightly, if there is a way."""
     if flags.penalty != "none":
-        advice.append("raise penalty_weight")
-    elif not bounded:
-        advice.append("take a penalty, such as r1")
-    if flags.loss == "minimax":
-        advice.append("take the loss non_saturating")
+        return ["raise penalty_weight"]
+    if flags.clip is not None or flags.spectral_norm:
+        return []
+    batches = "the normalization batch and " if flags.normalization == "batch_both" else ""
+    return [f"take {batches}a penalty, such as r1"]
+
+
+def _either(*advice: str) -> str:
     return ", or ".join(advice)
 
 
@@ -128,17 +142,19 @@ def expected_modes(num_modes: int, num_samples: int) -> float:
 def collapsed_since(lines: Sequence[Line], num_steps: int) -> int | None:
     """The step since which a run has collapsed for good; None if it has not.
 
-    The samples of the last evaluations are all alike: at least three in a row, over 1000 updates or more, the first of
-    them after 500. They differed before, or half of the training is over.
+    The samples of the last evaluations are all alike: at least three in a row after the first 500 updates, over 1000
+    updates or more. They differed before, or half of the training is over. The step is that of the first evaluation in
+    the row whose samples are alike, however early, since no checkpoint from after it is good.
 
     Args:
       lines: all evaluations so far, in order.
       num_steps: updates of the whole run.
     """
-    ratios = [line.get("sample_variance_ratio", 1.0) if line["step"] >= FIRST else 1.0 for line in lines]
+    ratios = [line.get("sample_variance_ratio", 1.0) for line in lines]
     in_a_row = next((i for i, ratio in enumerate(reversed(ratios)) if ratio >= ALIKE), len(ratios))
-    if in_a_row < COLLAPSED:
+    alike = [line["step"] for line in lines[len(lines) - in_a_row :]]
+    counted = [step for step in alike if step >= FIRST]
+    if len(counted) < COLLAPSED or counted[-1] - counted[0] < COLLAPSED_FOR:
         return None
-    first, last = lines[-in_a_row]["step"], lines[-1]["step"]
     differed = any(line.get("sample_variance_ratio", 0.0) >= NARROW for line in lines[:-in_a_row])
-    return first if last - first >= COLLAPSED_FOR and (differed or last >= num_steps / 2) else None
+    return alike[0] if differed or alike[-1] >= num_steps / 2 else None

@@ -86,6 +86,27 @@ def test_it_says_who_has_won_and_what_to_change(flags, found, words):
     assert ("penalty_weight" in remark) <= (flags.get("penalty") != "none")
 
 
+@pytest.mark.parametrize("found", [dict(sample_variance_ratio=0.05), dict(modes_covered=1.0, modes_expected=8.0)])
+def test_the_advice_is_about_flags_that_have_an_effect(found):
+    def advice(**flags):
+        return said(step=5000, flags=FLAGS.replace(**flags), **found)
+
+    assert "raise penalty_weight" in str(advice(penalty="r1"))
+    for flags, words in (
+        ({}, "take a penalty, such as r1"),
+        ({"normalization": "batch_both"}, "take the normalization batch and a penalty, such as r1"),
+    ):
+        remark = str(advice(penalty="none", **flags))
+        assert words in remark and "penalty_weight" not in remark
+    assert "penalty, such" not in str(advice(penalty="none", spectral_norm=True))
+
+
+@pytest.mark.parametrize("separation", [0.2, 0.5, 0.9])
+def test_one_point_has_won_nothing_and_comes_of_steps_that_are_too_long(separation):
+    remark = str(said(sample_variance_ratio=1e-5, discriminator_auroc=separation))
+    assert "has won" not in remark and "critic" not in remark and "; lower generator_learning_rate" in remark
+
+
 def test_missing_modes_are_named_at_the_end_only():
     few = dict(modes_covered=3.0, modes_expected=8.0)
     assert said(step=4000, **few) is None and said(step=5000, modes_covered=4.0, modes_expected=8.0) is None
@@ -110,7 +131,9 @@ def test_a_collapse_is_for_good():
     assert since(0.0, 0.0, 0.0) == 1000  # more than half of the training is over
     assert since(0.0, 0.0, 0.0, num_steps=12_000) is None and since(0.9, 0.0, 0.0, 0.0, num_steps=12_000) == 2000
     assert since(0.9, *[0.0] * 12, every=100, num_steps=1000) is None  # from step 500 to 1300
-    assert since(0.9, *[0.0] * 14, every=100, num_steps=1000) == 500
+    # they have been alike since step 200, of which nothing is said before step 500; no checkpoint since then is good
+    assert since(0.9, *[0.0] * 14, every=100, num_steps=1000) == 200
+    assert since(*[0.0] * 15, every=100, num_steps=1000) == 100
     assert game_stability.collapsed_since([{"step": 1000}] * 5, 5000) is None
 
 
