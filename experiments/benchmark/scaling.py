@@ -28,6 +28,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -101,7 +102,7 @@ FAMILIES = {
 }
 WORDS = {
     "batch_size": "batch",
-    "side": "side of an image, pixels",
+    "side": "pixels a side",
     "examples": "training set",
     "num_samples": "samples k",
 }
@@ -251,13 +252,18 @@ def save_chart(path: Path, family: Family, name: str, points: Mapping[str, Any])
         for ax in pair:
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")
             ax.set(xlabel=WORDS.get(axis, axis))
             ax.grid(alpha=0.3)
-    for ax, ylabel in zip(panes[:, 0], ("microseconds for an example", "MiB"), strict=True):
-        ax.set(ylabel=ylabel)
-        ax.legend(frameon=False, fontsize="small")
+    for row, ylabel in zip(panes, ("microseconds for an example", "MiB"), strict=True):
+        lows, highs = zip(*(ax.get_ylim() for ax in row), strict=True)
+        for ax in row:
+            ax.set_ylim(min(lows), max(highs))
+        row[0].set(ylabel=ylabel)
+        row[0].legend(frameon=False, fontsize="small")
     shared = ", ".join(f"{WORDS.get(axis, axis)} {value}" for axis, value in family.base.items())
-    figure.suptitle(f"{family.title}: one size grows, of {shared}")
+    title = textwrap.wrap(f"{family.title}, of {shared}, of which one grows", 45 * len(columns))
+    figure.suptitle("\n".join(title), fontsize="medium")
     save(figure, path)
 
 
