@@ -39,7 +39,7 @@ class Work(NamedTuple):
     placement: placement.Placement = placement.ALONE
 
 
-def linear_autoencoder(*, width: int, side: int, **data_sizes: int) -> Work:
+def linear_autoencoder(*, width: int, side: int, **data_sizes: Any) -> Work:
     """A linear autoencoder with a code of `width` numbers."""
     shape = (side, side, 1)
     parts = autoencoder.Autoencoder(networks.affine(shape, (width,)), networks.affine((width,), shape), SQUARED_ERROR)
@@ -53,13 +53,13 @@ def perceptrons(side: int, hidden: tuple[int, ...]) -> tuple[Any, Any]:
     return mlp(shape, (2 * LATENT_DIM,), hidden=hidden), mlp((LATENT_DIM,), shape, hidden=hidden[::-1])
 
 
-def mlp_vae(*, width: int, depth: int, side: int, **data_sizes: int) -> Work:
+def mlp_vae(*, width: int, depth: int, side: int, **data_sizes: Any) -> Work:
     """A VAE with `depth` hidden layers of `width` units in both networks."""
     model = ours.vae_model(*perceptrons(side, (width,) * depth), LATENT_DIM)
     return Work(model, side, **data_sizes)
 
 
-def convolutional_vae(*, width: int, depth: int, side: int, **data_sizes: int) -> Work:
+def convolutional_vae(*, width: int, depth: int, side: int, **data_sizes: Any) -> Work:
     """A VAE of `depth` convolutions of stride 2, the first of `width` channels and each next one of twice as many."""
     shape, features = (side, side, 1), tuple(width * 2**layer for layer in range(depth))
     encoder = networks.convolutional_encoder(shape, (2 * LATENT_DIM,), features=features, activation=jax.nn.relu)
@@ -67,7 +67,7 @@ def convolutional_vae(*, width: int, depth: int, side: int, **data_sizes: int) -
     return Work(ours.vae_model(encoder, decoder, LATENT_DIM), side, **data_sizes)
 
 
-def iwae(*, num_samples: int, way: str, width: int, side: int, **data_sizes: int) -> Work:
+def iwae(*, num_samples: int, way: str, width: int, side: int, **data_sizes: Any) -> Work:
     """An importance-weighted autoencoder with two hidden layers of `width` units in both networks."""
     encoder, decoder = perceptrons(side, (width, width))
     parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, LATENT_DIM)
@@ -75,13 +75,13 @@ def iwae(*, num_samples: int, way: str, width: int, side: int, **data_sizes: int
     return Work(vae.model(parts, optax.adam(1e-3), objective), side, **data_sizes)
 
 
-def dcgan(*, width: int, depth: int, side: int, **data_sizes: int) -> Work:
+def dcgan(*, width: int, depth: int, side: int, **data_sizes: Any) -> Work:
     """A DCGAN with the convolutions of the VAE, both players."""
     features = tuple(width * 2**layer for layer in range(depth))
     return Work(ours.dcgan_model((side, side, 1), features), side, **data_sizes)
 
 
-def seeds(*, seeds: int, way: str, width: int, side: int, **data_sizes: int) -> Work:
+def seeds(*, seeds: int, way: str, width: int, side: int, **data_sizes: Any) -> Work:
     """Several VAEs with one hidden layer of `width` units, by map or by vmap."""
     model = ours.vae_model(*perceptrons(side, (width,)), LATENT_DIM)
     return Work(model, side, placement=placement.seeds(seeds, vectorized=way == VMAP), **data_sizes)
@@ -151,7 +151,7 @@ def of_one_step(work: Work) -> dict[str, float]:
     batch = jax.eval_shape(lambda: Batch(jnp.zeros((work.batch_size, work.side, work.side, 1))))
     alone = jax.jit(step).lower(shapes(init, None), batch)  # XLA counts the body of a loop once
     every = jax.jit(wrap(step), donate_argnums=0).lower(shapes(wrap(init), num), batch)
-    memory = every.compile().memory_analysis()
+    memory: Any = every.compile().memory_analysis()
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     flops = (alone.cost_analysis() or {}).get("flops", 0.0)
     return {"multiplications": (num or 1) * flops / 2, "needed": needed / 2**20}

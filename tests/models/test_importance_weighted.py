@@ -422,6 +422,8 @@ def test_draws_that_are_decoded_again_need_less_memory(name, linear, key):
     def temporaries(**options):
         objective = MAKE[name](parts, num_samples=4000, **options)
         gradient = jax.grad(lambda params: objective(params, Batch(x), key)[0].mean())
-        return jax.jit(gradient).lower(params).compile().memory_analysis().temp_size_in_bytes
+        analysis = jax.jit(gradient).lower(params).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     assert temporaries(remat=40) < temporaries() / 2
