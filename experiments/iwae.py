@@ -13,7 +13,7 @@ dimensions, pixels binarized anew at every step, Adam, batches of 20, stage i of
 --num_bounds such bounds; piwae, the bound of all these draws for the decoder, and miwae for the encoder; ciwae, a
 mixture of the negative ELBO, with weight --beta, and iwae.
 
---remat decodes so many draws at a time and decodes them again for the gradient, so that memory does not grow with k.
+--remat=N decodes N draws at a time, and decodes them again for the gradient, so that memory does not grow with k.
 
 With --num_annealing_steps, the likelihood is measured by annealed importance sampling too, and that of draws of the
 model from both sides: see `experiments.annealed_bounds`.
