@@ -150,6 +150,7 @@ def test_one_step_is_the_likelihood_at_a_draw_of_the_prior(float64, key):
     np.testing.assert_allclose(forward(key), path.log_likelihood(z), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_evidence_is_between_both_bounds_on_the_models_own_draws(float64, key):
     z, x = drawn(1000)
     gaps = []

@@ -99,8 +99,8 @@ def test_a_run_of_a_bigan_draws_what_it_makes(trained):
     ("encoder", "prior"), [pytest.param("gaussian", "normal", marks=pytest.mark.slow), ("deterministic", "uniform")]
 )
 def test_codes_and_draws_of_a_bigan_are_of_their_kind(encoder, prior, key):
-    flags = bigan.Flags(encoder=encoder, prior=prior, hidden=(6,), latent_dim=2)
     dataset = data.load("digits")
+    flags = bigan.resolve(bigan.Flags(encoder=encoder, prior=prior, hidden=(6,), latent_dim=2), dataset)
     model, parts, _ = bigan.build(flags, dataset, gradients.whole_batch)
     params, x = jax.jit(model.init)(key).evaluation_params, jnp.float32(dataset.test.x[:50] / 16)
     made = bigan.generator(flags, parts)

@@ -187,7 +187,7 @@ def test_a_label_is_given_in_training_too(draw, key):
     jax.tree.map(np.testing.assert_array_equal, labelled.refresh(params, found[1]), network.refresh(params, found[1]))
 
 
-@pytest.mark.parametrize("num_shards", [1, 2])
+@pytest.mark.parametrize("num_shards", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_averages_of_a_gan_follow_each_players_own_batches(num_shards, draw, key):
     # of the generator's first normalisation, whose input is z W + b: r <- .9 r + .1 b, b the mean over shards of their
     # moments; of the discriminator's, b is the mean over shards and over both kinds of examples

@@ -90,6 +90,7 @@ def test_noise_has_the_variance_of_its_strength_and_is_one_map_for_all_channels(
     np.testing.assert_allclose(fixed, np.broadcast_to(expected, x.shape), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_noise_of_strength_0_is_none_and_that_of_a_key_is_the_same(draw, key):
     noisy, z = make(networks.noisy_style_generator), draw(3, DIM)
     params = noisy.init(key)
