@@ -28,6 +28,11 @@ def test_modules_are_imported_when_they_are_first_named():
     assert python("import genjax; print(genjax.errors.BadInput.__name__)") == "BadInput"
 
 
+def test_an_experiment_starts_without_the_libraries_that_it_may_not_need():
+    late = "{'flax.nnx', 'IPython', 'orbax.checkpoint', 'matplotlib', 'sklearn', 'tensorflow_datasets'}"
+    assert python(f"import sys, experiments.vae, genjax.training.fit; print(sorted({late} & {{*sys.modules}}))") == "[]"
+
+
 def test_what_there_is_can_be_listed_and_what_there_is_not_is_an_attribute_error():
     assert {"models", "losses", "training", "types"} <= {*dir(genjax)}
     assert {"vae", "gan"} <= {*dir(genjax.models)}

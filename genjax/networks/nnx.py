@@ -1,18 +1,20 @@
-"""Flax NNX modules as networks."""
+"""Flax NNX modules as networks; NNX itself is imported where one is made, because that takes a third of a second."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from genjax.networks.stateful import refresh, statistics_of
 from genjax.types import Array, Key, Network, Params, StatefulNetwork
 
-Make = Callable[[nnx.Rngs], nnx.Module]  # random streams -> a module
+if TYPE_CHECKING:
+    from flax import nnx
+
+Make: TypeAlias = "Callable[[nnx.Rngs], nnx.Module]"  # random streams -> a module
 
 
 def from_nnx(make: Make) -> Network:
@@ -24,6 +26,7 @@ def from_nnx(make: Make) -> Network:
     Raises:
       ValueError: at init, a module with other variables than parameters.
     """
+    from flax import nnx
 
     def init(key: Key) -> Params:
         module = make(nnx.Rngs(key))
@@ -50,6 +53,7 @@ def stateful_from_nnx(make: Make) -> StatefulNetwork:
     Args:
       make: makes the module, `lambda rngs: Model(rngs=rngs)`; it is called with arrays [B, ...].
     """
+    from flax import nnx
 
     def init(key: Key) -> Params:
         return _variables(make(nnx.Rngs(key)))
@@ -70,6 +74,8 @@ def stateful_from_nnx(make: Make) -> StatefulNetwork:
 
 
 def _variables(module: nnx.Module) -> Params:
+    from flax import nnx
+
     _, parameters, _, averages = nnx.split(module, nnx.Param, nnx.RngState, ...)
     params = {"params": nnx.to_pure_dict(parameters)}
     return params | {"batch_stats": nnx.to_pure_dict(averages)} if jax.tree.leaves(averages) else params
@@ -77,6 +83,8 @@ def _variables(module: nnx.Module) -> Params:
 
 def _module(make: Make, params: Params, key: Key) -> Any:
     """The module with the values of `params`, its random streams started from the key."""
+    from flax import nnx
+
     template = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     graph, parameters, streams, averages = nnx.split(template, nnx.Param, nnx.RngState, ...)
     nnx.replace_by_pure_dict(parameters, params["params"])

@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging
 
 from genjax.errors import BadInput
@@ -133,6 +132,8 @@ class Checkpoints:
         self.close()
 
     def _write(self, step: int, leaves: dict[str, np.ndarray], note: Any) -> None:
+        import orbax.checkpoint as ocp
+
         sha256 = params_sha256(leaves)
         if self._newest == (step, sha256):
             return
