@@ -78,7 +78,7 @@ def trained_here(name: str, num_steps: int) -> str:
     determinism.set_up(portable_bits=True)
     page, *flags = RUNS[name]
     module = importlib.import_module(f"experiments.{page}")
-    own = module.Flags(**dict(flag.removeprefix("--").split("=") for flag in flags))
+    own = module.Flags(num_steps=num_steps, **dict(flag.removeprefix("--").split("=") for flag in flags))
     stored = module.EXPERIMENT.load(own)
     own = module.EXPERIMENT.resolve(own, stored)
     model = module.EXPERIMENT.build(own, stored, gradients.whole_batch).model
