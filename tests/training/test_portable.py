@@ -153,3 +153,12 @@ def test_runs_have_one_hash_on_every_processor(name):
         "version of NumPy that makes the data) breaks the promise of --portable_bits: see which operation in "
         "tests/training/portable_worker.py differs"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["autoencoder", "vae"])  # with a schedule of the learning rate, and without
+def test_training_in_one_process_gives_the_hash_of_the_run(name):
+    command = [sys.executable, "-m", "tests.portable_hashes", f"--only={name}", "--num_steps=3"]
+    environment = portable_hashes.user_environment()
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert printed.split()[-1] == portable_hashes.trained(name, num_steps=3)
