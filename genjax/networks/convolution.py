@@ -11,6 +11,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
+from genjax.networks import winograd
 from genjax.types import Array
 
 
@@ -42,6 +43,8 @@ def convolution(x: Array, kernel: Array, *, stride: int) -> Array:
         x, step = _space_to_depth(x, stride), 1
         kernel = kernel.reshape(kh // stride, stride, kw // stride, stride, channels, features)
         kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(kh // stride, kw // stride, -1, features)
+    if step == 1 and winograd.pays(x.shape, kernel.shape):
+        return winograd.winograd(x, kernel)
     return _product(_patches(x, kernel.shape[:2], step), kernel.reshape(-1, features))
 
 
@@ -110,8 +113,11 @@ def _transposed(x: Array, kernel: Array, stride: int) -> Array:
     # same sum; the one with the smaller intermediate array is used.
     if rows * columns * channels < kh * kw * features:
         margin = ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0))
-        patches = _patches(jnp.pad(x, margin), (rows, columns), 1)
-        y = _product(patches, blocks[::-1, ::-1].reshape(-1, block))
+        x, blocks = jnp.pad(x, margin), blocks[::-1, ::-1]
+        if winograd.pays(x.shape, blocks.shape):
+            y = winograd.winograd(x, blocks)
+        else:
+            y = _product(_patches(x, (rows, columns), 1), blocks.reshape(-1, block))
     else:
         products = _product(x, blocks.transpose(2, 0, 1, 3).reshape(channels, -1))
         shifts = [(i, j) for i in range(rows) for j in range(columns)]
