@@ -102,7 +102,7 @@ class Flags(runs.Flags):
     auxiliary_weight: float = flag(
         1.0, "weight of the auxiliary classifier's cross-entropy in the losses of both players", at_least=0, newer=True
     )
-    network: str = flag("mlp", "architecture of the generator and the discriminator", choices=gan_parts.NETWORKS)
+    network: str = gan_parts.network()
     hidden: tuple[int, ...] = flag(
         (128, 128, 128), "widths of the hidden layers of both MLPs", at_least=1, may_be_empty=True
     )

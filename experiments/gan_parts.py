@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,34 @@ from genjax.evaluation.sample_quality import AT_LEAST
 from genjax.networks.combinators import Either
 from genjax.types import Array, Network, StatefulNetwork
 
+DENSE = (1024,)  # as in InfoGAN (Chen et al. 2016, appendix C.1)
+
+
+def _dense(*players: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+    return tuple(partial(player, hidden=DENSE) for player in players)
+
+
 CONVOLUTIONAL = {
     "dcgan": (networks.dcgan_generator, networks.dcgan_discriminator),
+    "dcgan_dense": _dense(networks.dcgan_generator, networks.dcgan_discriminator),
     "residual": (networks.residual_generator, networks.residual_discriminator),
     "style": (networks.style_generator, networks.residual_discriminator),
 }
 NETWORKS = ("mlp", *CONVOLUTIONAL)
 STATEFUL = {
     "dcgan": (networks.stateful_dcgan_generator, networks.stateful_dcgan_discriminator),
+    "dcgan_dense": _dense(networks.stateful_dcgan_generator, networks.stateful_dcgan_discriminator),
     "residual": (networks.stateful_residual_generator, networks.stateful_residual_discriminator),
 }
+
+
+def network(of: str = "the generator and the discriminator") -> Any:
+    """The flag `network`."""
+    return runs.flag(
+        "mlp",
+        f"architecture of {of}; dcgan_dense has a dense layer of {DENSE[0]} units after the code and before the logit",
+        choices=NETWORKS,
+    )
 
 
 def normalization() -> Any:
@@ -130,7 +149,8 @@ def check_batches(flags: Any, shape: tuple[int, ...]) -> None:
     network = getattr(flags, "network", "mlp")
     if network not in ("mlp", *STATEFUL) or (network != "mlp" and len(shape) != 3):
         raise BadInput(
-            f"{flags.normalization} applies to mlp, and to dcgan and residual of images", parameter="normalization"
+            f"{flags.normalization} applies to mlp, and to dcgan, dcgan_dense and residual of images",
+            parameter="normalization",
         )
     rows = flags.batch_size // (getattr(flags, "num_critic_steps", 1) * (flags.shards or 1))
     if rows < 2:
@@ -160,7 +180,8 @@ def unmoved(network: Network | StatefulNetwork, optimizer: optax.GradientTransfo
 
 def last_layer(flags: Any) -> str:
     """The key of the last layer in the params of the generator of `flags.network`."""
-    return {"mlp": f"layer_{len(flags.hidden) + 1}", "dcgan": "convolution_1"}.get(flags.network, "output")
+    last = {"mlp": f"layer_{len(flags.hidden) + 1}", "dcgan": "convolution_1", "dcgan_dense": "convolution_1"}
+    return last.get(flags.network, "output")
 
 
 def _last_activation(shape: tuple[int, ...]) -> Callable[[Array], Array]:
@@ -194,7 +215,7 @@ def check_attention(flags: Any, shape: tuple[int, ...]) -> None:
     if not flags.self_attention:
         return
     if flags.network == "mlp":
-        raise BadInput("an mlp has no map of places; use dcgan, residual or style", parameter="self_attention")
+        raise BadInput("an mlp has no map of places; use a convolutional network", parameter="self_attention")
     if len(shape) == 3:
         places = -(-shape[0] // 2) * -(-shape[1] // 2)
         weights = f"the weights of {places} places for each other, of {flags.batch_size} images,"

@@ -2,7 +2,8 @@
 
     python -m experiments.infogan
     python -m experiments.infogan --dataset=ring --num_categories=8
-    python -m experiments.infogan --dataset=mnist --data_dir=DIR --network=dcgan --batch_size=64
+    python -m experiments.infogan --dataset=mnist --data_dir=DIR --network=dcgan_dense --features=64,128
+        --normalization=batch_both --batch_size=64 --learning_rate=2e-4 --generator_learning_rate=1e-3 --noise_dim=62
 
 The generator's input is noise, one of --num_categories categories, and --num_continuous numbers between -1 and 1. A
 second head of the discriminator reads them off the samples, and both players maximise what it knows of them: the
@@ -64,7 +65,7 @@ class Flags(runs.Flags):
     )
     num_continuous: int = flag(2, "number of continuous codes", at_least=0)
     noise_dim: int = flag(16, "number of dimensions of the noise", at_least=1)
-    network: str = flag("mlp", "architecture of the generator and the discriminator", choices=gan_parts.NETWORKS)
+    network: str = gan_parts.network()
     hidden: tuple[int, ...] = flag(
         (128, 128, 128), "widths of the hidden layers of both MLPs", at_least=1, may_be_empty=True
     )

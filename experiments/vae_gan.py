@@ -67,7 +67,7 @@ class Flags(runs.Flags):
     penalty_weight: float = flag(0.1, "weight of the penalty R1 on the discriminator's slope", at_least=0)
     beta1: float = flag(0.5, "Adam's b1 for all players", at_least=0, at_most=0.999999)
     beta2: float = flag(0.9, "Adam's b2 for all players", at_least=0, at_most=0.999999)
-    network: str = flag("mlp", "architecture of all three networks", choices=gan_parts.NETWORKS)
+    network: str = gan_parts.network("all three networks")
     hidden: tuple[int, ...] = flag(
         (128, 128), "widths of the hidden layers of all three MLPs", at_least=1, may_be_empty=True
     )

@@ -90,12 +90,16 @@ class Generator(nn.Module):
 
     image_shape: tuple[int, int, int]
     features: tuple[int, ...]
+    hidden: tuple[int, ...] = ()
     self_attention: bool = False
     batch_norm: bool = False
 
     @nn.compact
     def __call__(self, z: Array, train: bool = False) -> Array:
         norm = partial(_normalised, batch_norm=self.batch_norm, train=train)
+        for depth, units in enumerate(self.hidden, start=1):
+            h = nn.Dense(units, use_bias=not self.batch_norm, name=f"hidden_{depth}")(z)
+            z = jax.nn.relu(norm(h, f"hidden_norm_{depth}"))
         *sizes, (height, width) = halved_sizes(self.image_shape, len(self.features))
         channels = (self.image_shape[2], *self.features)
         x = nn.Dense(height * width * channels[-1], name="dense")(z).reshape(z.shape[0], height, width, channels[-1])
@@ -165,11 +169,17 @@ class ResidualDiscriminator(nn.Module):
 
 
 def dcgan_generator(
-    input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
+    input_dim: int,
+    image_shape: Sequence[int],
+    *,
+    features: Sequence[int] = (64, 128),
+    hidden: Sequence[int] = (),
+    self_attention: bool = False,
 ) -> Network:
     """The generator of DCGAN, the mirror of `dcgan_discriminator`, for any H, W, C >= 1.
 
-        x^L = z W + b;   x^{l-1} = crop(transposed_convolution(relu(pixel_norm(x^l))) + b^l);   x = sigm(x^0)
+        h^0 = z;   h^k = relu(pixel_norm(h^{k-1} V^k + a^k));   x^L = h^K W + b
+        x^{l-1} = crop(transposed_convolution(relu(pixel_norm(x^l))) + b^l);   x = sigm(x^0)
 
     with kernels of 4 x 4 and strides of 2, and pixel normalisation instead of batch normalisation.
 
@@ -177,15 +187,17 @@ def dcgan_generator(
       input_dim: length of z, including the label where there is one.
       image_shape: (H, W, C).
       features: channels of x^1, ..., x^L; each entry halves the size, rounded up.
+      hidden: widths of h^1, ..., h^K; none in DCGAN, one of 1024 in InfoGAN.
       self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
 
     Returns:
       A network z [B, input_dim] -> x [B, H, W, C] in (0, 1).
 
-    Source: Radford, Metz & Chintala 2016.
+    Source: Radford, Metz & Chintala 2016; Chen et al. 2016, appendix C.1.
     """
     height, width, channels = image_shape
-    return from_linen(Generator((height, width, channels), tuple(features), self_attention), (input_dim,))
+    module = Generator((height, width, channels), tuple(features), tuple(hidden), self_attention)
+    return from_linen(module, (input_dim,))
 
 
 def dcgan_discriminator(
@@ -193,6 +205,7 @@ def dcgan_discriminator(
     output_shape: Sequence[int] = (),
     *,
     features: Sequence[int] = (64, 128),
+    hidden: Sequence[int] = (),
     with_features: bool = False,
     self_attention: bool = False,
 ) -> Network:
@@ -204,18 +217,20 @@ def dcgan_discriminator(
       image_shape: (H, W, C).
       output_shape: (), or (1 + K,) for further outputs beside the logit, as `discriminator_heads` reads them.
       features: channels of the convolutions.
-      with_features: return the last convolution's map, after its rectifier, before the output: (map, output).
+      hidden: widths of the dense layers between the last map and the output; none in DCGAN, one of 1024 in InfoGAN.
+      with_features: return the last hidden layer, after its rectifier, before the output: (layer, output).
       self_attention: let the places of the first convolution's map attend to each other (Zhang et al. 2019).
 
     Returns:
       A network x [B, H, W, C] -> [B, *output_shape], by default the logit.
 
-    Source: Radford, Metz & Chintala 2016.
+    Source: Radford, Metz & Chintala 2016; Chen et al. 2016, appendix C.1.
     """
     return convolutional_encoder(
         image_shape,
         output_shape,
         features=features,
+        hidden=hidden,
         activation=leaky_relu,
         with_features=with_features,
         self_attention=self_attention,

@@ -64,28 +64,35 @@ def stateful_mlp(
 
 
 def stateful_dcgan_generator(
-    input_dim: int, image_shape: Sequence[int], *, features: Sequence[int] = (64, 128), self_attention: bool = False
+    input_dim: int,
+    image_shape: Sequence[int],
+    *,
+    features: Sequence[int] = (64, 128),
+    hidden: Sequence[int] = (),
+    self_attention: bool = False,
 ) -> StatefulNetwork:
     """`dcgan_generator` with batch normalisation in the place of pixel normalisation, as in the paper.
 
         x^{l-1} = crop(transposed_convolution(relu(s (x^l - m) / sqrt(v + 1e-5) + t)))
 
     with s and t [channels] learned, and m and v the means and variances of the channels over batch and places: in
-    training those of the batch, otherwise moving averages of them, m <- .9 m + .1 m_batch. Only x^0 has a bias b.
+    training those of the batch, otherwise moving averages of them, m <- .9 m + .1 m_batch. Hidden layers are normalised
+    in the same way. Only x^L and x^0 have a bias.
 
     Args:
       input_dim: length of z, including the label where there is one.
       image_shape: (H, W, C).
       features: channels of x^1, ..., x^L.
+      hidden: widths of the dense layers between z and x^L.
       self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
 
     Returns:
       A network z [B, input_dim] -> x [B, H, W, C] in (0, 1), whose params are {"params", "batch_stats"}.
 
-    Source: Radford, Metz & Chintala 2016; Ioffe & Szegedy 2015, algorithms 1 and 2.
+    Source: Radford, Metz & Chintala 2016; Chen et al. 2016, appendix C.1; Ioffe & Szegedy 2015, algorithms 1 and 2.
     """
     height, width, channels = image_shape
-    module = Generator((height, width, channels), tuple(features), self_attention, batch_norm=True)
+    module = Generator((height, width, channels), tuple(features), tuple(hidden), self_attention, batch_norm=True)
     return _stateful(module, (input_dim,))
 
 
@@ -94,36 +101,40 @@ def stateful_dcgan_discriminator(
     output_shape: Sequence[int] = (),
     *,
     features: Sequence[int] = (64, 128),
+    hidden: Sequence[int] = (),
     with_features: bool = False,
     self_attention: bool = False,
 ) -> StatefulNetwork:
-    """`dcgan_discriminator` with batch normalisation, as in the paper: after every convolution but the first.
+    """`dcgan_discriminator` with batch normalisation, as in the paper: in every hidden layer but the first.
 
-        x^1 = act(convolution(x^0) + b^1),   x^l = act(BN(convolution(x^{l-1})));   logit = flat(x^L) W + b
+        x^1 = act(convolution(x^0) + b^1),   x^l = act(BN(convolution(x^{l-1})))
+        h^0 = flat(x^L),   h^k = act(BN(h^{k-1} V^k));   logit = h^K W + b
 
     Args:
       image_shape: (H, W, C).
       output_shape: (), or (1 + K,) for further outputs beside the logit, as `discriminator_heads` reads them.
-      features: channels of x^1, ..., x^L, two or more.
-      with_features: return (x^L, output) instead of the output.
+      features: channels of x^1, ..., x^L.
+      hidden: widths of h^1, ..., h^K, the dense layers between the last map and the output.
+      with_features: return the last hidden layer, x^L or h^K, before the output: (layer, output).
       self_attention: let the places of x^1, of half the size, attend to each other (Zhang et al. 2019).
 
     Returns:
       A network x [B, H, W, C] -> [B, *output_shape], by default the logit, whose params are {"params", "batch_stats"}.
 
     Raises:
-      ValueError: fewer than two convolutions, so that nothing would be normalised.
+      ValueError: fewer than two hidden layers, convolutions included, so that nothing would be normalised.
 
     Source: Radford, Metz & Chintala 2016, section 3; Chen et al. 2016, appendix C.1.
     """
-    if len(features) < 2:
-        raise ValueError("batch normalisation begins at the second convolution, and there is none")
+    if len(features) + len(hidden) < 2:
+        raise ValueError("batch normalisation begins at the second hidden layer, and there is none")
     module = Encoder(
         tuple(output_shape),
         tuple(features),
         kernel_size=4,
         stride=2,
         activation=leaky_relu,
+        hidden=tuple(hidden),
         with_features=with_features,
         self_attention=self_attention,
         batch_norm=True,

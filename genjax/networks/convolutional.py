@@ -48,10 +48,11 @@ class Encoder(nn.Module):
     kernel_size: int
     stride: int
     activation: Callable[[Array], Array]
+    hidden: tuple[int, ...] = ()
     map_dim: int = 0
     with_features: bool = False
     self_attention: bool = False
-    batch_norm: bool = False  # after all convolutions but the first
+    batch_norm: bool = False  # after all layers but the first and the last
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Any:
@@ -64,6 +65,9 @@ class Encoder(nn.Module):
                 x = SelfAttention(name="attention")(x)
         if self.map_dim:
             return nn.Dense(self.map_dim, name="dense")(x)
+        for depth, units in enumerate(self.hidden, start=1):
+            h = nn.Dense(units, use_bias=not self.batch_norm, name=f"hidden_{depth}")(x.reshape(x.shape[0], -1))
+            x = self.activation(batch_normalised(h, f"hidden_norm_{depth}", train=train) if self.batch_norm else h)
         y = nn.Dense(math.prod(self.output_shape), name="dense")(x.reshape(x.shape[0], -1))
         y = y.reshape(x.shape[0], *self.output_shape)
         return (x, y) if self.with_features else y
@@ -113,12 +117,14 @@ def convolutional_encoder(
     kernel_size: int = 4,
     stride: int = 2,
     activation: Callable[[Array], Array],
+    hidden: Sequence[int] = (),
     with_features: bool = False,
     self_attention: bool = False,
 ) -> Network:
     """An encoder of strided convolutions and a linear last layer, for any H, W, C >= 1.
 
-        x^l = act(convolution(x^{l-1}) + b^l), each size going n -> ceil(n / stride);   y = flat(x^L) W + b
+        x^l = act(convolution(x^{l-1}) + b^l), each size going n -> ceil(n / stride)
+        h^0 = flat(x^L);   h^k = act(h^{k-1} V^k + a^k);   y = h^K W + b
 
     Args:
       image_shape: (H, W, C).
@@ -127,7 +133,8 @@ def convolutional_encoder(
       kernel_size: of every convolution, on both axes.
       stride: of every convolution, on both axes.
       activation: act.
-      with_features: return (x^L [B, H', W', features[-1]], y) instead of y.
+      hidden: widths of h^1, ..., h^K, the dense layers between the last convolution and the output.
+      with_features: return (x^L [B, H', W', features[-1]], y) instead of y, or (h^K [B, hidden[-1]], y).
       self_attention: let the places of x^1 attend to each other (Zhang et al. 2019).
 
     Returns:
@@ -141,6 +148,7 @@ def convolutional_encoder(
         kernel_size,
         stride,
         activation,
+        tuple(hidden),
         with_features=with_features,
         self_attention=self_attention,
     )

@@ -113,7 +113,7 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
         ),
         (
             {"normalization": "batch", "network": "style"},
-            "normalization: batch applies to mlp, and to dcgan and residual of images",
+            "normalization: batch applies to mlp, and to dcgan, dcgan_dense and residual of images",
         ),
         ({"normalization": "batch", "hidden": (8,)}, "hidden: batch normalization begins at the second hidden layer"),
         (
@@ -137,7 +137,7 @@ def test_generated_samples_are_repeatable(train, finish, tmp_path):
             {"normalization": "batch", "network": "dcgan", "batch_size": 8, "shards": 8},
             "normalization: batch needs at least two examples in each shard and critic step, not 1",
         ),
-        ({"self_attention": True}, "self_attention: an mlp has no map of places; use dcgan, residual or style"),
+        ({"self_attention": True}, "self_attention: an mlp has no map of places; use a convolutional network"),
         (
             {"self_attention": True, "network": "dcgan", "batch_size": 2**31 - 1},
             "self_attention: the weights of 16 places for each other, of 2147483647 images, would take",
@@ -153,7 +153,9 @@ def test_contradictory_flags_are_refused(given, problem):
         gan.build(gan.resolve(flags, dataset), dataset, gradients.whole_batch)
 
 
-@pytest.mark.parametrize("network", ["mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dcgan", "residual"))])
+@pytest.mark.parametrize(
+    "network", ["mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dcgan", "dcgan_dense", "residual"))]
+)
 @pytest.mark.parametrize("conditioning", ["concatenated", "projection", "auxiliary"])
 def test_every_discriminator_learns_of_the_label_in_every_way(network, conditioning):
     small = dict(hidden=(8,), features=(4, 5), batch_size=4, spectral_norm=True)

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 
@@ -29,6 +30,20 @@ def test_defaults_follow_from_the_data_and_other_flags():
         infogan.build(penalised, digits, gradients.whole_batch)
     with pytest.raises(BadInput, match="network: curve has no images; use mlp"):
         infogan.build(flags.replace(dataset="curve", network="dcgan"), data.load("curve"), gradients.whole_batch)
+
+
+@pytest.mark.parametrize("normalization", ["channels", "batch_both"])
+def test_the_networks_of_the_paper_have_a_dense_layer_on_either_side_of_the_maps(normalization):
+    flags, digits = infogan.Flags(network="dcgan_dense", normalization=normalization), data.load("digits")
+    flags = infogan.resolve(flags, digits)
+    params = jax.eval_shape(infogan.build(flags, digits, gradients.whole_batch).model.init, jax.random.key(0)).params
+    generator, discriminator = (params[player] for player in ("generator", "discriminator"))
+    if normalization == "batch_both":
+        generator, discriminator = generator["params"], discriminator["params"]
+    assert generator["hidden_1"]["kernel"].shape == (16 + 10 + 2, 1024)
+    assert generator["dense"]["kernel"].shape == (1024, 2 * 2 * 64)  # 8 x 8 pixels, halved twice
+    assert discriminator["hidden_1"]["kernel"].shape == (2 * 2 * 64, 1024)
+    assert discriminator["dense"]["kernel"].shape == (1024, 1 + 10 + 2)
 
 
 @pytest.mark.slow

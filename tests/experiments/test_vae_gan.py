@@ -22,7 +22,7 @@ def built(key, **flags):
 
 
 @pytest.mark.parametrize(
-    "network", ["mlp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dcgan", "residual"))]
+    "network", ["mlp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dcgan", "dcgan_dense", "residual"))]
 )
 def test_the_last_layer_is_the_one_that_reads_the_last_hidden_one(network, key):
     flags, dataset, model, parts = built(key, network=network)

@@ -143,6 +143,9 @@ def test_generators_are_those_of_linen(draw, parameters):
         x = linen(nn.ConvTranspose(2, (4, 4), (2, 2)), p["convolution_1"], nn.relu(norm(x)))[:, :7, :5]
         return nn.sigmoid(x)
 
+    def dcgan_dense(p, z):
+        return dcgan(p, nn.relu(norm(linen(nn.Dense(5), p["hidden_1"], z))))
+
     def residual(p, z):
         x = linen(nn.Dense(24), p["dense"], z).reshape(3, 2, 2, 6)
         for depth, (height, width) in ((2, (4, 3)), (1, (7, 5))):
@@ -152,6 +155,7 @@ def test_generators_are_those_of_linen(draw, parameters):
         return nn.sigmoid(linen(nn.Conv(2, (3, 3)), p["output"], nn.relu(norm(x))))
 
     compare(networks.dcgan_generator(DIM, shape, features=(4, 6)), dcgan, z, parameters)
+    compare(networks.dcgan_generator(DIM, shape, features=(4, 6), hidden=(5,)), dcgan_dense, z, parameters)
     compare(networks.residual_generator(DIM, shape, features=(4, 6)), residual, z, parameters)
 
 
@@ -160,8 +164,10 @@ def test_discriminators_are_those_of_linen(draw, parameters):
 
     def dcgan(p, x):
         y = leaky(linen(nn.Conv(4, (4, 4), (2, 2)), p["convolution_1"], x))
-        y = leaky(linen(nn.Conv(6, (4, 4), (2, 2)), p["convolution_2"], y))
-        return linen(nn.Dense(1), p["dense"], y.reshape(3, -1))[:, 0]
+        y = leaky(linen(nn.Conv(6, (4, 4), (2, 2)), p["convolution_2"], y)).reshape(3, -1)
+        for depth, width in enumerate((5, 4) if "hidden_1" in p else (), start=1):
+            y = leaky(linen(nn.Dense(width), p[f"hidden_{depth}"], y))
+        return linen(nn.Dense(1), p["dense"], y)[:, 0]
 
     def residual(p, x):
         for depth, width in ((1, 4), (2, 6)):
@@ -172,15 +178,24 @@ def test_discriminators_are_those_of_linen(draw, parameters):
         return linen(nn.Dense(1), p["dense"], leaky(x).reshape(3, -1))[:, 0]
 
     compare(networks.dcgan_discriminator(shape, features=(4, 6)), dcgan, x, parameters)
+    compare(networks.dcgan_discriminator(shape, features=(4, 6), hidden=(5, 4)), dcgan, x, parameters)
     compare(networks.residual_discriminator(shape, features=(4, 6)), residual, x, parameters)
 
 
-@discriminators
-def test_features_are_what_the_last_layer_reads(make, draw, parameters):
+@pytest.mark.parametrize(
+    ("make", "read_shape"),
+    [
+        (networks.dcgan_discriminator, (2, 2, 6)),
+        (partial(networks.dcgan_discriminator, hidden=(5, 4)), (4,)),
+        (networks.residual_discriminator, (2, 2, 6)),
+    ],
+    ids=["dcgan", "dcgan_dense", "residual"],
+)
+def test_features_are_what_the_last_layer_reads(make, read_shape, draw, parameters):
     x, plain = draw(3, 7, 5, 2), make((7, 5, 2), (2,), features=(4, 6))
     params = parameters(plain)
     hidden, y = make((7, 5, 2), (2,), features=(4, 6), with_features=True).apply(params, x)
-    assert hidden.shape == (3, 2, 2, 6)
+    assert hidden.shape == (3, *read_shape)
     np.testing.assert_array_equal(y, plain.apply(params, x))
     kernel, bias = (np.asarray(params["dense"][name], np.float64) for name in ("kernel", "bias"))
     read = np.asarray(hidden, np.float64).reshape(3, -1) @ kernel + bias

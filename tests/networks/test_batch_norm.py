@@ -16,12 +16,17 @@ from genjax.models import gan
 from genjax.types import Batch
 
 SHAPE, DIM = (7, 5, 2), 3
-MAKERS = {"dcgan": networks.stateful_dcgan_generator, "residual": networks.stateful_residual_generator}
+MAKERS = {
+    "dcgan": networks.stateful_dcgan_generator,
+    "dcgan_dense": partial(networks.stateful_dcgan_generator, hidden=(5,)),
+    "residual": networks.stateful_residual_generator,
+}
 makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 OPTIONS = {"features": (4, 6), "with_features": True}
 DISCRIMINATORS = {
     "mlp": networks.stateful_mlp(SHAPE, (3,), hidden=(4, 6, 5), activation=jnp.tanh, with_features=True),
     "dcgan": networks.stateful_dcgan_discriminator(SHAPE, (3,), **OPTIONS),
+    "dcgan_dense": networks.stateful_dcgan_discriminator(SHAPE, (3,), hidden=(5,), **OPTIONS),
     "residual": networks.stateful_residual_discriminator(SHAPE, (3,), **OPTIONS),
 }
 
@@ -39,12 +44,15 @@ def by_hand(make, params, z, moments):
     p = params["params"]
 
     def act(x, name):
-        mean, var = (np.reshape(a, (1, 1, 1, -1)) for a in moments(np.asarray(x), name))
-        scale, bias = (np.reshape(p[name][each], (1, 1, 1, -1)) for each in ("scale", "bias"))
-        return nn.relu((x - mean) / np.sqrt(var + 1e-5) * scale + bias)
+        x = np.asarray(x)
+        mean, var = (np.asarray(a) for a in moments(x, name))
+        scale, bias = (np.asarray(p[name][each]) for each in ("scale", "bias"))
+        return np.maximum((x - mean) / np.sqrt(var + 1e-5) * scale + bias, 0)
 
+    if "hidden_1" in p:
+        z = act(linen(nn.Dense(5, use_bias=False), p["hidden_1"], z), "hidden_norm_1")
     x = linen(nn.Dense(24), p["dense"], z).reshape(len(z), 2, 2, 6)
-    if make is MAKERS["dcgan"]:
+    if make is not MAKERS["residual"]:
         x = linen(nn.ConvTranspose(4, (4, 4), (2, 2), use_bias=False), p["convolution_2"], act(x, "norm_2"))[:, :4, :3]
         return nn.sigmoid(linen(nn.ConvTranspose(2, (4, 4), (2, 2)), p["convolution_1"], act(x, "norm_1"))[:, :7, :5])
     for depth, (height, width) in ((2, (4, 3)), (1, (7, 5))):
@@ -64,7 +72,8 @@ def test_the_batch_normalises_in_training_and_the_averages_in_evaluation(make, d
     moments, kept = {}, params["batch_stats"]
 
     def of_batch(x, name):
-        moments[name] = {"mean": x.mean((0, 1, 2)), "var": x.var((0, 1, 2))}
+        axes = tuple(range(x.ndim - 1))
+        moments[name] = {"mean": x.mean(axes), "var": x.var(axes)}
         return moments[name]["mean"], moments[name]["var"]
 
     np.testing.assert_allclose(found, by_hand(make, params, z, of_batch), rtol=1e-3, atol=1e-4)
@@ -103,9 +112,11 @@ def judged_by_hand(name, params, x, moments):
         h = act(linen(nn.Dense(6, use_bias=False), p["layer_2"], h), "norm_2")
         h = act(linen(nn.Dense(5, use_bias=False), p["layer_3"], h), "norm_3")
         return h, linen(nn.Dense(3), p["layer_4"], h)
-    if name == "dcgan":
+    if name != "residual":
         h = act(linen(nn.Conv(4, (4, 4), (2, 2)), p["convolution_1"], x))
         h = act(linen(nn.Conv(6, (4, 4), (2, 2), use_bias=False), p["convolution_2"], h), "norm_2")
+        if name == "dcgan_dense":
+            h = act(linen(nn.Dense(5, use_bias=False), p["hidden_1"], np.reshape(h, (len(x), -1))), "hidden_norm_1")
     else:
         h = np.asarray(x)
         for depth, channels in ((1, 4), (2, 6)):
@@ -117,7 +128,7 @@ def judged_by_hand(name, params, x, moments):
     return h, linen(nn.Dense(3), p["dense"], np.reshape(h, (len(x), -1)))
 
 
-@pytest.mark.parametrize("name", ["mlp", "dcgan", pytest.param("residual", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["mlp", "dcgan", "dcgan_dense", pytest.param("residual", marks=pytest.mark.slow)])
 def test_discriminators_and_mlps_normalise_all_layers_but_the_first(name, draw, parameters, key):
     network, x = DISCRIMINATORS[name], 2 * draw(6, *SHAPE) + 1
     params = parameters(network)
@@ -142,7 +153,7 @@ def test_discriminators_and_mlps_normalise_all_layers_but_the_first(name, draw, 
 def test_nothing_to_normalise_is_refused():
     with pytest.raises(ValueError, match="second hidden layer"):
         networks.stateful_mlp((3,), (), hidden=(4,), activation=jnp.tanh)
-    with pytest.raises(ValueError, match="second convolution"):
+    with pytest.raises(ValueError, match="second hidden layer"):
         networks.stateful_dcgan_discriminator(SHAPE, features=(4,))
 
 
