@@ -19,7 +19,7 @@ columns are
     first     seconds from the start of the process to the end of its first step, everything compiled anew
     whole     that plus one round, in seconds
     memory    peak memory of the process, in MiB
-    of peak   the arithmetic of its matrix products over the rate of one large product, measured in the same turns
+    of peak   the arithmetic by which its layers are defined over the rate of a large product, taken in the same turns
 
 `experiments.benchmark.scaling` measures how the cost of training grows with the work.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from genjax.data import batching, faces
 from genjax.evaluation import likelihood
 from genjax.losses import BERNOULLI, NON_SATURATING, RELATIVISTIC, SQUARED_ERROR, binary_cross_entropy, r1_penalty
 from genjax.models import autoencoder, gan, importance_weighted, sparse_autoencoder, vae
+from genjax.networks import winograd
 from genjax.training.fit import fit
 from genjax.types import Array, Key, Model, Network, Params
 
@@ -129,6 +131,12 @@ def xla_convolutional_vae() -> Way:
 
     model = vae_model(ours[0]._replace(apply=encode), ours[1]._replace(apply=decode), 20)
     return trained(model, noise(), batch_size=128)
+
+
+def with_patches(name: str) -> Way:
+    """A way of this module with patches in all convolutions; nothing else can be timed in its process."""
+    winograd.LEAST_SAVED = math.inf
+    return globals()[name]()
 
 
 def dcgan_model(

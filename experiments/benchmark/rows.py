@@ -12,6 +12,7 @@ from experiments.benchmark.way import (
     DATA_LOADER,
     EAGER,
     OURS,
+    PATCHES,
     PORTABLE,
     PYTHAE,
     RUN,
@@ -110,11 +111,21 @@ ROWS = {
         3 * 128 * (2 * 196 * 16 * 32 + 2 * 49 * 16 * 32 * 64 + 49 * 64 * 60) - 128 * 196 * 16 * 32,
         {**with_portable_bits("convolutional_vae"), **torch_forms("convolutional_vae", graph=True)},
     ),
-    "xla_convolutions": Row(
+    "convolutions": Row(
         "convolutional VAE, 28x28, batch 128, Adam",
-        4,
+        20,
         0,
-        {OURS: ours("convolutional_vae"), "XLA's convolutions": ours("xla_convolutional_vae")},
+        {
+            OURS: ours("convolutional_vae"),
+            PATCHES: ours("with_patches", "convolutional_vae"),
+            "XLA's convolutions": ours("xla_convolutional_vae"),
+        },
+    ),
+    "dcgan_convolutions": Row(
+        "DCGAN, 28x28, batch 64, both players, Adam",
+        60,
+        0,
+        {OURS: ours("dcgan"), PATCHES: ours("with_patches", "dcgan")},
     ),
     "vamp_vae": Row(
         "MLP VAE 784-500-20 with a VampPrior of 50 pseudo-inputs, batch 128, Adam",

@@ -11,7 +11,7 @@ import numpy as np
 
 Way = Callable[[int], float | None]  # takes steps, and returns their seconds, or None if they are all that it did
 
-OURS, PORTABLE, PYTHAE = "genjax", "portable bits", "pythae"
+OURS, PORTABLE, PYTHAE, PATCHES = "genjax", "portable bits", "pythae", "patches alone"
 EAGER, COMPILED, CUDA_GRAPH = "PyTorch", "torch.compile", "CUDA graph"  # the forms of PyTorch's ways
 DATA_LOADER = "DataLoader"  # PyTorch's, from the disk
 MAP, VMAP = "by map", "by vmap"
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
     title: str
     steps: int  # of a round
-    multiplications: int  # of a step's matrix products, each with its addition; 0 where they are not the work
+    multiplications: int  # of a step's products by definition, each with its addition; 0 where they are not the work
     ways: dict[
         str, Callable[[int, str], Way]
     ]  # CPU threads, device -> way; the first is this project's, the others' reference

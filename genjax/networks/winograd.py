@@ -11,7 +11,7 @@ from jax import lax
 from genjax.types import Array
 
 LEAST_CHANNELS = 16
-LEAST_SAVED = 2**25
+LEAST_SAVED: float = 2**25
 """With fewer channels or features, or fewer multiplications saved, the transformations cost more than they save."""
 
 
