@@ -11,8 +11,10 @@ from jax import lax
 from genjax.types import Array
 
 LEAST_CHANNELS = 16
+"""With fewer channels or features the transformations cost more than the products."""
+
 LEAST_SAVED: float = 2**25
-"""With fewer channels or features, or fewer multiplications saved, the transformations cost more than they save."""
+"""With fewer multiplications saved, the transformations take more time to run and to compile than is saved."""
 
 
 def pays(shape: Sequence[int], kernel_shape: Sequence[int]) -> bool:
