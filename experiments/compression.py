@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, concluding, rate_curves
+from experiments import applications, rate_curves
 from genjax import data, networks, runs, stochastic
 from genjax.errors import BadInput
 from genjax.evaluation import rate_distortion, transform_coding
@@ -36,6 +36,7 @@ from genjax.gradients import Objective, Reduction
 from genjax.losses import RECONSTRUCTIONS
 from genjax.models import autoencoder, descent
 from genjax.runs import flag
+from genjax.training import concluding
 from genjax.types import Array, Batch, Key, Params
 
 

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, concluding
+from experiments import applications
 from genjax import data, networks, runs, stochastic
 from genjax.drawing import pictures
 from genjax.errors import BadInput
@@ -39,6 +39,7 @@ from genjax.losses import RECONSTRUCTIONS
 from genjax.models import autoencoder, descent
 from genjax.runs import directory, flag
 from genjax.stochastic import Corruption
+from genjax.training import concluding
 from genjax.types import Array, Batch, Key, Params
 
 NOISES = ("gaussian", "salt_and_pepper", "rayleigh", "centred_rayleigh", "speckle", "masking")

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import concluding
 from genjax.evaluation.likelihood import Estimate, log_likelihood
+from genjax.training import concluding
 from genjax.types import Array, Batch, Key, Params
 
 TOGETHER = 100  # examples in a batch

@@ -28,7 +28,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import completion, concluding, held_out_likelihood, table_columns
+from experiments import completion, held_out_likelihood, table_columns
 from genjax import data, networks, runs
 from genjax.data import batching, columns, examples, table
 from genjax.errors import BadInput
@@ -38,6 +38,7 @@ from genjax.losses import BERNOULLI, GAUSSIAN, observed
 from genjax.models import importance_weighted, imputation, vae
 from genjax.paths import expand_user
 from genjax.runs import flag
+from genjax.training import concluding
 from genjax.types import Array, Batch, Key, Params
 
 TABLE = "table:"

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, concluding, outlier_baselines, outlier_charts, table_columns
+from experiments import applications, outlier_baselines, outlier_charts, table_columns
 from genjax import data, networks, runs, stochastic
 from genjax.data import batching
 from genjax.data.columns import spans
@@ -25,6 +25,7 @@ from genjax.losses import SQUARED_ERROR, squared_error
 from genjax.models import autoencoder, descent, vae
 from genjax.runs import flag
 from genjax.runs.rows import standard_error
+from genjax.training import concluding
 from genjax.types import Array, Batch, Key, Params
 
 PROTOCOL = "outlier_class"

@@ -48,7 +48,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import applications, concluding, outlier_baselines, outlier_charts, outlier_tables
+from experiments import applications, outlier_baselines, outlier_charts, outlier_tables
 from genjax import data, networks, runs, stochastic
 from genjax.data import faces
 from genjax.errors import BadInput
@@ -57,6 +57,7 @@ from genjax.gradients import Objective, Reduction
 from genjax.losses import RECONSTRUCTIONS, squared_error
 from genjax.models import autoencoder, descent
 from genjax.runs import flag
+from genjax.training import concluding
 from genjax.types import Array, Batch, Key, Params
 
 

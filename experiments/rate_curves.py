@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import concluding
 from genjax import data
 from genjax.drawing import charts, pictures
 from genjax.evaluation import rate_distortion, transform_coding
 from genjax.evaluation.transform_coding import Point, curve
 from genjax.runs import directory
+from genjax.training import concluding
 
 PCA_STEPS, QUALITIES = np.geomspace(0.15, 6, 14), (2, 4, 7, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90)
 AT_MOST = 10000  # training images that frequencies are counted on and PCA is fitted to

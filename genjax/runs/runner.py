@@ -258,9 +258,9 @@ def _measured(run: _Prepared, evaluate: Evaluate, state: Any) -> tuple[Metrics |
     """The metrics of the trained state on the test split if they are not known yet, and their standard errors."""
     key = run.placement.place_own(streams(run.flags.seed, num_seeds=run.placement.num_seeds).test)
     if run.setting.validation is None:
-        return None, standard_errors(evaluate, state, key)
+        return None, standard_errors(evaluate, state, key, progress=True)
     evaluate = evaluator(run.setting.built.model, run.setting.source.test, placement=run.placement)
-    return to_host(evaluate(state, key)), standard_errors(evaluate, state, key)
+    return to_host(evaluate(state, key)), standard_errors(evaluate, state, key, progress=True)
 
 
 def _how_to_go_on(run: _Prepared, step: int) -> str:

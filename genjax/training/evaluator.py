@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.data.batching import HeldOut
+from genjax.training import concluding
 from genjax.training.placement import ALONE, Placement, to_host
 from genjax.types import Key, Metrics, Model
 
@@ -43,7 +44,9 @@ def evaluator(model: Model, held_out: HeldOut, *, placement: Placement = ALONE) 
     return lambda state, key: compiled((state, key), groups)
 
 
-def standard_errors(evaluate: Evaluate, state: Any, key: Key, *, num: int = 8) -> dict[str, np.ndarray]:
+def standard_errors(
+    evaluate: Evaluate, state: Any, key: Key, *, num: int = 8, progress: bool = False
+) -> dict[str, np.ndarray]:
     """The standard error of each metric of one evaluation that comes from its own random draws.
 
         s = sqrt(1 / (num - 1) sum_i (m_i - mean)^2)
@@ -53,13 +56,16 @@ def standard_errors(evaluate: Evaluate, state: Any, key: Key, *, num: int = 8) -
     Args:
       evaluate: what `evaluator` returns.
       key: a key, or the keys [seeds] of several runs.
+      num: of evaluations.
+      progress: show how far they are, after ten seconds.
 
     Returns:
       Arrays [] or [seeds] by name; without the metrics that draw nothing.
     """
     fold = jax.random.fold_in if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))
     draws = []
-    for number in range(num):
+    numbers = range(num)
+    for number in concluding.shown(numbers, "evaluations for standard errors", num=num) if progress else numbers:
         draws.append(to_host(evaluate(state, fold(key, number))))
         if number == 1 and all(np.array_equal(draws[0][name], draws[1][name]) for name in draws[0]):
             return {}

@@ -19,7 +19,7 @@ from genjax.training.digest import params_sha256
 from genjax.training.evaluator import evaluator, standard_errors
 from genjax.training.fit import fit
 from genjax.training.placement import seeds
-from genjax.training.reading import Window
+from genjax.training.reading import Progress, Window
 from genjax.training.streams import streams
 from genjax.types import Network
 
@@ -213,6 +213,15 @@ def test_the_standard_error_of_an_evaluation_is_that_of_its_draws(dataset, sourc
     assert set(found) == {"draw"} and abs(found["draw"] / (np.sqrt(59) / 13) - 1) < 4 / np.sqrt(2 * 399)
     without = evaluator(build()._replace(evaluate=lambda *given: {"one": jnp.ones([])}), source.test)
     assert standard_errors(without, (), jax.random.key(0)) == {}
+
+
+def test_long_evaluations_for_standard_errors_show_how_far_they_are(monkeypatch, capsys):
+    monkeypatch.setattr(Progress, "SECONDS", -1)
+    draws = iter(range(4))
+    both = [f"measuring: {done} of 2 evaluations for standard errors" for done in (0, 1)]
+    for progress, lines in (False, []), (True, both):
+        standard_errors(lambda *given: {"m": next(draws)}, (), jax.random.key(0), num=2, progress=progress)
+        assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_the_standard_errors_of_several_runs_are_those_of_each(source):

@@ -2,7 +2,7 @@
 
 import types
 
-from experiments import concluding
+from genjax.training import concluding
 
 
 def test_a_line_comes_after_ten_seconds_and_never_after_the_last_item(monkeypatch, capsys):
