@@ -53,7 +53,7 @@ def test_how_a_program_is_compiled_is_part_of_it(compiled):
     product(2.0).lower(X).compile(compiler_options={"xla_llvm_disable_expensive_passes": False})
     given = jnp.arange(3.0)
     product(2.0, donate_argnums=0)(given)
-    assert len(compiled) == 3 and given.is_deleted()
+    assert compiled.count("jit_product") == 3 and given.is_deleted()
 
 
 def test_programs_that_call_python_are_compiled_each_time(compiled):
