@@ -2,8 +2,7 @@
 
     python -m experiments.infogan
     python -m experiments.infogan --dataset=ring --num_categories=8
-    python -m experiments.infogan --dataset=mnist --data_dir=DIR --network=dcgan_dense --features=64,128
-        --normalization=batch_both --batch_size=64 --learning_rate=2e-4 --generator_learning_rate=1e-3 --noise_dim=62
+    python -m experiments.infogan --dataset=mnist --data_dir=DIR --network=dcgan_dense --normalization=batch_both
 
 The generator's input is noise, one of --num_categories categories, and --num_continuous numbers between -1 and 1. A
 second head of the discriminator reads them off the samples, and both players maximise what it knows of them: the

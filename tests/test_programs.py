@@ -51,9 +51,9 @@ def test_equal_programs_are_compiled_once_and_others_are_kept_apart(compiled):
 def test_how_a_program_is_compiled_is_part_of_it(compiled):
     product(2.0)(X)
     product(2.0).lower(X).compile(compiler_options={"xla_llvm_disable_expensive_passes": False})
-    given = jnp.arange(3.0)
+    given = jax.device_put(np.arange(3, dtype=np.float32))  # which compiles nothing
     product(2.0, donate_argnums=0)(given)
-    assert compiled.count("jit_product") == 3 and given.is_deleted()
+    assert len(compiled) == 3 and given.is_deleted()
 
 
 def test_programs_that_call_python_are_compiled_each_time(compiled):
