@@ -21,6 +21,10 @@ NOISE = "fixed_noise"
 """The name of the fixed maps of noise among the params; `gradients.frozen` keeps the optimizer from them."""
 
 
+MAPPING_RATE = 0.01
+"""How fast an optimizer like Adam, whose steps do not depend on the gradient's size, changes the mapping's weights."""
+
+
 class Noise(nn.Module):
     """Adds one map of noise to all channels, each times a learned strength: x_c + s_c n, n ~ N(0, I) in every place.
 
@@ -34,6 +38,18 @@ class Noise(nn.Module):
         fixed = self.variable(NOISE, "map", lambda: jax.random.normal(self.make_rng("params"), shape))
         n = jax.random.normal(self.make_rng("dropout"), (x.shape[0], *shape)) if train else fixed.value[None]
         return x + n * strength.reshape(1, 1, 1, -1)
+
+
+class _Mapping(nn.Module):
+    """A layer of the mapping, act(m (K x + b)), m = MAPPING_RATE, whose first K is 1 / m times as large as usual."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        # as long as x behind the rectifier: with Linen's default each layer would halve its square
+        first = nn.initializers.variance_scaling(2 / MAPPING_RATE**2, "fan_in", "truncated_normal")
+        return leaky_relu(MAPPING_RATE * nn.Dense(self.features, kernel_init=first, name="dense")(x))
 
 
 class _Styled(nn.Module):
@@ -66,8 +82,7 @@ class _StyleGenerator(nn.Module):
         styled = partial(_Styled, noise=self.noise)
         w = pixel_norm(z)
         for index in range(1, self.num_mapping_layers + 1):
-            layer = nn.Dense(self.style_dim, kernel_init=nn.initializers.he_normal(), name=f"mapping_{index}")
-            w = leaky_relu(layer(w))  # as long as z: with Linen's default each layer would halve its square
+            w = _Mapping(self.style_dim, name=f"mapping_{index}")(w)
         sizes, channels = halved_sizes(self.image_shape, len(self.features)), (self.features[0], *self.features)
         constant = self.param("constant", nn.initializers.normal(1.0), (*sizes[-1], channels[-1]))
         x = jnp.broadcast_to(constant, (z.shape[0], *constant.shape))
@@ -97,8 +112,9 @@ def style_generator(
 
     with a learned constant map c, an MLP f of leaky rectifiers, convolutions of 3 x 3 with a leaky rectifier, act, and
     c_0 of 1 x 1. The code reaches the image through the mean and standard deviation of each channel of each map alone.
-    There are no noise inputs, which `noisy_style_generator` has, no progressive growing and no smaller learning rate of
-    f.
+    The layers of f are act(m (K x + b)), m = .01, with a first K that is 1 / m times as large as usual, so that f
+    learns at .01 of the learning rate. There are no noise inputs, which `noisy_style_generator` has, and no progressive
+    growing.
 
     Args:
       input_dim: length of z, including the label where there is one.
@@ -111,7 +127,7 @@ def style_generator(
     Returns:
       A network z [B, input_dim] -> x [B, H, W, C] in (0, 1).
 
-    Source: Karras, Laine & Aila 2019, section 2 and equation 1.
+    Source: Karras, Laine & Aila 2019, section 2, equation 1 and appendix C.
     """
     height, width, channels = image_shape
     module = _StyleGenerator((height, width, channels), tuple(features), style_dim, num_mapping_layers, self_attention)

@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import correlate
 
 from genjax import networks
-from genjax.networks.style import Noise, _Styled
+from genjax.networks.style import Noise, _Mapping, _Styled
 
 SHAPE, DIM = (7, 5, 2), 3
 
@@ -40,7 +40,7 @@ def by_hand(p, z, noise=None):
     n = noise or {}
     w = z / np.sqrt(np.mean(z**2) + 1e-8)
     for name in ("mapping_1", "mapping_2"):
-        w = leaky(w @ p[name]["kernel"] + p[name]["bias"])
+        w = leaky(0.01 * (w @ p[name]["dense"]["kernel"] + p[name]["dense"]["bias"]))
     x = styled(p["style_0"], p["constant"], w, noise=n.get("style_0"))
     for depth, (height, width) in ((2, (4, 3)), (1, (7, 5))):
         x = np.repeat(np.repeat(x, 2, axis=0), 2, axis=1)
@@ -55,11 +55,20 @@ def make(network=networks.style_generator, **more):
 
 def test_it_is_the_composition_of_mapping_convolutions_and_moments(draw, parameters):
     params, z = parameters(make()), draw(3, DIM)
+    for name in ("mapping_1", "mapping_2"):  # of the size that they begin with
+        params[name] = jax.tree.map(lambda leaf: 100 * leaf, params[name])
     found = jax.jit(make().apply)(params, z)
     plain = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     assert plain["constant"].shape == (2, 2, 6)
     for image, code in zip(found, np.asarray(z, np.float64), strict=True):
         np.testing.assert_allclose(image, by_hand(plain, code), atol=2e-4)
+
+
+def test_the_mapping_begins_as_long_as_its_input(draw, key):
+    layer, x = _Mapping(2000), draw(50, 300)
+    y = jnp.asarray(layer.apply(layer.init(key, x), x))
+    assert y.shape == (50, 2000)
+    np.testing.assert_allclose(jnp.mean(y**2) / jnp.mean(x**2), (1 + 0.2**2) / 2 * 2, rtol=0.05)  # 2 / n, by He
 
 
 def test_a_style_sets_the_moments_of_a_map(draw):
