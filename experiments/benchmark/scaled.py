@@ -37,6 +37,7 @@ class Work(NamedTuple):
     batch_size: int
     examples: int = 8192  # in the training set
     placement: placement.Placement = placement.ALONE
+    unrolled: Model | None = None  # the same without its loop, whose body XLA counts once
 
 
 def linear_autoencoder(*, width: int, side: int, **data_sizes: Any) -> Work:
@@ -71,8 +72,14 @@ def iwae(*, num_samples: int, way: str, width: int, side: int, **data_sizes: Any
     """An importance-weighted autoencoder with two hidden layers of `width` units in both networks."""
     encoder, decoder = perceptrons(side, (width, width))
     parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, LATENT_DIM)
-    objective = importance_weighted.objective(parts, num_samples=num_samples, remat=16 if way == REMAT else None)
-    return Work(vae.model(parts, optax.adam(1e-3), objective), side, **data_sizes)
+
+    def model(remat: int | None) -> Model:
+        objective = importance_weighted.objective(parts, num_samples=num_samples, remat=remat)
+        return vae.model(parts, optax.adam(1e-3), objective)
+
+    if way == REMAT:
+        return Work(model(16), side, unrolled=model(None), **data_sizes)
+    return Work(model(None), side, **data_sizes)
 
 
 def dcgan(*, width: int, depth: int, side: int, **data_sizes: Any) -> Work:
@@ -108,7 +115,8 @@ def measure(family: str, sizes: dict[str, Any], *, rounds: int, seconds: float) 
     Returns:
       Numbers by name: `seconds` of a step in each round; `examples` of a step, over all seeds; `memory` of the process
       at its peak and `needed` by a step's arguments and temporaries as XLA says, in MiB; `multiplications` of a step,
-      half of the operations that XLA counts; and `product`, the seconds of one multiplication in a large product.
+      half of the operations that XLA counts, without those that `remat` repeats; and `product`, the seconds of one
+      multiplication in a large product.
     """
     work = BUILD[family](**sizes)
     x = np.random.RandomState(0).randint(0, 256, (work.examples, work.side, work.side, 1), np.uint8)
@@ -139,9 +147,9 @@ def of_one_step(work: Work) -> dict[str, float]:
     def init(key: Any, _: Any) -> Any:
         return work.model.init(key)
 
-    def step(own: Any, batch: Any) -> Any:
+    def step(own: Any, batch: Any, model: Model = work.model) -> Any:
         state, key = own
-        return work.model.train_step(state, batch, key)
+        return model.train_step(state, batch, key)
 
     def shapes(init: Any, num_seeds: int | None) -> Any:
         root = streams(0, num_seeds=num_seeds)
@@ -149,7 +157,8 @@ def of_one_step(work: Work) -> dict[str, float]:
 
     num, wrap = work.placement.num_seeds, work.placement.wrap
     batch = jax.eval_shape(lambda: Batch(jnp.zeros((work.batch_size, work.side, work.side, 1))))
-    alone = jax.jit(step).lower(shapes(init, None), batch)  # XLA counts the body of a loop once
+    counted = partial(step, model=work.unrolled or work.model)
+    alone = jax.jit(counted).lower(shapes(init, None), batch)  # of one seed: XLA counts the body of a loop once
     every = jax.jit(wrap(step), donate_argnums=0).lower(shapes(wrap(init), num), batch)
     memory: Any = every.compile().memory_analysis()
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes

@@ -12,7 +12,8 @@ For each point, standard output and FAMILY.md in --out have
 
     example   microseconds for an example (of each seed): the median of the rounds, with the fastest and the slowest
     times     its ratio to that of half the size: 1 where it stays, 2 where it is proportional
-    of peak   the multiplications that XLA counts in a step over the rate of one large product, measured after it
+    of peak   the multiplications that XLA counts in a step, without those that remat repeats, over the rate of one
+              large product, measured after it
     memory    peak memory of the process, in MiB
     needed    arguments and temporaries of a step as XLA says, in MiB
 
@@ -33,6 +34,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from experiments.benchmark.way import KEPT, MAP, QUIET, REMAT, VMAP, others
 from experiments.compare import markdown
@@ -223,7 +226,7 @@ def table(family: Family, name: str, points: Mapping[str, Any]) -> str:
                 [
                     f"{WORDS.get(line.axis, line.axis)}{f', {line.way}' if line.way else ''}",
                     str(value),
-                    f"{cost.example:.4g} ({min(cost.rounds):.4g}, {max(cost.rounds):.4g})",
+                    f"{_digits(cost.example)} ({_digits(min(cost.rounds))}, {_digits(max(cost.rounds))})",
                     f"{cost.example / before.example:.2f}" if before else "",
                     f"{100 * cost.ideal / cost.example:.0f} %",
                     f"{cost.memory:.0f}",
@@ -231,6 +234,11 @@ def table(family: Family, name: str, points: Mapping[str, Any]) -> str:
                 ]
             )
     return markdown(heads, rows)
+
+
+def _digits(value: float) -> str:
+    """Four digits, and no exponent."""
+    return np.format_float_positional(value, precision=4, unique=False, fractional=False, trim="-")
 
 
 def save_chart(path: Path, family: Family, name: str, points: Mapping[str, Any]) -> None:

@@ -135,6 +135,13 @@ def test_seeds_have_as_many_times_the_multiplications(way):
 
 
 @pytest.mark.slow
+def test_remat_has_the_multiplications_of_a_step_without_its_loop():
+    sizes = {"batch_size": 4, "examples": 100, "side": 8, "width": 32, "num_samples": 64}
+    kept, remat = (scaled.of_one_step(scaled.iwae(way=way, **sizes)) for way in (scaling.KEPT, scaling.REMAT))
+    assert remat["multiplications"] == kept["multiplications"] and remat["needed"] < kept["needed"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", scaling.FAMILIES)
 def test_a_small_point_of_each_family_is_measured(name):
     family = scaling.FAMILIES[name]
