@@ -20,9 +20,9 @@ from genjax.types import Array, Network, StatefulNetwork
 NOISE = "fixed_noise"
 """The name of the fixed maps of noise among the params; `gradients.frozen` keeps the optimizer from them."""
 
-
 MAPPING_RATE = 0.01
-"""How fast an optimizer like Adam, whose steps do not depend on the gradient's size, changes the mapping's weights."""
+"""The share of the learning rate at which the mapping learns, if the optimizer's steps do not depend on the gradient's
+size, as Adam's do not."""
 
 
 class Noise(nn.Module):
@@ -113,8 +113,8 @@ def style_generator(
     with a learned constant map c, an MLP f of leaky rectifiers, convolutions of 3 x 3 with a leaky rectifier, act, and
     c_0 of 1 x 1. The code reaches the image through the mean and standard deviation of each channel of each map alone.
     The layers of f are act(m (K x + b)), m = .01, with a first K that is 1 / m times as large as usual, so that f
-    learns at .01 of the learning rate. There are no noise inputs, which `noisy_style_generator` has, and no progressive
-    growing.
+    learns at .01 of the learning rate of Adam. There are no noise inputs, which `noisy_style_generator` has, and no
+    progressive growing.
 
     Args:
       input_dim: length of z, including the label where there is one.
