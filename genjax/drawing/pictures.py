@@ -143,7 +143,6 @@ def save_latent_map(
       title: by default it names codes of held-out examples.
     """
     from matplotlib import colormaps
-    from sklearn.decomposition import PCA
 
     points: np.ndarray = np.asarray(codes)
     num, dim = points.shape
@@ -154,6 +153,8 @@ def save_latent_map(
     elif dim > 2 and not np.ptp(points, axis=0).any():
         points = points[:, :2]
     elif dim > 2:
+        from sklearn.decomposition import PCA
+
         analysis = PCA(2).fit(points)
         points = analysis.transform(points)
         axes = tuple(
