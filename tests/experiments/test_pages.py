@@ -150,6 +150,7 @@ def test_a_known_dictionary_is_learned_from_draws_of_its_own(key):
     np.testing.assert_allclose(found, autoencoder.score(state.params, x, parts=parts).mean(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_autoencoder_learns_from_all_faces():
     # three faces of three people: nothing is held back, and the digits have no rendered outliers
     flags = outliers.Flags(protocol="rendered", dataset="faces", hidden=(8,), noise_scale=0.0)

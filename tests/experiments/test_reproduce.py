@@ -4,7 +4,9 @@ import json
 import shutil
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from genjax.runs import agreement, directory, reproduce, stored
 from genjax.runs.settings import NOT_IDENTITY
@@ -44,6 +46,18 @@ def test_the_first_difference_is_named():
     assert reproduce.first_difference(then, altered) == "step 5, train rate: 2.0 recorded, 2.0000000000000004 now"
     assert reproduce.first_difference(then, then[:1]) == "step 5, test step: 5 recorded, None now"
     assert reproduce.first_difference(then[:1], then) == "step 5, test step: None recorded, 5 now"
+
+
+def test_a_run_leaves_its_record_pictures_and_page(honest):
+    records = {"config.json", "manifest.json", "metrics.jsonl", "summary.json", "checkpoints", "report.html"}
+    drawn = {"reconstructions.png", "samples.png", "latent_map.png", "curves.png"}
+    assert {path.name for path in honest.iterdir()} - {"code.diff", ".lock"} == records | drawn
+    lines = [json.loads(line) for line in (honest / "metrics.jsonl").read_text().splitlines()]
+    train = [(step, "train") for step in (10, 20, 30, 40)]
+    assert [(line["step"], line["split"]) for line in lines] == [*train[:2], (20, "test"), *train[2:], (40, "test")]
+    assert all(np.asarray(Image.open(honest / name).convert("L")).std() > 5 for name in drawn)
+    summary = json.loads((honest / "summary.json").read_text())
+    assert summary["metrics"]["negative_elbo"] == lines[-1]["negative_elbo"]
 
 
 def test_an_honest_run_has_the_same_bits(honest, finish):

@@ -101,7 +101,9 @@ def test_a_page_ends_well_or_says_why_not(name, dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "dataset"), [("vae", "ring"), ("autoencoder", "two classes of two")], indirect=["dataset"]
+    ("name", "dataset"),
+    [pytest.param("vae", "ring", marks=pytest.mark.slow), ("autoencoder", "two classes of two")],
+    indirect=["dataset"],
 )
 def test_pages_that_stand_for_the_others(name, dataset, tmp_path):
     found, said = train(name, dataset, tmp_path)

@@ -34,7 +34,7 @@ FILES = {
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--latent_dim=2",),
+        pytest.param(("--latent_dim=2",), marks=pytest.mark.slow),
         pytest.param(
             ("--network=convolutional", "--likelihood=learned_gaussian", "--dataset=PICTURES", "--batch_size=32"),
             marks=pytest.mark.slow,

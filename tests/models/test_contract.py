@@ -542,7 +542,7 @@ every_model = pytest.mark.parametrize("case", params(CASES))
 a_few_models = pytest.mark.parametrize(  # the others in the slow run
     "case",
     [
-        pytest.param(case, id=name, marks=[pytest.mark.slow] * (name not in ("vae", "gan", "vq")))
+        pytest.param(case, id=name, marks=[pytest.mark.slow] * (name not in ("vae", "gan")))
         for name, case in CASES.items()
     ],
 )

@@ -79,10 +79,10 @@ def trained(parts, identity, key, **options):
     ("terms", "same"),
     [
         pytest.param(identity_swap.SIMSWAP, True, id="simswap"),
-        pytest.param(identity_swap.SIMSWAP, False, id="simswap, others"),
+        pytest.param(identity_swap.SIMSWAP, False, id="simswap, others", marks=pytest.mark.slow),
         pytest.param(identity_swap.FREER, False, id="freer, others"),
         pytest.param(identity_swap.PLAIN, True, id="plain"),
-        pytest.param(identity_swap.SIMSWAP._replace(matched_maps=None), False, id="all maps"),
+        pytest.param(identity_swap.SIMSWAP._replace(matched_maps=None), False, id="all maps", marks=pytest.mark.slow),
     ],
 )
 def test_the_total_is_the_weighted_sum_of_terms_that_stand_alone(pair, identity, key, terms, same):
@@ -218,6 +218,7 @@ def test_evaluation_swaps_with_the_next_row_and_reconstructs_with_its_own(pair, 
     assert found.keys() == jax.eval_shape(model.train_step, state, pair, key)[1].keys()
 
 
+@pytest.mark.slow
 def test_the_identity_alone_can_be_learned(pair, identity, key):
     terms = identity_swap.SIMSWAP._replace(reconstruction_weight=0.0, adversarial_weight=0.0, matching_weight=0.0)
     model, state = trained(build(terms), identity, key)

@@ -99,6 +99,7 @@ def test_the_code_is_the_mean_over_all_patches(params, key):
     np.testing.assert_allclose(model.encode(params, x, parts=PARTS), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_linear_one_learns_the_conditional_means_of_a_gaussian():
     # three patches of one pixel, one hidden: a line for each, of the two others
     draw = np.random.RandomState(0)

@@ -31,7 +31,9 @@ def shaped(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-@pytest.mark.parametrize("size", [(2, 2), (3, 2), (4, 5), (8, 7)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(3, 2), (8, 7), *(pytest.param(size, marks=pytest.mark.slow) for size in ((2, 2), (4, 5)))], ids=str
+)
 def test_it_is_a_convolution_with_nine_products(size, draw):
     x, kernel = draw(3, *size, 5), draw(2, 2, 5, 4)
     assert num_products(winograd.winograd, x, kernel) == 9

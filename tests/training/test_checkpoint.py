@@ -503,6 +503,7 @@ def test_a_full_disk(two, tmp_path, monkeypatch, capfd):
     assert_refused_and_older_kept(tmp_path, "No space left on device; free some space", capfd)
 
 
+@pytest.mark.slow
 def test_a_write_the_system_refuses_half_way(two, tmp_path, capfd):
     """The same from below TensorStore, by the one limit on writing that needs no rights: a file's size."""
     shutil.copytree(two, tmp_path, dirs_exist_ok=True)
