@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from genjax.networks.products import product
 from genjax.types import Array
 
 LEAST_CHANNELS = 16
@@ -55,7 +56,7 @@ def winograd(x: Array, kernel: Array) -> Array:
     rows, columns = height // 2, width // 2  # of tiles
     tiles = [d for across in _inputs(x, 1, rows) for d in _inputs(across, 2, columns)]
     taps = [g for across in _kernels(*kernel) for g in _kernels(*across)]
-    m = [d.reshape(-1, channels) @ g for d, g in zip(tiles, taps, strict=True)]
+    m = [product(d.reshape(-1, channels), g) for d, g in zip(tiles, taps, strict=True)]
     m = [each.reshape(batch, rows, columns, features) for each in m]
     across = [_outputs(*m[first : first + 3]) for first in (0, 3, 6)]  # of each three that share their rows
     upper_left, lower_left = _outputs(*(pair[0] for pair in across))
