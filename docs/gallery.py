@@ -153,6 +153,12 @@ SHOWN = (
         "gan_ring",
     ),
     Shown(
+        "gan",
+        {"samples.png": "Digits that were asked for, a class in each column, by a projection of the label."},
+        ("--conditional", "--conditioning=projection"),
+        "gan_conditional",
+    ),
+    Shown(
         "bigan",
         {
             "samples.png": "Digits that a bidirectional GAN generates.",
