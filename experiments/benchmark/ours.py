@@ -168,7 +168,7 @@ def r3gan() -> Way:
 
 
 def generation() -> Way:
-    """Means of 50 000 samples of a VAE 784-500-20, to the host's memory."""
+    """Means of 50 000 samples of a VAE 784-500-20, kept in the host's memory."""
     encoder, decoder = mlps((500,), 20)
     parts = vae.VAE(networks.gaussian_heads(encoder), decoder, BERNOULLI, 20)
     params = vae.init_params(jax.random.key(0), parts=parts)
