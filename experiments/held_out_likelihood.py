@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import jax
 import numpy as np
 
+from genjax import runs
+from genjax.data import batching
 from genjax.evaluation.likelihood import Estimate, log_likelihood
 from genjax.training import concluding
 from genjax.types import Array, Batch, Key, Params
@@ -27,15 +30,47 @@ def in_batches(
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
+def over_test_split(
+    compute: Callable[[Params, Batch, Key], Any], trained: runs.Trained, key: Key, *, binarize: str, size: int = 20
+) -> Any:
+    """What a function gives for each example of the whole test split, read as in training.
+
+    Args:
+      compute: (params, batch, key) -> arrays [B], compiled once for each size of batch.
+      binarize: as the flag; with `dynamic`, the pixels are drawn as 0 or 1 here.
+      size: examples in a batch.
+
+    Returns:
+      Arrays [N] in the order of the split.
+    """
+    dataset = trained.dataset
+    transform = batching.dynamic_binarization if binarize == "dynamic" else None
+    test = batching.held_out(dataset.test, batch_size=size, scale=dataset.scale, transform=transform)
+
+    @jax.jit
+    def read_and_compute(params: Params, stored: Any, key: Key) -> Any:
+        read_key, own_key = jax.random.split(key)
+        return compute(params, test.read(stored, read_key), own_key)
+
+    batches = [
+        jax.tree.map(itemgetter(b), group) for group in test.groups for b in range(len(jax.tree.leaves(group)[0]))
+    ]
+    found = [
+        read_and_compute(trained.params, stored, jax.random.fold_in(key, number))
+        for number, stored in enumerate(concluding.shown(batches, "batches of held-out examples", num=len(batches)))
+    ]
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
 def by_importance(
     sampler: Callable[[Params, Batch], Callable[[Key], Array]],
-    params: Params,
-    examples: Batch,
+    trained: runs.Trained,
     key: Key,
     *,
     num_samples: int,
-) -> Estimate:
-    """Importance-sampled estimates of log p(x), [N] in nats.
+    binarize: str,
+) -> dict[str, float]:
+    """Importance-sampled negative log-likelihood of the whole test split, as `over_examples` reports it.
 
     Args:
       sampler: (params, batch) -> (key -> log w), the importance sampler of a model.
@@ -44,7 +79,13 @@ def by_importance(
     def estimate(params: Params, batch: Batch, key: Key) -> Estimate:
         return log_likelihood(sampler(params, batch), key, num_samples=num_samples)
 
-    return in_batches(estimate, params, examples, key)
+    return over_examples(over_test_split(estimate, trained, key, binarize=binarize))
+
+
+def over_examples(estimate: Estimate) -> dict[str, float]:
+    """`negative_mean`, and as negative_log_likelihood_spread its standard error over the examples."""
+    value = np.asarray(estimate.value)
+    return negative_mean(estimate) | {"negative_log_likelihood_spread": float(value.std() / len(value) ** 0.5)}
 
 
 def negative_mean(estimate: Estimate, name: str = "negative_log_likelihood") -> dict[str, float]:

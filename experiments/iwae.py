@@ -30,10 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import annealed_bounds, applications, latent_parts
+from experiments import annealed_bounds, applications, held_out_likelihood, latent_parts
 from experiments.latent_posteriors import in_training
 from genjax import data, networks, runs
-from genjax.data import batching
 from genjax.data.outline import Outline
 from genjax.errors import BadInput
 from genjax.evaluation import latent, likelihood
@@ -42,8 +41,7 @@ from genjax.losses import BERNOULLI
 from genjax.models import descent, importance_weighted, vae
 from genjax.runs import flag
 from genjax.runs.flags import LARGEST_WHOLE
-from genjax.training.evaluator import evaluator
-from genjax.types import Batch, Key, Metrics, Network, Params
+from genjax.types import Array, Batch, Key, Network, Params
 
 OBJECTIVES = {
     "plain": importance_weighted.objective,
@@ -191,7 +189,7 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     """Measures the likelihood of all held-out images and the information in the latent units; draws pictures."""
     test_key, sample_key, rate_key = jax.random.split(trained.key, 3)
     mean = latent_parts.save_pictures(flags, trained, sample_key)
-    measured = held_out_likelihood(flags, trained, test_key) | annealed_bounds.measure(flags, trained)
+    measured = measure_likelihood(flags, trained, test_key) | annealed_bounds.measure(flags, trained)
     measured["active_units"] = float(jnp.sum(latent.active_units(mean)))
     if latent_parts.has_gaussian_rate_parts(flags):
         encode = jax.jit(partial(vae.encode, parts=trained.parts))
@@ -202,33 +200,21 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
     return measured | latent_parts.class_accuracy(trained)
 
 
-def held_out_likelihood(flags: Flags, trained: runs.Trained, key: Key) -> dict[str, float]:
+def measure_likelihood(flags: Flags, trained: runs.Trained, key: Key) -> dict[str, float]:
     """Negative log-likelihood of the held-out images in nats, its two standard errors, and that of lone pixels."""
-    dataset, num = trained.dataset, len(trained.dataset.test.x)
+    num = len(trained.dataset.test.x)
     print(f"{flags.num_test_samples} samples for each of {num} held-out images", file=sys.stderr)
-    logits = jnp.asarray(np.log(1 / pixel_means(dataset) - 1) * -1, jnp.float32)
+    means = jnp.asarray(pixel_means(trained.dataset), jnp.float32)
+    logits = jnp.log(means) - jnp.log1p(-means)
 
-    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
+    def estimate(params: Params, batch: Batch, key: Key) -> tuple[likelihood.Estimate, Array]:
         log_weight = latent_parts.importance_sampler(params, batch, parts=trained.parts)
-        estimate = likelihood.log_likelihood(log_weight, key, num_samples=flags.num_test_samples, chunk_size=50)
-        pixels = BERNOULLI.negative_log_likelihood(jnp.broadcast_to(logits[None], batch.x.shape), batch.x)
-        return {
-            "value": -jnp.mean(estimate.value),
-            "square": jnp.mean(jnp.square(estimate.value)),
-            "variance": jnp.mean(jnp.square(estimate.standard_error)),
-            "pixels": jnp.mean(pixels),
-        }
+        pixels = BERNOULLI.negative_log_likelihood(jnp.broadcast_to(logits, batch.x.shape), batch.x)
+        return likelihood.log_likelihood(log_weight, key, num_samples=flags.num_test_samples), pixels
 
-    transform = batching.dynamic_binarization if flags.binarize == "dynamic" else None
-    test = batching.held_out(dataset.test, batch_size=20, scale=dataset.scale, transform=transform)
-    evaluate_all = evaluator(trained.model._replace(evaluate=evaluate), test)
-    means = {name: float(value) for name, value in evaluate_all(trained.params, key).items()}
-    return {
-        "negative_log_likelihood": means["value"],
-        "negative_log_likelihood_error": (means["variance"] / num) ** 0.5,  # from the draws of z
-        "negative_log_likelihood_spread": (max(means["square"] - means["value"] ** 2, 0.0) / num) ** 0.5,  # over images
-        "pixels_negative_log_likelihood": means["pixels"],  # baseline: independent pixels
-    }
+    estimated, pixels = held_out_likelihood.over_test_split(estimate, trained, key, binarize=flags.binarize)
+    baseline = {"pixels_negative_log_likelihood": float(np.mean(pixels, dtype=np.float64))}  # independent pixels
+    return held_out_likelihood.over_examples(estimated) | baseline
 
 
 EXPERIMENT = runs.Experiment(

@@ -51,7 +51,10 @@ class Flags(runs.Flags):
     rate_weight: float = flag(1.0, "weight of the rate", at_least=0)
     warm_up_steps: int = flag(1000, "number of updates over which the weight of the rate rises from 0", at_least=0)
     num_importance_samples: int = flag(
-        100, "number of importance samples for the held-out likelihood; 0 to skip it", at_least=0, at_most=10**8
+        100,
+        "number of importance samples for the likelihood of the test split; 0 to skip it",
+        at_least=0,
+        at_most=10**8,
     )
 
 
@@ -109,14 +112,13 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         pictures.save_samples(path, trained.dataset.visible(under), title=title, columns=COLUMNS)
     if not flags.num_importance_samples:
         return {}
-    estimate = held_out_likelihood.by_importance(
+    return held_out_likelihood.by_importance(
         lambda params, batch: ladder.importance_sampler(params, batch.x, parts=parts),
-        params,
-        trained.examples,
+        trained,
         likelihood_key,
         num_samples=flags.num_importance_samples,
+        binarize=flags.binarize,
     )
-    return held_out_likelihood.negative_mean(estimate)
 
 
 def applications(flags: Flags, parts: ladder.Ladder) -> dict[str, runs.Application]:

@@ -41,7 +41,6 @@ import math
 from functools import partial
 from typing import Any
 
-import numpy as np
 import optax
 
 from experiments import annealed_bounds, applications, held_out_likelihood, latent_parts, regularizers, table_columns
@@ -107,7 +106,7 @@ class Flags(annealed_bounds.Flags, regularizers.Flags, latent_parts.Flags, runs.
     free_bits: float = flag(0.0, "KL divergence per latent dimension that is not penalised, in nats", at_least=0)
     num_importance_samples: int = flag(
         0,
-        "number of importance samples for the held-out likelihood, compared with PCA; 0 to skip it",
+        "number of importance samples for the likelihood of the test split, compared with PCA; 0 to skip it",
         at_least=0,
         at_most=10**8,
     )
@@ -198,22 +197,22 @@ def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
 
 
 def measure_likelihood(flags: Flags, trained: runs.Trained) -> dict[str, float]:
-    """The negative log-likelihood of held-out examples, beside that of probabilistic PCA for a Gaussian density."""
-    examples, dataset = trained.examples, trained.dataset
-    x = examples.x
-    sampler = partial(latent_parts.importance_sampler, parts=trained.parts)
-    estimate = held_out_likelihood.by_importance(
-        sampler, trained.params, examples, trained.key, num_samples=flags.num_importance_samples
+    """The negative log-likelihood of all held-out examples, beside that of probabilistic PCA for a Gaussian density."""
+    dataset = trained.dataset
+    measured = held_out_likelihood.by_importance(
+        partial(latent_parts.importance_sampler, parts=trained.parts),
+        trained,
+        trained.key,
+        num_samples=flags.num_importance_samples,
+        binarize=flags.binarize,
     )
-    measured = held_out_likelihood.negative_mean(estimate)
-    measured["negative_log_likelihood_spread"] = float(estimate.value.std() / len(x) ** 0.5)  # over images
-    if flags.likelihood in ("gaussian", "learned_gaussian") and flags.latent_dim < math.prod(x.shape[1:]):
+    if flags.likelihood in ("gaussian", "learned_gaussian") and flags.latent_dim < math.prod(dataset.test.x.shape[1:]):
         from sklearn.decomposition import PCA
 
-        train = dataset.train.x.reshape(len(dataset.train.x), -1) / dataset.scale
+        train, test = (s.x.reshape(len(s.x), -1) / dataset.scale for s in (dataset.train, dataset.test))
         # Tipping & Bishop 1999: scikit-learn's score is the exact likelihood of probabilistic PCA
         pca = PCA(flags.latent_dim, svd_solver="full").fit(train)
-        measured["ppca_negative_log_likelihood"] = -float(pca.score(np.reshape(x, (len(x), -1))))
+        measured["ppca_negative_log_likelihood"] = -float(pca.score(test))
     return measured
 
 
