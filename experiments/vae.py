@@ -29,10 +29,7 @@ from the model are in samples.csv, in the table's own units. The run keeps how t
 With --num_annealing_steps, the likelihood is measured by annealed importance sampling, and that of draws of the model
 from both sides: see `experiments.annealed_bounds`.
 
-A run by the protocol of pythae's VAE on MNIST, 89.8 nats:
-
-    python -m experiments.vae --dataset=mnist --data_dir=DIR --binarize=static --hidden=400 --latent_dim=40 \\
-        --batch_size=100 --learning_rate=1e-4 --num_steps=300000 --num_importance_samples=200
+The runs of published likelihoods are those of `experiments.reproduction`.
 """
 
 from __future__ import annotations

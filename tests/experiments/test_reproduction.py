@@ -25,6 +25,13 @@ def test_the_command_of_a_row_is_its_run(name):
     assert row.source in reproduction.table(FLAGS, reproduction.Path("nowhere"))
 
 
+def test_a_trial_on_few_data_leaves_none_out_for_validation():
+    row = reproduction.ROWS["vae"]
+    assert reproduction.flags_of(row, FLAGS).num_validation == 10_000
+    trial = reproduction.flags_of(row, FLAGS.replace(dataset="digits", num_steps=10))
+    assert (trial.num_validation, trial.select_by, trial.num_steps, trial.eval_every) == (0, None, 10, 10)
+
+
 def test_a_value_is_compared_with_the_published_one():
     row = reproduction.ROWS["iwae_1"]
     assert reproduction.compare(row, 87.0, FLAGS) == ("+0.24", "met (mark 0.3)")
