@@ -26,7 +26,7 @@ exclude_patterns = ["_build", "gallery", "**/.ipynb_checkpoints"]
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!genjax).*"),  # types of other packages, whose references need a network
-    ("py:class", r"genjax\.runs\.command\.F"),  # a type variable
+    ("py:class", r"genjax\..*\.[A-Z]"),  # type variables
 ]
 
 autodoc_typehints = "signature"

@@ -17,7 +17,7 @@ from genjax import data, gradients, memory, networks, runs
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation.sample_quality import AT_LEAST
-from genjax.networks.combinators import Either
+from genjax.networks.combinators import T
 from genjax.types import Array, Network, StatefulNetwork
 
 DENSE = (1024,)  # as in InfoGAN (Chen et al. 2016, appendix C.1)
@@ -189,7 +189,7 @@ def _last_activation(shape: tuple[int, ...]) -> Callable[[Array], Array]:
     return jax.nn.sigmoid if len(shape) == 3 else lambda x: x + 0.5
 
 
-def _centred(network: Either) -> Either:
+def _centred(network: T) -> T:
     """The network of x - 1/2, so that data in [0, 1] are on both sides of the rectifiers' kinks before any training."""
     return networks.around(network, inputs=lambda x: (x - 0.5,))
 

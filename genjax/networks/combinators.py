@@ -11,15 +11,15 @@ import numpy as np
 
 from genjax.types import Array, Key, Network, Params, StatefulNetwork
 
-Either = TypeVar("Either", bound=Network | StatefulNetwork)
+T = TypeVar("T", bound=Network | StatefulNetwork)
 
 
 def around(
-    network: Either,
+    network: T,
     *,
     inputs: Callable[..., tuple[Any, ...]] | None = None,
     output: Callable[..., Any] | None = None,
-) -> Either:
+) -> T:
     """A network with functions without parameters before and after it, in training and in evaluation.
 
         y = output(network(inputs(x, ...)), x, ...)
@@ -49,7 +49,7 @@ def around(
     return network._replace(apply=apply, train=train)
 
 
-def gaussian_heads(network: Either) -> Either:
+def gaussian_heads(network: T) -> T:
     """Reads the last output dimension, 2d, as a diagonal Gaussian's (mean [B, d], log_variance [B, d]).
 
     The encoder of a VAE: q(z|x) = N(mean, diag exp(log_variance)) (Kingma & Welling 2014, appendix C.2).
@@ -137,7 +137,7 @@ def with_log_variance(network: Network, *, initial: float = 0.0, num_features: i
     return Network(init, apply)
 
 
-def with_label(network: Either, num_classes: int) -> Either:
+def with_label(network: T, num_classes: int) -> T:
     """Makes a network conditional on a label: `apply(params, x, label)`, with label [B] integers.
 
     The label is appended to the last axis of x as a one-hot vector, in every place: [B, ..., C] -> [B, ..., C + K]
@@ -160,7 +160,7 @@ def with_label(network: Either, num_classes: int) -> Either:
     return around(network, inputs=labelled)
 
 
-def discriminator_heads(network: Either) -> Either:
+def discriminator_heads(network: T) -> T:
     """Reads the last output dimension, 1 + K, as a discriminator's (logit [B], further outputs [B, K]).
 
     Both are heads on one body, of which the last layer of the network is common: the class logits of an auxiliary
@@ -169,7 +169,7 @@ def discriminator_heads(network: Either) -> Either:
     return around(network, output=lambda y, *inputs: (y[:, 0], y[:, 1:]))
 
 
-def label_projection(network: Either, num_classes: int) -> Either:
+def label_projection(network: T, num_classes: int) -> T:
     """Makes a discriminator conditional on a label by a projection: `apply(params, x, label)` -> logit [B].
 
         a(x, y) = v_y^T phi(x) + psi(phi(x))

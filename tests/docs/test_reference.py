@@ -1,8 +1,10 @@
 """The inventory of the public interface, and that the reference leaves nothing out."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +89,16 @@ def test_names_in_docstrings_become_links():
     assert link("losses.gaussian_kl") == ":py:obj:`losses.gaussian_kl <genjax.losses.gaussian_kl>`"
     assert link("models.vae") == ":py:mod:`models.vae <genjax.models.vae>`"
     assert link("nothing.of_this_name") is None
+
+
+def test_type_variables_have_one_letter_by_which_the_site_knows_them():
+    """The site has no page of a type variable, and is built with every warning as an error."""
+    assert genjax.__file__ is not None
+    found = {
+        ast.literal_eval(node.value.args[0])
+        for path in Path(genjax.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if getattr(node.value.func, "id", None) == "TypeVar"
+    }
+    assert found and all(len(name) == 1 for name in found)
