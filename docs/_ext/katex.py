@@ -6,6 +6,7 @@ fetched once and kept in docs/_build, so that a page needs no network and no scr
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import tarfile
@@ -36,6 +37,12 @@ def use_node() -> None:
     katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
     katex.RENDER_TIMEOUT = 60.0  # on a busy machine
     katex.KaTeXServer.start_server_process = _start
+    os.register_at_fork(after_in_child=_forget_server)
+
+
+def _forget_server() -> None:
+    """Gives a process that reads or writes pages a server of its own: on one connection their formulas would mix."""
+    katex.KaTeXServer.katex_server = None
 
 
 def _start(rundir: Path, timeout: float) -> tuple[subprocess.Popen[bytes], socket.socket]:

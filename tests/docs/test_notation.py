@@ -1,6 +1,9 @@
 """The translator of equations: what each sign means, and that KaTeX sets every equation of the project."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,8 @@ from docs._ext import experiments, inventory, katex
 from docs._ext.docstrings import blocks, equations, is_code, is_python
 from docs._ext.lexicon import NotationError
 from docs._ext.notation import to_tex
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def squeezed(tex):
@@ -161,3 +166,17 @@ def test_what_is_shown_as_it_is_is_python_a_command_or_a_table_but_once():
 
 def is_table(block):
     return all(re.search(r"\S {3,}\S|,$|^ ", line) for line in block.splitlines())
+
+
+def test_a_forked_process_has_a_server_of_its_own():
+    code = """
+import os
+from docs._ext import katex
+katex.check("x", place="here")
+child = os.fork()
+if not child:
+    os._exit(katex.katex.KaTeXServer.katex_server is not None)
+assert katex.katex.KaTeXServer.katex_server is not None
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
