@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import time
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def _start(rundir: Path, timeout: float) -> tuple[subprocess.Popen[bytes], socke
     path = rundir / "katex.sock"
     command = katex.KaTeXServer.build_command(socket=path)
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=rundir)
+    # a child of multiprocessing ends without atexit
+    Finalize(None, lambda: (process.kill(), process.wait()), exitpriority=0)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     end = time.monotonic() + 10 * timeout
     while True:

@@ -168,15 +168,26 @@ def is_table(block):
     return all(re.search(r"\S {3,}\S|,$|^ ", line) for line in block.splitlines())
 
 
-def test_a_forked_process_has_a_server_of_its_own():
+def test_a_forked_process_has_a_server_of_its_own_which_ends_with_it():
     code = """
-import os
+import multiprocessing, os
 from docs._ext import katex
-katex.check("x", place="here")
-child = os.fork()
-if not child:
-    os._exit(katex.katex.KaTeXServer.katex_server is not None)
-assert katex.katex.KaTeXServer.katex_server is not None
-raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+context = multiprocessing.get_context("fork")
+found = context.Queue()
+def render():
+    katex.check("x", place="here")
+    found.put(katex.katex.KaTeXServer.katex_server.process.pid)
+render()
+child = context.Process(target=render)
+child.start(), child.join()
+own, of_child = found.get(), found.get()
+assert own != of_child
+os.kill(own, 0)
+try:
+    os.kill(of_child, 0)
+except ProcessLookupError:
+    pass
+else:
+    raise SystemExit("the server of the child is alive")
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
