@@ -51,7 +51,11 @@ class Flags(code_penalties.Flags, runs.Flags):
     features: tuple[int, ...] = flag(
         (32, 64), "channels of the convolutional encoder; the decoder mirrors them", at_least=1
     )
-    activation: str = flag("silu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag(
+        "silu",
+        "activation of the hidden layers; glu, gated linear units, halves their widths",
+        choices=networks.ACTIVATIONS,
+    )
     latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
     overcomplete: bool = flag(False, "allow as many latent dimensions as the data have, or more")
     reconstruction: str = flag("cross_entropy", "reconstruction loss", choices=RECONSTRUCTIONS)

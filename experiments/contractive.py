@@ -56,7 +56,11 @@ class Flags(runs.Flags):
         at_least=1,
         may_be_empty=True,
     )
-    activation: str = flag("silu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag(
+        "silu",
+        "activation of the hidden layers; glu, gated linear units, halves their widths",
+        choices=networks.ACTIVATIONS,
+    )
     latent_dim: int = flag(1, "number of latent dimensions", at_least=1)
     reconstruction: str = flag("squared_error", "reconstruction loss", choices=RECONSTRUCTIONS)
     contractive: float = flag(0.03, "weight of the contractive penalty ||dz/dx||^2", at_least=0)

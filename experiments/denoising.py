@@ -70,7 +70,11 @@ class Flags(runs.Flags):
     hidden: tuple[int, ...] = flag(
         (256,), "widths of the MLP encoder's hidden layers; the decoder mirrors them", at_least=1, may_be_empty=True
     )
-    activation: str = flag("silu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag(
+        "silu",
+        "activation of the hidden layers; glu, gated linear units, halves their widths",
+        choices=networks.ACTIVATIONS,
+    )
     latent_dim: int = flag(64, "number of latent dimensions", at_least=1)
     reconstruction: str = flag("cross_entropy", "reconstruction loss", choices=RECONSTRUCTIONS)
 

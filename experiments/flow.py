@@ -58,7 +58,7 @@ class Flags(runs.Flags):
     hidden: tuple[int, ...] = flag(
         (64, 64), "widths of the hidden layers of each layer's network", at_least=1, at_most=10**6, may_be_empty=True
     )
-    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ELEMENTWISE_ACTIVATIONS)
 
 
 def standardisation(dataset: data.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +74,7 @@ def build_flow(flags: Flags, dim: int) -> Flow:
     """The layers of the chosen kind, from data to noise."""
     if flags.flow == "coupling" and dim == 1:
         raise BadInput(f"a coupling needs two dimensions, and {flags.dataset} has one; use maf", parameter="flow")
-    activation = networks.ACTIVATIONS[flags.activation]
+    activation = networks.ELEMENTWISE_ACTIVATIONS[flags.activation]
     made = FLOWS[flags.flow](dim, flags.num_layers, hidden=flags.hidden, activation=activation)
     return networks.inverted(made) if flags.flow == "iaf" else made
 

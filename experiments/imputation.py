@@ -56,7 +56,11 @@ class Flags(runs.Flags):
     hidden: tuple[int, ...] = flag(
         (256, 256), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1
     )
-    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag(
+        "relu",
+        "activation of the hidden layers; glu, gated linear units, halves their widths",
+        choices=networks.ACTIVATIONS,
+    )
     latent_dim: int = flag(10, "number of latent dimensions", at_least=1)
     likelihood: str = flag("learned_gaussian", "likelihood p(x|z)", choices=("bernoulli", "learned_gaussian"))
     num_samples: int = flag(5, "number of draws of z in the bound", at_least=1)

@@ -47,7 +47,7 @@ class Flags(runs.Flags):
     hidden: tuple[int, ...] = flag(
         (256, 128), "widths of the deterministic layers, as many as there are layers of latent variables", at_least=1
     )
-    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ELEMENTWISE_ACTIVATIONS)
     rate_weight: float = flag(1.0, "weight of the rate", at_least=0)
     warm_up_steps: int = flag(1000, "number of updates over which the weight of the rate rises from 0", at_least=0)
     num_importance_samples: int = flag(
@@ -65,7 +65,7 @@ def build_parts(flags: Flags, shape: tuple[int, ...]) -> ladder.Ladder:
             f"expected {len(flags.latent_dims)} widths, one for each of `latent_dims`, not {len(flags.hidden)}",
             parameter="hidden",
         )
-    activation = networks.ACTIVATIONS[flags.activation]
+    activation = networks.ELEMENTWISE_ACTIVATIONS[flags.activation]
     mlp = partial(networks.mlp, activation=activation)
     layers, below = [], shape
     for number, (dim, width) in enumerate(zip(flags.latent_dims, flags.hidden, strict=True)):

@@ -43,7 +43,7 @@ class Flags(runs.Flags):
     learning_rate_schedule: str = "cosine"
     weight_decay: float = 1e-4
     hidden: tuple[int, ...] = flag((500,), "widths of the hidden layers", at_least=1, at_most=10**6)
-    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ELEMENTWISE_ACTIVATIONS)
     num_masks: int = flag(1, "number of masks, which the updates train in turn", at_least=1, at_most=1000)
     order: str = flag("drawn", "order of the pixels: drawn for each mask, or row by row", choices=("drawn", "natural"))
     mask_seed: int = flag(0, "seed of the masks' degrees and orders", at_least=0, at_most=2**32 - 1)
@@ -68,7 +68,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     """The masked network and its model."""
     require_binary(flags, dataset)
     shape = dataset.train.x.shape[1:]
-    parts = made.parts(shape, masks_of(flags, math.prod(shape)), activation=networks.ACTIVATIONS[flags.activation])
+    activation = networks.ELEMENTWISE_ACTIVATIONS[flags.activation]
+    parts = made.parts(shape, masks_of(flags, math.prod(shape)), activation=activation)
     objective = made.objective(parts)
     model = made.model(parts, runs.optimizer(flags), objective, averaging=flags.averaging or None, reduction=reduction)
     return runs.Built(model, parts)

@@ -46,7 +46,7 @@ class Flags(runs.Flags):
     hidden: tuple[int, ...] = flag(
         (500,), "widths of the hidden layers of encoder and classifier; the decoder mirrors them", at_least=1
     )
-    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ELEMENTWISE_ACTIVATIONS)
     latent_dim: int = flag(50, "number of latent dimensions", at_least=1)
 
 
@@ -66,7 +66,7 @@ def source(flags: Flags, dataset: data.Dataset) -> batching.Source:
 def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Built:
     """The networks and the model."""
     num_classes, shape, d = check(flags, dataset), dataset.train.x.shape[1:], flags.latent_dim
-    mlp = partial(networks.mlp, activation=networks.ACTIVATIONS[flags.activation])
+    mlp = partial(networks.mlp, activation=networks.ELEMENTWISE_ACTIVATIONS[flags.activation])
     inputs = int(np.prod(shape)) + num_classes
     encoder = networks.with_label(mlp((inputs,), (2 * d,), hidden=flags.hidden), num_classes)
     decoder = networks.with_label(mlp((d + num_classes,), shape, hidden=flags.hidden[::-1]), num_classes)
@@ -81,7 +81,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         classifier.Classifier(
             mlp(shape, (flags.hidden[-1],), hidden=flags.hidden[:-1]),
             mlp((flags.hidden[-1],), (num_classes,), hidden=()),
-            networks.ACTIVATIONS[flags.activation],
+            networks.ELEMENTWISE_ACTIVATIONS[flags.activation],
         ),
     )
     objective = semi_supervised.objective(

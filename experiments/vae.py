@@ -82,7 +82,11 @@ class Flags(annealed_bounds.Flags, regularizers.Flags, latent_parts.Flags, runs.
     features: tuple[int, ...] = flag(
         (32, 64), "channels of the convolutional encoder; the decoder mirrors them", at_least=1
     )
-    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag(
+        "relu",
+        "activation of the hidden layers; glu, gated linear units, halves their widths",
+        choices=networks.ACTIVATIONS,
+    )
     latent_dim: int = flag(8, "number of latent dimensions", at_least=1)
     likelihood: str = flag(
         "bernoulli",

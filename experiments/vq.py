@@ -53,7 +53,11 @@ class Flags(runs.Flags):
         "channels of the convolutional encoder, which halves the image at each; the decoder mirrors them",
         at_least=1,
     )
-    activation: str = flag("relu", "activation of the hidden layers", choices=networks.ACTIVATIONS)
+    activation: str = flag(
+        "relu",
+        "activation of the hidden layers; glu, gated linear units, halves their widths",
+        choices=networks.ACTIVATIONS,
+    )
     likelihood: str = flag("bernoulli", "likelihood p(x|codes)", choices=("bernoulli", "gaussian"))
     variance: float = flag(0.05, "variance of the Gaussian likelihood", at_least=1e-6)
     quantizer: str = flag(

@@ -69,7 +69,7 @@ from genjax.networks.flows import (
 from genjax.networks.identity_swap import identity_network, identity_swap_generator
 from genjax.networks.linen import from_linen, stateful_from_linen
 from genjax.networks.masked import mask_degrees, masked_mlp, masked_mlp_sampler
-from genjax.networks.mlp import ACTIVATIONS, affine, mlp
+from genjax.networks.mlp import ACTIVATIONS, ELEMENTWISE_ACTIVATIONS, affine, gated_linear_units, mlp
 from genjax.networks.nnx import from_nnx, stateful_from_nnx
 from genjax.networks.patch_discriminators import matching_discriminator, multi_scale, patch_discriminator
 from genjax.networks.patches import from_patches, num_patches, patch_decoder, patch_encoder, to_patches
@@ -110,6 +110,7 @@ from genjax.networks.style import NOISE, noisy_style_generator, style_generator
 
 __all__ = [
     "ACTIVATIONS",
+    "ELEMENTWISE_ACTIVATIONS",
     "NOISE",
     "STANDARD",
     "Active",
@@ -147,6 +148,7 @@ __all__ = [
     "from_nnx",
     "from_patches",
     "full_covariance_heads",
+    "gated_linear_units",
     "gated_units",
     "gaussian_heads",
     "group_threshold",

@@ -10,16 +10,44 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.errors import BadInput
 from genjax.networks.linen import from_linen
 from genjax.networks.normalised import batch_normalised
 from genjax.types import Array, Network
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+
+def gated_linear_units(u: Array) -> Array:
+    """An activation that lets one half of a layer's units gate the other half.
+
+        act(u) = a * sigmoid(g),   u = [a, g]
+
+    A layer of width n has n / 2 gated units.
+
+    Args:
+      u: [..., n], before the activation; n is even.
+
+    Returns:
+      [..., n / 2].
+
+    Raises:
+      BadInput: n is odd.
+
+    Source: Dauphin et al. 2017, equation 1.
+    """
+    if u.shape[-1] % 2:
+        raise BadInput(f"glu needs layers of an even width; got {u.shape[-1]}")
+    return jax.nn.glu(u)
+
+
+ELEMENTWISE_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
     "sigmoid": jax.nn.sigmoid,
 }
+"""Activations by name that keep the width of a layer, for networks that depend on it."""
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {**ELEMENTWISE_ACTIVATIONS, "glu": gated_linear_units}
 """Activations of hidden layers by name, for flags."""
 
 
@@ -66,7 +94,7 @@ def mlp(
       input_shape: of one example; flattened in row-major order.
       output_shape: of one output.
       hidden: widths n_1, ..., n_{L-1}.
-      activation: act, of the hidden layers.
+      activation: act, of the hidden layers; `gated_linear_units` halves their widths.
       output_activation: act_out; None for the identity, as for logits.
       with_features: return (h^{L-1} [B, n_{L-1}], y) instead of y; without hidden layers, h^0 is x, flattened.
 

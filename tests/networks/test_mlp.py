@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from genjax.networks import affine, mlp
+from genjax.errors import BadInput
+from genjax.networks import ACTIVATIONS as BY_NAME
+from genjax.networks import affine, gated_linear_units, mlp
 
 
 def identity(u):
@@ -38,6 +40,23 @@ def test_neuron(name, float64, draw, parameters):
     np.testing.assert_allclose(network.apply(params, x), numpy_act(u), atol=1e-6)
     jacobian = jax.vmap(jax.jacfwd(lambda x: network.apply(params, x[None])[0, 0]))(x)
     np.testing.assert_allclose(jacobian, derivative(u) * w.T, atol=1e-6)
+
+
+def test_gated_linear_units(float64, draw, parameters):
+    # h = (x A + a) * sigmoid(x G + g), with A and G the two halves of the layer's kernel
+    network = mlp((5,), (2,), hidden=(6,), activation=BY_NAME["glu"])
+    params, x = parameters(network), draw(7, 5)
+    (kernel, bias), (w, b) = layers(params)
+    u = np.asarray(x) @ kernel + bias
+    h = u[:, :3] / (1 + np.exp(-u[:, 3:]))
+    assert kernel.shape == (5, 6) and w.shape == (3, 2)
+    np.testing.assert_allclose(network.apply(params, x), h @ w + b, atol=1e-6)
+    check_grads(lambda x: network.apply(params, x), (x,), order=2)
+
+
+def test_gated_linear_units_refuse_an_odd_width():
+    with pytest.raises(BadInput, match=r"^glu needs layers of an even width; got 5$"):
+        gated_linear_units(jnp.zeros((2, 5)))
 
 
 def test_identity_activations_compose_to_one_affine_map(draw, parameters):
