@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import held_out_likelihood
 from genjax import data, networks, runs
 from genjax.data.outline import Outline
 from genjax.errors import BadInput
@@ -30,7 +31,7 @@ from genjax.losses import BERNOULLI
 from genjax.models import made
 from genjax.networks.masked import Degrees
 from genjax.runs import flag, showing
-from genjax.types import Array, Params
+from genjax.types import Array, Batch, Key, Params
 
 
 class Flags(runs.Flags):
@@ -76,20 +77,24 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
 
 
 def summarise(flags: Flags, trained: runs.Trained) -> dict[str, float]:
-    """Draws samples, and measures how far the likelihood of the held-out examples is known."""
-    x, parts = trained.examples.x, trained.parts
+    """Draws samples, and measures the baseline and how far the likelihood of the test split is known."""
+    parts = trained.parts
     draw = jax.jit(partial(made.sample, num=100, parts=parts))
     samples = draw(trained.params, key=trained.key)
     showing.save_samples(trained, samples, title="draws from p(x)")
-    exact = jax.jit(partial(made.negative_log_likelihood, parts=parts))
-    found = np.concatenate([exact(trained.params, x[at : at + 500]) for at in range(0, len(x), 500)])
     # Laplace's rule of succession keeps the share of a pixel away from 0 and 1
     train = trained.dataset.train.x
     share = (train.sum(axis=0, dtype=np.float64) / trained.dataset.scale + 1) / (len(train) + 2)
-    logits = jnp.broadcast_to(jnp.float32(np.log(share / (1 - share)))[None], x.shape)
+    logits = jnp.float32(np.log(share / (1 - share)))
+
+    def both(params: Params, batch: Batch, key: Key) -> tuple[Array, Array]:
+        pixels = BERNOULLI.negative_log_likelihood(jnp.broadcast_to(logits, batch.x.shape), batch.x)
+        return made.negative_log_likelihood(params, batch.x, parts=parts), pixels
+
+    exact, pixels = held_out_likelihood.over_test_split(both, trained, trained.key, binarize=flags.binarize, size=500)
     return {
-        "negative_log_likelihood_spread": float(found.std() / len(trained.dataset.test.x) ** 0.5),  # over images
-        "pixels_negative_log_likelihood": float(jnp.mean(BERNOULLI.negative_log_likelihood(logits, x))),
+        "negative_log_likelihood_spread": float(exact.std() / len(exact) ** 0.5),  # over images
+        "pixels_negative_log_likelihood": float(np.mean(pixels, dtype=np.float64)),
     }
 
 
