@@ -116,6 +116,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     """The networks, the regularised objective and the model."""
     shape = dataset.train.x.shape[1:]
     check(flags, shape)
+    if flags.network == "convolutional":
+        dataset.require_images("a convolutional network", parameter="network")
     if flags.reconstruction == "cross_entropy":
         dataset.require_bounded("cross-entropy", parameter="reconstruction")
     parts = build_parts(flags, shape)

@@ -43,6 +43,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     if flags.network == "mlp":
         body = networks.mlp(shape, feature_shape, hidden=flags.hidden, activation=jax.nn.relu)
     else:
+        dataset.require_images("a convolutional network", parameter="network")
         body = networks.convolutional_encoder(shape, feature_shape, features=flags.features, activation=jax.nn.relu)
     head = networks.mlp(feature_shape, (num_classes,), hidden=(), activation=jax.nn.relu)
     parts = classifier.Classifier(body, head)

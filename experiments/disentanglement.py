@@ -48,7 +48,7 @@ from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.evaluation import disentanglement, factor_prediction, latent
 from genjax.models import vae
-from genjax.paths import expand_user, refuse_unwritable
+from genjax.paths import expand_user
 from genjax.runs import Record, assembling, command, directory, flag, opening, rows
 from genjax.runs.settings import figure_formats
 
@@ -132,7 +132,7 @@ def population(dataset: data.Dataset) -> tuple[np.ndarray, np.ndarray]:
       BadInput: a data set whose factors are not known.
     """
     if dataset.name not in sprites.GRIDS:
-        raise BadInput(f"the factors of {dataset.name} are not known; there is {', '.join(sprites.GRIDS)}")
+        raise BadInput(f"the factors of {dataset.name} are not known; those of {' and '.join(sprites.GRIDS)} are")
     x = np.concatenate([dataset.scaled(split) for split in (dataset.train, dataset.test)])
     return x, np.concatenate(sprites.factors(sprites.GRIDS[dataset.name]))
 
@@ -273,7 +273,7 @@ def write(table: list[dict[str, Any]], out: Path) -> str:
 def main(flags: Flags) -> None:
     """Trains what is missing, measures and tabulates."""
     out = expand_user(flags.out, parameter="out").absolute()
-    refuse_unwritable(out, parameter="out")
+    directory.refuse_output(out, parameter="out")
     out.mkdir(parents=True, exist_ok=True)
     paths = rows.found_in(flags.runs, parameter="runs") if flags.runs else train(flags, out)
     if not paths:

@@ -59,9 +59,16 @@ def source(flags: Any, dataset: data.Dataset) -> batching.Source:
     labelled = rows(label, flags, num_classes)
     others = np.setdiff1d(np.arange(len(label)), labelled)
     hidden = data.Split(train.x[others], np.full(len(others), UNKNOWN, np.int32))
+    num_hidden = flags.batch_size - flags.num_labelled
+    if num_hidden > len(others):
+        raise BadInput(
+            f"expected at most {len(others) + flags.num_labelled}, {len(others)} examples without and "
+            f"{flags.num_labelled} with labels, not {flags.batch_size}",
+            parameter="batch_size",
+        )
     read = partial(batching.shuffled, scale=dataset.scale, transform=transform)
     stream = batching.joined(
-        read(hidden, batch_size=flags.batch_size - flags.num_labelled),
+        read(hidden, batch_size=num_hidden),
         read(data.Split(train.x[labelled], label[labelled]), batch_size=flags.num_labelled),
     )
     return batching.Source(

@@ -5,7 +5,8 @@
     python -m experiments.flow --dataset=file:TABLE.csv --flow=coupling
 
 A flow maps data to noise, and the exact negative log-likelihood of held-out examples is reported in nats, in the units
-of the data, beside that of a Gaussian with the training data's mean and covariance. On `ring` and `grid`, whose density
+of the data, which for `table:` are standard deviations, beside that of a Gaussian with the training data's mean and
+covariance, unless this is singular. On `ring` and `grid`, whose density
 is known, it is also reported for the true density, whose mean is the entropy: no model has less, except by chance. With
 two dimensions, the density is drawn beside the data, and beside the true density where it is known.
 
@@ -85,6 +86,12 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
     if len(shape) != 1:
         raise BadInput(
             f"{flags.dataset} has images, whose grey levels have no density; use a toy or a table", parameter="dataset"
+        )
+    if discrete := [column.name for column in dataset.columns or () if column.kind != "number"]:
+        raise BadInput(
+            f"{dataset.name} has columns that are not numbers and have no density, such as {discrete[0]}; leave them "
+            "out by `column_kinds`",
+            parameter="dataset",
         )
     standardised = networks.activation_normalization(*standardisation(dataset))
     parts = flow.FlowDensity(networks.chain(standardised, build_flow(flags, shape[0])), shape)

@@ -41,7 +41,7 @@ from genjax.drawing import charts, pictures
 from genjax.errors import BadInput
 from genjax.evaluation import linear
 from genjax.evaluation.sample_quality import sample_quality
-from genjax.paths import expand_user, refuse_unwritable
+from genjax.paths import expand_user
 from genjax.runs import command, directory, flag, opening, provenance, sampling
 from genjax.runs.settings import figure_formats
 from genjax.types import Array, Key, Params
@@ -211,7 +211,7 @@ def measure(run: runs.Run, x: np.ndarray, flags: Flags, label: np.ndarray | None
 def main(flags: Flags) -> None:
     """Draws, measures and writes."""
     out = expand_user(flags.out or flags.directory / "generated", parameter="out")
-    refuse_unwritable(out, parameter="out")
+    directory.refuse_output(out, parameter="out")
     run = flags.open_run(with_data=flags.measure or flags.density is not None)
     made = make(run, flags)
     x = made["x"]

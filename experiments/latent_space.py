@@ -53,7 +53,7 @@ from genjax.errors import BadInput
 from genjax.evaluation import latent
 from genjax.losses import DIAGONAL_GAUSSIAN
 from genjax.models import vae
-from genjax.paths import expand_user, refuse_unwritable
+from genjax.paths import expand_user
 from genjax.runs import command, directory, flag, opening, provenance
 from genjax.runs.settings import figure_formats
 from genjax.types import Array, Batch
@@ -275,7 +275,7 @@ def check_label(run: runs.Run, label: int | None) -> None:
 def main(flags: Flags) -> None:
     """Explores, draws and writes."""
     out = expand_user(flags.out or flags.directory / "latent_space", parameter="out")
-    refuse_unwritable(out, parameter="out")
+    directory.refuse_output(out, parameter="out")
     opened = [flags.open_run()]
     if flags.beside:
         opened.append(runs.open(flags.beside, data_dir=flags.data_dir, dataset=flags.dataset))

@@ -42,9 +42,12 @@ def penalties(flags: Any, dataset: data.Dataset, parts: vae.VAE) -> list[vae.Pen
     """What the objective of the VAE adds; nothing where another player regularises it.
 
     Raises:
-      BadInput: the posterior is not a diagonal Gaussian, or the prior of an InfoVAE is learned.
+      BadInput: the posterior is not a diagonal Gaussian, the prior of an InfoVAE is learned, or `check_batch` refuses.
     """
-    if flags.regularizer in ("none", "factor"):
+    if flags.regularizer == "none":
+        return []
+    check_batch(flags)
+    if flags.regularizer == "factor":
         return []
     if flags.regularizer == "mmd":
         if flags.prior != "standard":
@@ -58,14 +61,28 @@ def penalties(flags: Any, dataset: data.Dataset, parts: vae.VAE) -> list[vae.Pen
     return [{"dip_i": disentangling.dip_i_penalty, "dip_ii": disentangling.dip_ii_penalty}[flags.regularizer](weight)]
 
 
+def check_batch(flags: Any) -> None:
+    """Checks that the measures of a batch have enough examples, of which each shard has its share.
+
+    Raises:
+      BadInput: there is only one, or for a FactorVAE their number is odd.
+    """
+    size, of_shard = (
+        flags.batch_size // (flags.shards or 1),
+        f" in each of {flags.shards} shards" if flags.shards else "",
+    )
+    if size < 2:
+        raise BadInput(f"{flags.regularizer} needs 2 examples or more{of_shard}, not {size}", parameter="batch_size")
+    if flags.regularizer == "factor" and size % 2:
+        raise BadInput(f"factor needs an even number of examples{of_shard}, not {size}", parameter="batch_size")
+
+
 def build_factor_vae(flags: Any, parts: vae.VAE, reduction: Reduction) -> Model:
     """The FactorVAE of the flags, whose discriminator is trained with beta_1 = 0.5, as in the paper.
 
     Raises:
-      BadInput: the batch cannot be halved, or the weight of the rate is scheduled.
+      BadInput: the posterior is categorical, or the weight of the rate is scheduled.
     """
-    if flags.batch_size % 2:
-        raise BadInput(f"factor needs an even number, not {flags.batch_size}", parameter="batch_size")
     if flags.posterior == "categorical":
         raise BadInput(
             "factor permutes the entries of a code, and categorical ones belong together", parameter="regularizer"

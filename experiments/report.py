@@ -42,11 +42,13 @@ def main(flags: Flags) -> None:
     output = expand_user(flags.out, parameter="out") if flags.out else default
     if output.is_dir():
         raise BadInput(f"{output} is a directory; give the path of a file", parameter="out")
+    if output.suffix not in (".html", ".htm"):
+        raise BadInput(f"expected a file that ends in .html, not {output.name!r}", parameter="out")
     refuse_unwritable(output.parent, parameter="out")
     experiments = experiments_of(rows, flags.page)
     output.parent.mkdir(parents=True, exist_ok=True)
     report.write(output, rows, experiments, directory=single)
-    print(f"{sum(len(row.runs) for row in rows)} runs, {len(rows)} configurations: {output}")
+    print(f"{report.counted(rows)}: {output}")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 import optax
 
 from experiments import annealed_bounds, applications, held_out_likelihood, latent_parts, regularizers, table_columns
@@ -155,6 +156,8 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         )
     if flags.likelihood in ("bernoulli", "binomial", "discretized_logistic"):
         dataset.require_bounded(f"the likelihood {flags.likelihood}", parameter="likelihood")
+    if flags.network == "convolutional":
+        dataset.require_images("a convolutional network", parameter="network")
     annealed_bounds.check(flags)
     make, likelihood = partial(build_networks, flags), partial(build_likelihood, flags, dataset)
     parts = latent_parts.build(flags, dataset, make, likelihood, flat=flags.network == "mlp")
@@ -207,14 +210,24 @@ def measure_likelihood(flags: Flags, trained: runs.Trained) -> dict[str, float]:
         num_samples=flags.num_importance_samples,
         binarize=flags.binarize,
     )
-    if flags.likelihood in ("gaussian", "learned_gaussian") and flags.latent_dim < math.prod(dataset.test.x.shape[1:]):
-        from sklearn.decomposition import PCA
-
-        train, test = (s.x.reshape(len(s.x), -1) / dataset.scale for s in (dataset.train, dataset.test))
-        # Tipping & Bishop 1999: scikit-learn's score is the exact likelihood of probabilistic PCA
-        pca = PCA(flags.latent_dim, svd_solver="full").fit(train)
-        measured["ppca_negative_log_likelihood"] = -float(pca.score(test))
+    is_gaussian = flags.likelihood in ("gaussian", "learned_gaussian")
+    if is_gaussian and flags.binarize == "none" and not flags.conditional:  # p(x) of the same values
+        measured |= pca_likelihood(dataset, flags.latent_dim)
     return measured
+
+
+def pca_likelihood(dataset: data.Dataset, dim: int) -> dict[str, float]:
+    """The held-out negative log-likelihood of probabilistic PCA; nothing if no variance is left for its noise."""
+    from sklearn.decomposition import PCA
+
+    train, test = (s.x.reshape(len(s.x), -1) / dataset.scale for s in (dataset.train, dataset.test))
+    if dim >= min(train.shape) or not np.ptp(train, axis=0).any():
+        return {}
+    pca = PCA(dim, svd_solver="full").fit(train)
+    if pca.noise_variance_ <= np.finfo(np.float32).eps * pca.explained_variance_.sum():
+        return {}
+    # Tipping & Bishop 1999: scikit-learn's score is the exact likelihood of probabilistic PCA
+    return {"ppca_negative_log_likelihood": -float(pca.score(test))}
 
 
 EXPERIMENT = runs.Experiment(

@@ -116,8 +116,7 @@ def build(flags: Flags, dataset: data.Dataset, reduction: Reduction) -> runs.Bui
         encoder = networks.mlp(shape, (*grid, codebook.dim), hidden=flags.hidden, activation=activation)
         decoder = networks.mlp((*grid, codebook.dim), shape, hidden=flags.hidden[::-1], activation=activation)
     else:
-        if len(shape) != 3:
-            raise BadInput(f"{dataset.name} has no images for a convolutional network", parameter="network")
+        dataset.require_images("a convolutional network", parameter="network")
         grid = networks.map_shape(shape, len(flags.features))
         encoder = networks.map_encoder(shape, codebook.dim, features=flags.features, activation=activation)
         decoder = networks.map_decoder(codebook.dim, shape, features=flags.features, activation=activation)

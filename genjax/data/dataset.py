@@ -113,6 +113,19 @@ class Dataset(NamedTuple):
         low, high = self.limits
         return np.asarray(x) if (low, high) == (0, 1) else (np.asarray(x) - low) / (high - low)
 
+    def require_images(self, what: str, *, parameter: str | None = None) -> None:
+        """Checks that examples are images, [H, W, C].
+
+        Args:
+          what: what needs them, in words such as "a convolutional network".
+          parameter: the name of the argument that chose it, for the error.
+
+        Raises:
+          BadInput: they are vectors.
+        """
+        if self.train.x.ndim != 4:
+            raise BadInput(f"{what} needs images, and data set {self.name!r} has none", parameter=parameter)
+
     def require_bounded(self, what: str, *, parameter: str | None = None) -> None:
         """Checks that x / scale lies in [0, 1].
 

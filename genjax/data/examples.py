@@ -33,7 +33,8 @@ def open_examples(path: Path, known: Dataset, *, scale: float | None = None, res
 
     Args:
       path: a file or a folder; arrays are [N, ...] in a .npy file, or as `x` or alone in a .npz file; the rows of a
-        table are examples, after a line of names or without one. Rows [D] are accepted for images of D values.
+        table are examples, after a line of names or without one. Rows [D] are accepted for images of D values,
+        and [H, W] for grey ones.
       known: the data that the model was trained on, or their outline.
       scale: divides the values of arrays and tables. None: for whole numbers the scale of the training data; for others
         1, or the scale of the training data if these are not integers either.
@@ -50,7 +51,8 @@ def open_examples(path: Path, known: Dataset, *, scale: float | None = None, res
         return _of_table(path, known.columns, scale)
     if path.suffix.lower() in array_file.SUFFIXES:
         rows = read_rows(path)
-        if rows.shape[1:] not in (shape, (int(np.prod(shape)),)):
+        accepted = [shape, (int(np.prod(shape)),), *([shape[:-1]] if shape[-1] == 1 else [])]
+        if rows.shape[1:] not in accepted:
             raise BadInput(f"{path} has examples of shape {list(rows.shape[1:])}; the model takes {list(shape)}")
         same = not np.issubdtype(known.train.x.dtype, np.integer) or _are_whole(rows)
         divisor = scale or (known.scale if same else 1.0)

@@ -35,7 +35,7 @@ def gated_linear_units(u: Array) -> Array:
     Source: Dauphin et al. 2017, equation 1.
     """
     if u.shape[-1] % 2:
-        raise BadInput(f"glu needs layers of an even width; got {u.shape[-1]}")
+        raise BadInput(f"glu needs layers of an even width; got {u.shape[-1]}", parameter="activation")
     return jax.nn.glu(u)
 
 

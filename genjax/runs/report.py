@@ -51,6 +51,13 @@ def write(path: Path, rows: Sequence[Row], experiments: Experiments, *, director
         file.write(whole)
 
 
+def counted(rows: Sequence[Row]) -> str:
+    """The number of runs and of configurations, in words."""
+    num = sum(len(row.runs) for row in rows)
+    runs = "1 run" if num == 1 else f"{num} runs"
+    return f"{runs} of {'1 configuration' if len(rows) == 1 else f'{len(rows)} configurations'}"
+
+
 def of_one(row: Row, experiments: Experiments, directory: Path | None) -> list[Html]:
     """The contents of the report of runs that differ in nothing but the seed."""
     experiment, record = experiments[row.runs[0].record.name], row.runs[0].record
@@ -112,7 +119,7 @@ def comparison(rows: Sequence[Row], experiments: Experiments) -> list[Html]:
         for row in rows
     ]
     return [
-        element("h1", f"{sum(len(row.runs) for row in rows)} runs of {len(rows)} configurations"),
+        element("h1", counted(rows)),
         *(element("p", sections.description(each), class_="lead") for each in experiments.values()),
         section("Flags that differ", table(heads, lines)),
         section("Final metrics", sections.final_metrics(rows, keys, about, first)),

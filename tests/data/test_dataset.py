@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genjax import data
-from genjax.data import batching, outline
+from genjax.data import batching, examples, outline
 from genjax.errors import BadInput
 
 TRAIN = np.arange(24, dtype=np.uint8).reshape(6, 2, 2, 1)
@@ -216,3 +216,19 @@ def test_labels_that_are_numbers_are_not_classes():
     with pytest.raises(BadInput, match="needs 9 classes or more, and data set 'ring' has 8"):
         ring.require_classes("a classifier", at_least=9)
     assert "numbers as labels" in repr(sine) and "no labels" in repr(curve)
+
+
+def test_images_are_asked_for_by_name():
+    build().require_images("a convolution")
+    with pytest.raises(BadInput, match=r"^network: a convolution needs images, and data set 'own' has none$"):
+        build(TRAIN.reshape(6, 4), TEST.reshape(2, 4)).require_images("a convolution", parameter="network")
+
+
+def test_new_examples_have_the_shape_of_the_data_or_a_simpler_one(tmp_path):
+    for shape in [(6, 2, 2, 1), (6, 2, 2), (6, 4)]:
+        np.save(tmp_path / "x.npy", TRAIN.reshape(shape))
+        found = examples.open_examples(tmp_path / "x.npy", build()).read(0, 6)
+        np.testing.assert_allclose(found, TRAIN / 255, rtol=1e-6)
+    np.save(tmp_path / "x.npy", TRAIN.reshape(6, 4, 1))
+    with pytest.raises(BadInput, match=r"has examples of shape \[4, 1\]; the model takes \[2, 2, 1\]$"):
+        examples.open_examples(tmp_path / "x.npy", build())

@@ -54,6 +54,10 @@ def test_a_flow_refuses_images_and_a_coupling_one_dimension(tmp_path):
         runs.train(flow.EXPERIMENT, flow.Flags(dataset="digits", **SHORT), workdir=tmp_path / "run")
     with pytest.raises(BadInput, match=r"^flow: a coupling needs two dimensions"):
         runs.train(flow.EXPERIMENT, flow.Flags(dataset="inverse_sine", **SHORT), workdir=tmp_path / "run")
+    (tmp_path / "t.csv").write_text("age,colour\n" + "1,red\n2,blue\n3.5,red\n" * 20)
+    mixed = flow.Flags(dataset=f"table:{tmp_path / 't.csv'}", **SHORT)
+    with pytest.raises(BadInput, match=r"^dataset: .* not numbers and have no density, such as colour"):
+        runs.train(flow.EXPERIMENT, mixed, workdir=tmp_path / "run")
 
 
 @pytest.mark.slow

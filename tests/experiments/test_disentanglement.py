@@ -68,7 +68,7 @@ def test_the_population_is_every_combination_beside_its_picture():
     images = sprites.render(sprites.SPRITES)
     rows = np.ravel_multi_index(tuple(factors.T), sprites.SPRITES.counts)
     np.testing.assert_allclose(x, images[rows] / 255, rtol=1e-6)
-    with pytest.raises(BadInput, match="the factors of digits are not known; there is sprites, sprites_64"):
+    with pytest.raises(BadInput, match="the factors of digits are not known; those of sprites and sprites_64 are"):
         disentanglement.population(data.load("digits"))
 
 
@@ -110,7 +110,9 @@ def test_regularisers_refuse_what_they_cannot_do():
     dataset = data.load("digits")
     factor = vae.Flags(regularizer="factor")
     for flags, message in (
-        (factor.replace(batch_size=7), "^batch_size: factor needs an even number, not 7"),
+        (factor.replace(batch_size=7), "^batch_size: factor needs an even number of examples, not 7"),
+        (factor.replace(shards=128), "^batch_size: factor needs 2 examples or more in each of 128 shards, not 1"),
+        (vae.Flags(regularizer="total_correlation", batch_size=1), "^batch_size: .* 2 examples or more, not 1"),
         (factor.replace(warm_up_steps=5), "^warm_up_steps: the regulariser factor has no warm-up"),
         (vae.Flags(regularizer="mmd", prior="mixture"), "^regularizer: mmd needs the standard prior"),
     ):

@@ -270,6 +270,9 @@ def test_labels_are_kept_for_a_balanced_choice(digits):
     assert len(np.unique(rows)) == 103
     np.testing.assert_array_equal(np.bincount(label[rows]), [11] * 3 + [10] * 7)
     np.testing.assert_array_equal(rows, few_labels.rows(label, semi_supervised.Flags(num_labels=103, seed=5), 10))
+    many = semi_supervised.Flags(num_labels=97, num_labelled=10, batch_size=1300)  # of 1297 examples
+    with pytest.raises(BadInput, match=r"^batch_size: expected at most 1210, 1200 .* and 10 with labels, not 1300$"):
+        semi_supervised.source(many, digits)
     other = few_labels.rows(label, semi_supervised.Flags(num_labels=103, label_seed=1), 10)
     assert not np.array_equal(rows, other)
     stream = semi_supervised.source(semi_supervised.Flags(num_labels=20, num_labelled=10, batch_size=30), digits).train

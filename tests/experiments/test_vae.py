@@ -1,12 +1,15 @@
 """What `experiments.vae` leaves behind, for each kind of network and likelihood."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 from PIL import Image
 
-from experiments import vae
+from experiments import held_out_likelihood, vae
+from genjax import data
 from genjax.runs.flags import specs
 
 SMALL = (
@@ -93,3 +96,35 @@ def test_the_default_run_directory_is_found_again(finish, tmp_path):
     workdir = out.strip().rpartition("; ")[2]
     assert workdir.startswith("runs/vae-digits-seed7-") and (tmp_path / workdir / "summary.json").exists()
     assert "already finished" in finish("vae", *SMALL, "--seed=7", cwd=tmp_path)[1]
+
+
+def test_probabilistic_pca_is_the_gaussian_of_its_covariance():
+    # Tipping & Bishop 1999: the d largest eigenvalues of the covariance are kept, and the others are their mean
+    x = np.random.RandomState(0).uniform(size=(60, 4)) @ np.diag([1.0, 0.7, 0.4, 0.2])
+    dataset = data.from_arrays("own", x[:40], x[40:])
+    values, vectors = np.linalg.eigh(np.cov(x[:40].T))
+    values[:2] = values[:2].mean()
+    exact = scipy.stats.multivariate_normal(x[:40].mean(0), vectors * values @ vectors.T).logpdf(x[40:])
+    found = vae.pca_likelihood(dataset, 2)
+    np.testing.assert_allclose(found["ppca_negative_log_likelihood"], -exact.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("x", "dim"), [(np.full((40, 4), 0.5), 2), (np.eye(5), 5), (np.eye(5), 4), (np.eye(5), 7)])
+def test_probabilistic_pca_is_left_out_where_nothing_remains_for_its_noise(x, dim):
+    assert vae.pca_likelihood(data.from_arrays("own", x, x[:2]), dim) == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "beside"),
+    [
+        ({}, True),
+        ({"binarize": "dynamic"}, False),
+        ({"conditional": True}, False),
+        ({"likelihood": "bernoulli"}, False),
+    ],
+)
+def test_pca_is_measured_only_beside_a_density_of_the_same_values(monkeypatch, flags, beside):
+    monkeypatch.setattr(held_out_likelihood, "by_importance", lambda *args, **kwargs: {})
+    trained = SimpleNamespace(dataset=data.load("digits"), parts=None, key=None)
+    found = vae.measure_likelihood(vae.Flags(**{"likelihood": "gaussian"} | flags), trained)
+    assert ("ppca_negative_log_likelihood" in found) == beside

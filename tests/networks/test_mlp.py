@@ -55,7 +55,7 @@ def test_gated_linear_units(float64, draw, parameters):
 
 
 def test_gated_linear_units_refuse_an_odd_width():
-    with pytest.raises(BadInput, match=r"^glu needs layers of an even width; got 5$"):
+    with pytest.raises(BadInput, match=r"^activation: glu needs layers of an even width; got 5$"):
         gated_linear_units(jnp.zeros((2, 5)))
 
 

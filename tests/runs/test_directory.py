@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import apply, compare_samples, generate, latent_space
 from genjax import runs
 from genjax.errors import BadInput
 from genjax.runs import directory as run_directory
@@ -183,3 +184,12 @@ def test_a_workdir_that_cannot_be_made_is_named(tmp_path, where):
     with refused as error, run_directory.locked(tmp_path / where):
         raise AssertionError
     assert "\n" not in str(error.value) and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("command", [apply, generate, latent_space, compare_samples])
+def test_commands_do_not_write_among_the_files_of_a_run(command, tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    given = {"real": "digits", "fake": "digits"} if command is compare_samples else {"run": str(tmp_path)}
+    given |= {"input": "x.npy", "to": "codes"} if command is apply else {}
+    with pytest.raises(BadInput, match=r"^out: .* is the directory of a run; give another path$"):
+        command.main(command.Flags(**given, out=str(tmp_path)))

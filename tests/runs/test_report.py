@@ -275,7 +275,7 @@ def test_a_run_that_is_not_finished_has_a_report_by_command(honest, tmp_path, ca
 def test_runs_are_compared_by_configuration(honest, others, tmp_path, capsys):
     given = [honest, *(others / name for name in ("2-1", "3-0", "3-1"))]
     command.main(command.Flags(run=tuple(map(str, given)), out=str(tmp_path / "new" / "c.html")))
-    assert capsys.readouterr().out == f"4 runs, 2 configurations: {tmp_path / 'new' / 'c.html'}\n"
+    assert capsys.readouterr().out == f"4 runs of 2 configurations: {tmp_path / 'new' / 'c.html'}\n"
     page = read(tmp_path / "new" / "c.html")
     assert f"2 0, 1 20 {honest} and 1 more 3 0, 1 20 {others / '3-0'} and 1 more" in page.text
     for metric in ("distortion", "rate"):
@@ -301,10 +301,17 @@ def test_runs_that_differ_in_the_seed_alone_are_one_configuration(others, tmp_pa
     monkeypatch.chdir(tmp_path)
     given = [str(others / name) for name in ("3-0", "3-1")]
     command.main(command.Flags(run=tuple(given)))
-    assert capsys.readouterr().out == "2 runs, 1 configurations: comparison.html\n"
+    assert capsys.readouterr().out == "2 runs of 1 configuration: comparison.html\n"
     page = read(tmp_path / "comparison.html")
     assert all(f"python -m experiments.reproduce --run={path}" in page.text for path in given)
     assert "seeds 0, 1 steps 20" in page.text and not (others / "3-0" / "report.html").exists()
+
+
+def test_no_other_file_is_written_over(others, tmp_path):
+    (tmp_path / "x.npy").write_bytes(b"mine")
+    with pytest.raises(BadInput, match=r"^out: expected a file that ends in .html, not 'x.npy'$"):
+        command.main(command.Flags(run=(str(others / "3-0"),), out=str(tmp_path / "x.npy")))
+    assert (tmp_path / "x.npy").read_bytes() == b"mine"
 
 
 def test_configurations_are_named_by_what_differs(honest):
