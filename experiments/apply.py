@@ -34,7 +34,7 @@ from genjax.data import batching, examples
 from genjax.drawing import pictures
 from genjax.errors import BadInput
 from genjax.paths import expand_user, refuse_unwritable
-from genjax.runs import command, directory, flag, opening, provenance
+from genjax.runs import command, flag, opening, provenance
 
 SHOWN = 20  # examples in an overview
 SUFFIXES = (".npz", ".csv", ".png")
@@ -247,7 +247,7 @@ def main(flags: Flags) -> None:
     if out.suffix:
         refuse_unwritable(out.parent, parameter="out")
     else:
-        directory.refuse_output(out, parameter="out")
+        provenance.refuse_output(out, parameter="out")
     run = flags.open_run(with_data=False)
     application = chosen(run, flags.to)
     check_label(run, application, flags)

@@ -25,7 +25,7 @@ import numpy as np
 from genjax.drawing import charts
 from genjax.errors import BadInput
 from genjax.paths import expand_user
-from genjax.runs import Experiment, Record, command, directory, flag
+from genjax.runs import Experiment, Record, command, flag, provenance
 from genjax.runs.metrics import Metric, headline
 from genjax.runs.rows import Row, best, describer, experiments_of, found, grouped, held_out, read, without_repeated_loss
 from genjax.runs.settings import figure_formats
@@ -128,7 +128,7 @@ def main(flags: Flags) -> None:
     if not flags.runs:
         raise BadInput("give the directories of the runs", parameter="runs")
     out = expand_user(flags.out, parameter="out")
-    directory.refuse_output(out, parameter="out")
+    provenance.refuse_output(out, parameter="out")
     paths = [path for given in flags.runs for path in found(expand_user(given, parameter="runs"))]
     runs = [read(path) for path in dict.fromkeys(paths)]
     for run in runs:

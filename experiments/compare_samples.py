@@ -43,7 +43,7 @@ from genjax.errors import BadInput
 from genjax.evaluation import neighbours
 from genjax.evaluation.sample_quality import AT_LEAST, AT_MOST, Reference
 from genjax.paths import expand_user
-from genjax.runs import Record, command, directory, flag, metrics, opening
+from genjax.runs import Record, command, directory, flag, metrics, opening, provenance
 from genjax.runs.settings import figure_formats
 from genjax.training import determinism
 
@@ -200,7 +200,7 @@ def main(flags: Flags) -> None:
     if flags.features and flags.features not in sample_measures.NAMED:
         sample_measures.imported(flags.features)  # before any work
     out = expand_user(flags.out, parameter="out")
-    directory.refuse_output(out, parameter="out")
+    provenance.refuse_output(out, parameter="out")
     path = expand_user(flags.fake.removeprefix("folder:"), parameter="fake")
     run = open_run(flags, path)
     if run is None:

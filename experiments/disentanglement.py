@@ -49,7 +49,7 @@ from genjax.errors import BadInput
 from genjax.evaluation import disentanglement, factor_prediction, latent
 from genjax.models import vae
 from genjax.paths import expand_user
-from genjax.runs import Record, assembling, command, directory, flag, opening, rows
+from genjax.runs import Record, assembling, command, directory, flag, opening, provenance, rows
 from genjax.runs.settings import figure_formats
 
 MEASURES, CODES = "disentanglement.json", "disentanglement.npz"  # in the directory of each run
@@ -273,7 +273,7 @@ def write(table: list[dict[str, Any]], out: Path) -> str:
 def main(flags: Flags) -> None:
     """Trains what is missing, measures and tabulates."""
     out = expand_user(flags.out, parameter="out").absolute()
-    directory.refuse_output(out, parameter="out")
+    provenance.refuse_output(out, parameter="out")
     out.mkdir(parents=True, exist_ok=True)
     paths = rows.found_in(flags.runs, parameter="runs") if flags.runs else train(flags, out)
     if not paths:

@@ -211,7 +211,7 @@ def measure(run: runs.Run, x: np.ndarray, flags: Flags, label: np.ndarray | None
 def main(flags: Flags) -> None:
     """Draws, measures and writes."""
     out = expand_user(flags.out or flags.directory / "generated", parameter="out")
-    directory.refuse_output(out, parameter="out")
+    provenance.refuse_output(out, parameter="out")
     run = flags.open_run(with_data=flags.measure or flags.density is not None)
     made = make(run, flags)
     x = made["x"]

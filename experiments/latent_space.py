@@ -275,7 +275,7 @@ def check_label(run: runs.Run, label: int | None) -> None:
 def main(flags: Flags) -> None:
     """Explores, draws and writes."""
     out = expand_user(flags.out or flags.directory / "latent_space", parameter="out")
-    directory.refuse_output(out, parameter="out")
+    provenance.refuse_output(out, parameter="out")
     opened = [flags.open_run()]
     if flags.beside:
         opened.append(runs.open(flags.beside, data_dir=flags.data_dir, dataset=flags.dataset))

@@ -24,7 +24,7 @@ from experiments.compare import markdown
 from genjax import runs
 from genjax.errors import BadInput
 from genjax.paths import expand_user
-from genjax.runs import Record, assembling, command, directory, flag, rows
+from genjax.runs import Record, assembling, command, directory, flag, provenance, rows
 
 PYTHAE = "reproducibility table of pythae's README"
 PUBLISHED_ON = "mnist"
@@ -175,7 +175,7 @@ def main(flags: Flags) -> None:
     out = expand_user(flags.out, parameter="out").absolute()
     names = chosen(flags.rows)
     if names:
-        directory.refuse_output(out, parameter="out")
+        provenance.refuse_output(out, parameter="out")
         out.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names, start=1):
         path = directory_of(ROWS[name], flags, out)

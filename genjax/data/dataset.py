@@ -114,11 +114,7 @@ class Dataset(NamedTuple):
         return np.asarray(x) if (low, high) == (0, 1) else (np.asarray(x) - low) / (high - low)
 
     def require_images(self, what: str, *, parameter: str | None = None) -> None:
-        """Checks that examples are images, [H, W, C].
-
-        Args:
-          what: what needs them, in words such as "a convolutional network".
-          parameter: the name of the argument that chose it, for the error.
+        """Checks that examples are images, [H, W, C], with the arguments of `require_classes`.
 
         Raises:
           BadInput: they are vectors.

@@ -274,17 +274,6 @@ def is_finished(workdir: Path) -> bool:
     return os.path.exists(workdir / "summary.json")  # unlike that of Path, it raises nothing where access is refused
 
 
-def refuse_output(folder: Path, *, parameter: str | None = None) -> None:
-    """Refuses a folder that a command cannot write to, or should not, before its work.
-
-    Raises:
-      BadInput: no file can be made there, or it is a run directory, whose files have names that the command may use.
-    """
-    refuse_unwritable(folder, parameter=parameter)
-    if (folder / "manifest.json").exists():
-        raise BadInput(f"{folder} is the directory of a run; give another path", parameter=parameter)
-
-
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
     """Creates the run directory, keeps other processes from training in it, and removes what killed ones left of files.

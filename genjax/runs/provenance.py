@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from genjax import data
-from genjax.paths import expand_user
+from genjax.errors import BadInput
+from genjax.paths import expand_user, refuse_unwritable
 from genjax.runs import directory, stored
 from genjax.runs.flags import Record
 from genjax.runs.opening import Run
@@ -43,6 +44,17 @@ def beside(out: Path) -> Path:
 def find(out: Path) -> Path | None:
     """The record of a file or a folder that a command made, if it has one."""
     return next((path for path in (out / FILE, beside(out)) if path.is_file()), None)
+
+
+def refuse_output(folder: Path, *, parameter: str | None = None) -> None:
+    """Refuses a folder that a command cannot write to, or should not, before its work.
+
+    Raises:
+      BadInput: no file can be made there, or it is a run directory, whose files have names that the command may use.
+    """
+    refuse_unwritable(folder, parameter=parameter)
+    if (folder / "manifest.json").exists():
+        raise BadInput(f"{folder} is the directory of a run; give another path", parameter=parameter)
 
 
 @contextlib.contextmanager
