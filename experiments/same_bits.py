@@ -73,6 +73,7 @@ MODELS = {
     "vae-optimizer": "vae --hidden=64 --optimizer=rmsprop --optimizer_options=momentum=.9 --accumulate_steps=2 "
     "--weight_decay=.01 --clip_norm=1",
     "vae-vamp": "vae --hidden=64 --conditional --prior=vamp --num_components=20 --regularizer=total_correlation",
+    "vae-glu": "vae --hidden=64,32 --activation=glu --prior=vamp --num_components=20",
     "vae-flows": "vae --hidden=64 --conditional --prior=flow --posterior=iaf --num_flow_layers=2",
     "vae-factor": "vae --hidden=64 --prior=mixture --num_components=5 --posterior=full_covariance --regularizer=factor",
     "vae-sphere": "vae --hidden=64 --posterior=von_mises_fisher --regularizer=mmd",

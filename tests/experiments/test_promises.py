@@ -70,6 +70,7 @@ CASES = {
     "stacked": f"stacked --hidden=200,100 --masking=.1,.2 --pretraining_steps=20 --num_steps=60 {SHAPE}",
     "vae-vamp": "vae --conditional --prior=vamp --num_components=20 --regularizer=total_correlation --num_steps=60 "
     f"{SHAPE}",
+    "vae-glu": f"vae --hidden=300,200 --activation=glu --prior=vamp --num_components=20 --num_steps=60 {SHAPE}",
     "vae-flows": f"vae --conditional --prior=flow --posterior=iaf --num_flow_layers=2 --num_steps=60 {SHAPE}",
     "vae-factor": "vae --prior=mixture --num_components=5 --posterior=full_covariance --regularizer=factor "
     f"--num_steps=60 {SHAPE}",
