@@ -67,7 +67,13 @@ ROWS: Mapping[str, Row] = {
     "made": Row(
         "made", {"num_steps": 60_000}, 94.5, 0.5, "README of karpathy/pytorch-made, one hidden layer of 500, one mask"
     ),
-    "vae": Row("vae", VAE | {"hidden": (400,), "num_steps": 100_000}, 89.8, 0.5, f"VAE in the {PYTHAE}"),
+    "vae": Row(
+        "vae",
+        VAE | {"hidden": (400,), "num_steps": 300_000, "eval_every": 10_000},
+        89.8,
+        0.5,
+        f"VAE in the {PYTHAE}",
+    ),
     "vamp": Row(
         "vae",
         VAE | {"hidden": (600, 600), "activation": "glu", "prior": "vamp", "num_components": 500, "num_steps": 60_000}
