@@ -130,7 +130,7 @@ def bits(workdir):
     return json.loads((workdir / "summary.json").read_text())["params_sha256"]
 
 
-@pytest.mark.parametrize("damage", [pytest.param("cut in half", marks=pytest.mark.slow), "one bit flipped"])
+@pytest.mark.parametrize("damage", ["cut in half", "bits flipped"])
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(unfinished, finished, finish, damage):
     target = checkpoint_files(unfinished, 20)[-1]
@@ -138,7 +138,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(unfinished, fi
     if damage == "cut in half":
         content = content[: len(content) // 2]
     else:
-        content[2 * len(content) // 3] ^= 4
+        for place in range(len(content) // 20, len(content), len(content) // 10):  # a few bytes are of no array
+            content[place] ^= 4
     target.write_bytes(content)
     status, out, err = finish("vae", *SMALL, f"--workdir={unfinished}")
     assert status == 0, err
