@@ -5,10 +5,10 @@
     python -m experiments.flow --dataset=file:TABLE.csv --flow=coupling
 
 A flow maps data to noise, and the exact negative log-likelihood of held-out examples is reported in nats, in the units
-of the data, which for `table:` are standard deviations, beside that of a Gaussian with the training data's mean and
-covariance, unless this is singular. On `ring` and `grid`, whose density
-is known, it is also reported for the true density, whose mean is the entropy: no model has less, except by chance. With
-two dimensions, the density is drawn beside the data, and beside the true density where it is known.
+of the data (of a table, whose columns are standardised, in standard deviations), beside that of a Gaussian with the
+training data's mean and covariance unless this is singular. On `ring` and `grid`, whose density is known, it is also
+reported for the true density, whose mean is the entropy: no model has less, except by chance. With two dimensions, the
+density is drawn beside the data, and beside the true density where it is known.
 
 A coupling has its density and its draws in one pass. A draw from `maf` takes a pass per dimension, and so does a
 density of `iaf`.
