@@ -67,10 +67,8 @@ def check_batch(flags: Any) -> None:
     Raises:
       BadInput: there is only one, or for a FactorVAE their number is odd.
     """
-    size, of_shard = (
-        flags.batch_size // (flags.shards or 1),
-        f" in each of {flags.shards} shards" if flags.shards else "",
-    )
+    size = flags.batch_size // (flags.shards or 1)
+    of_shard = f" in each of {flags.shards} shards" if flags.shards else ""
     if size < 2:
         raise BadInput(f"{flags.regularizer} needs 2 examples or more{of_shard}, not {size}", parameter="batch_size")
     if flags.regularizer == "factor" and size % 2:
